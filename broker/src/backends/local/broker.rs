@@ -1,0 +1,98 @@
+//! The contract, by handing calls to the writer.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{
+    LocalBroker,
+    error::sqlite,
+    writer::{
+        Call,
+        Durability::{Power, Process},
+    },
+};
+use crate::{
+    Beaten, Broker, Claim, ClaimReply, Enqueued, Incarnation, Lease, NewTask, QueueName, QueueOptions,
+    QueueStatus, Result, Settled, Settlement, Waiter,
+};
+
+// Who is told something about a queue from outside needs it to survive a power cut. Claims, beats and settlements
+// (children included: they stand or fall with their parent) need not: a lost one is a redelivery.
+#[async_trait]
+impl Broker for LocalBroker {
+    fn backend(&self) -> &'static str {
+        "local"
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    async fn declare(&self, queue: &QueueName, options: Option<&QueueOptions>) -> Result<QueueStatus> {
+        let (queue, options) = (queue.clone(), options.cloned());
+        let (same_queue, same_options) = (queue.clone(), options.clone());
+        let call = Call::write("declare", Power, move |steps| steps.declare(&queue, options.as_ref()))
+            .or_read(move |steps| steps.declared(&same_queue, same_options.as_ref()));
+        self.call("declare", call).await
+    }
+
+    async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
+        let tasks = tasks.to_vec();
+        let call = Call::write("enqueue", Power, move |steps| {
+            steps.enqueue(&tasks).map_err(|e| sqlite("enqueue", e))
+        });
+        self.call("enqueue", call).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<ClaimReply> {
+        let (claim, peek, incarnation) = (claim.clone(), claim.clone(), self.incarnation);
+        let step = move |steps: &mut super::steps::Steps<'_>| {
+            steps.claim(&claim, incarnation).map_err(|e| sqlite("claim", e))
+        };
+        let call = Call::write("claim", Process, step)
+            .or_read(move |steps| steps.peek(&peek).map_err(|e| sqlite("claim", e)));
+        self.call("claim", call).await
+    }
+
+    async fn beat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Beaten>> {
+        let leases = leases.to_vec();
+        let call = Call::write("beat", Process, move |steps| {
+            steps.beat(&leases, lease).map_err(|e| sqlite("beat", e))
+        });
+        self.call("beat", call).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        let settlements = settlements.to_vec();
+        let call = Call::write("settle", Process, move |steps| {
+            steps.settle(&settlements).map_err(|e| sqlite("settle", e))
+        });
+        self.call("settle", call).await
+    }
+
+    async fn close(&self, queue: &QueueName) -> Result<()> {
+        let queue = queue.clone();
+        let call =
+            Call::write("close", Power, move |steps| steps.close(&queue).map_err(|e| sqlite("close", e)));
+        self.call("close", call).await
+    }
+
+    async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
+        let queue = queue.clone();
+        let call = Call::read("status", move |steps| {
+            let row = steps.peek_queue(&queue).map_err(|e| sqlite("status", e))?;
+            Ok(row.map(|row| row.status()))
+        });
+        self.call("status", call).await
+    }
+
+    fn wait(&self, _queues: &[QueueName]) -> Waiter {
+        // Subscribed now, not when the future is first polled: changes from here on count.
+        let mut changes = self.changes();
+        Box::pin(async move {
+            // An error means that the session is gone, which is worth waking up for too.
+            let _ = changes.changed().await;
+        })
+    }
+}

@@ -1,0 +1,49 @@
+//! What a local broker is told.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::clock::BootClock;
+use crate::{Namespace, clock::Clock};
+
+/// Where a local broker keeps its files.
+#[derive(Clone, Debug)]
+pub struct LocalConfig {
+    pub(super) dir: PathBuf,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl LocalConfig {
+    /// A namespace in a directory. It is made, readable by its owner only, if it is missing.
+    #[must_use]
+    pub fn new(dir: &Path, namespace: Namespace) -> Self {
+        // A namespace is a folder of its own: what settles together is one database file.
+        let dir = dir.join(namespace.as_str());
+        Self { dir, clock: Arc::new(BootClock) }
+    }
+
+    /// Uses another clock; all sessions with one directory must use the same.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    pub(super) fn database(&self) -> PathBuf {
+        self.dir.join("tasks.db")
+    }
+
+    pub(super) fn turn(&self) -> PathBuf {
+        self.dir.join("turn")
+    }
+
+    pub(super) fn bell(&self) -> PathBuf {
+        self.dir.join("bell")
+    }
+
+    pub(super) fn incarnations(&self) -> PathBuf {
+        self.dir.join("incarnations")
+    }
+}

@@ -1,0 +1,90 @@
+//! Opening the database: what may be opened, what is made, and the generation.
+
+use std::{path::Path, time::Duration};
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+use super::{error::sqlite, keys::int};
+use crate::{Error, ErrorKind, Result, clock::Clock};
+
+/// Says 'this is a manyhands queue' in the file's header.
+const APPLICATION: i64 = 0x4d48_4e44;
+
+/// The format that this version reads and writes.
+const FORMAT: i64 = 1;
+
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// Opens the database, makes the tables if the file is new, and sets the generation if the machine was
+/// started anew. The caller holds the turn.
+pub(super) fn open(path: &Path, clock: &dyn Clock) -> Result<Connection> {
+    let failed = |e| sqlite("open", e);
+    let mut connection = Connection::open(path).map_err(failed)?;
+    // For tools that do not know the turn.
+    connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    let header = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (application, format) =
+        (header("application_id").map_err(failed)?, header("user_version").map_err(failed)?);
+    if application == APPLICATION {
+        check_format(&connection, path, format)?;
+    } else {
+        let tables = "SELECT count(*) FROM sqlite_schema";
+        let tables: i64 = connection.query_row(tables, [], |row| row.get(0)).map_err(failed)?;
+        if application != 0 || tables != 0 {
+            let message = format!("{} is a database of another program", path.display());
+            return Err(Error::new(ErrorKind::Invalid, "open", message).advise("name another directory"));
+        }
+        create(&mut connection, clock).map_err(failed)?;
+    }
+    set_generation(&mut connection, clock).map_err(failed)?;
+    Ok(connection)
+}
+
+fn check_format(connection: &Connection, path: &Path, format: i64) -> Result<()> {
+    let oldest = "SELECT max(oldest_reader, oldest_writer) FROM meta";
+    let oldest: i64 = connection.query_row(oldest, [], |row| row.get(0)).map_err(|e| sqlite("open", e))?;
+    if oldest <= FORMAT {
+        return Ok(());
+    }
+    let path = path.display();
+    let message = format!(
+        "{path} has format {format} and needs a version that knows format {oldest}; this one knows {FORMAT}"
+    );
+    Err(Error::new(ErrorKind::Incompatible, "open", message).advise("upgrade this program"))
+}
+
+fn create(connection: &mut Connection, clock: &dyn Clock) -> rusqlite::Result<()> {
+    // WAL is a property of the file and cannot be set inside a transaction. If we die right after it, the file has
+    // no tables, and the next one begins again.
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    tx.execute_batch(SCHEMA)?;
+    let generation = int(clock.now().wall / 1000);
+    tx.execute(
+        "INSERT INTO meta (one, oldest_reader, oldest_writer, boot, generation) VALUES (1, 1, 1, ?1, ?2)",
+        (clock.boot(), generation),
+    )?;
+    tx.pragma_update(None, "user_version", FORMAT)?;
+    tx.pragma_update(None, "application_id", APPLICATION)?;
+    tx.commit()
+}
+
+/// The first session after a boot raises the generation, durably and before any claim: claims are not synced one by
+/// one, so a power cut can lose the last of them, and the same epoch must never be given twice. Leases of
+/// the last boot are void.
+fn set_generation(connection: &mut Connection, clock: &dyn Clock) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "synchronous", "full")?;
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let boot = clock.boot();
+    let stored: Option<String> = tx.query_row("SELECT boot FROM meta", [], |row| row.get(0)).optional()?;
+    if stored.as_ref() != Some(&boot) {
+        tx.execute(
+            "UPDATE meta SET boot = ?1, generation = max(generation + 1, ?2)",
+            (boot, int(clock.now().wall / 1000)),
+        )?;
+        tx.execute("UPDATE tasks SET leased_until = 0 WHERE state = 2", [])?;
+    }
+    tx.commit()
+}

@@ -1,0 +1,72 @@
+//! How values look in the database.
+
+use rusqlite::{
+    ToSql,
+    types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
+};
+use uuid::Uuid;
+
+use crate::{Incarnation, TaskId, TaskName};
+
+/// `tasks.state`. The numbers are part of the format; 2 is leased, which only statements write.
+pub(super) mod state {
+    pub(in super::super) const READY: i64 = 0;
+    pub(in super::super) const SCHEDULED: i64 = 1;
+    pub(in super::super) const DEAD: i64 = 3;
+}
+
+/// An id: 16 bytes where it is a UUID, text where it is not.
+pub(super) struct IdKey<'a>(pub(super) &'a TaskId);
+
+impl ToSql for IdKey<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self.0.as_uuid() {
+            Some(uuid) => ToSqlOutput::from(uuid.as_bytes().to_vec()),
+            None => ToSqlOutput::from(self.0.to_string()),
+        })
+    }
+}
+
+/// An id that was read.
+pub(super) struct StoredId(pub(super) TaskId);
+
+impl FromSql for StoredId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let invalid = |e: Box<dyn std::error::Error + Send + Sync>| FromSqlError::Other(e);
+        match value {
+            ValueRef::Blob(bytes) => {
+                Uuid::from_slice(bytes).map(|u| Self(u.into())).map_err(|e| invalid(e.into()))
+            }
+            ValueRef::Text(text) => {
+                let text = std::str::from_utf8(text).map_err(|e| invalid(e.into()))?;
+                TaskId::new(text).map(Self).map_err(|e| invalid(e.into()))
+            }
+            _ => Err(FromSqlError::InvalidType),
+        }
+    }
+}
+
+/// The name of a task that was read.
+pub(super) struct StoredName(pub(super) TaskName);
+
+impl FromSql for StoredName {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        TaskName::new(value.as_str()?).map(Self).map_err(|e| FromSqlError::Other(e.into()))
+    }
+}
+
+/// An incarnation: 16 bytes.
+pub(super) fn holder(incarnation: Incarnation) -> [u8; 16] {
+    *incarnation.as_uuid().as_bytes()
+}
+
+/// A number of the contract as SQLite's. All of them fit: times are milliseconds, and epochs and counts stay below
+/// 2^53; what does not is as good as for ever.
+pub(super) fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A number of SQLite's as the contract's. None of ours is negative.
+pub(super) fn uint(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

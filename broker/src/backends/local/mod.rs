@@ -1,0 +1,27 @@
+//! `local:` — a durable queue in a directory, shared by many processes of one box, without a server.
+//!
+//! SQLite in WAL mode keeps the tasks. Around it stand the things that SQLite does not do:
+//!
+//! * [`turn`]: processes take turns at writing, so that nobody starves in SQLite's own busy handler.
+//! * [`writer`]: one thread a process commits; what piles up meanwhile forms the next group.
+//! * [`liveness`]: a lock on a file a process start, which the kernel drops when the process dies.
+//! * [`wakeup`]: inotify tells of both commits and deaths; polling alone would do, later.
+//!
+//! `docs/local-store.md` describes the files and what each may lose.
+
+mod broker;
+mod clock;
+mod config;
+mod database;
+mod error;
+mod keys;
+mod liveness;
+mod session;
+mod statements;
+mod steps;
+mod turn;
+mod wakeup;
+mod writer;
+
+pub use config::LocalConfig;
+pub use session::LocalBroker;

@@ -1,0 +1,190 @@
+//! The life of a session: opening, taking care of the dead, closing.
+
+use std::{fs, path::Path, sync::Arc};
+
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    LocalConfig, database, error,
+    liveness::{Alive, Dead},
+    turn::Turn,
+    wakeup::{Bell, Stop, Watch},
+    writer::{Call, Durability, Writer},
+};
+use crate::{Error, ErrorKind, Incarnation, Result};
+
+/// A session with a queue in a directory.
+///
+/// Dropping a session is the end of its incarnation: what it still holds is taken back by the others, at once.
+#[derive(Debug)]
+pub struct LocalBroker {
+    pub(super) incarnation: Incarnation,
+    writer: Writer,
+    /// Counts what may concern somebody who waits.
+    changes: watch::Sender<u64>,
+    /// Ends the watching thread.
+    _stop: Stop,
+    /// Kept to the last: when it closes, we are dead to the others.
+    _alive: Arc<Alive>,
+}
+
+impl LocalBroker {
+    /// Opens a session, and makes the directory and the database if they are missing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the files cannot be used, [`ErrorKind::Unsupported`] on a file system
+    /// whose locks cannot be trusted, [`ErrorKind::Incompatible`] when a newer version wrote them,
+    /// [`ErrorKind::Invalid`] when they are another program's, [`ErrorKind::Corrupt`], [`ErrorKind::Full`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a session that nobody gets is closed.
+    pub async fn open(config: LocalConfig) -> Result<Self> {
+        let (done, opened) = oneshot::channel();
+        // Opening waits for the turn and for the disk: not on a thread that runs other futures.
+        let open = move || {
+            let _ = done.send(Self::open_blocking(&config));
+        };
+        let thread = std::thread::Builder::new().name("mh-open".to_owned()).spawn(open);
+        thread
+            .map_err(|e| Error::new(ErrorKind::Unavailable, "open", "no thread can be started").because(e))?;
+        opened
+            .await
+            .map_err(|_| Error::new(ErrorKind::Internal, "open", "opening ended without an answer"))?
+    }
+
+    fn open_blocking(config: &LocalConfig) -> Result<Self> {
+        make_dir(&config.dir)?;
+        make_dir(&config.incarnations())?;
+        check_file_system(&config.dir)?;
+        let turn = Turn::open(&config.turn())?;
+        let bell = Bell::open(&config.bell())?;
+        let connection = {
+            let _turn = turn.take().map_err(|e| error::file("open", &config.turn(), e))?;
+            database::open(&config.database(), config.clock.as_ref())?
+        };
+        let incarnation = Incarnation::generate();
+        let alive = Arc::new(Alive::register(&config.incarnations(), incarnation)?);
+        let no_thread = |e| Error::new(ErrorKind::Unavailable, "open", "no thread can be started").because(e);
+        let clock = Arc::clone(&config.clock);
+        let writer = Writer::start(connection, turn, bell, clock, Arc::clone(&alive)).map_err(no_thread)?;
+        let changes = watch::Sender::new(0);
+        let (watch, stop) = Watch::new(&config.bell(), &config.incarnations())
+            .map_err(|e| error::file("open", &config.dir, e))?;
+        let watcher = Watcher {
+            watch,
+            changes: changes.clone(),
+            writer: writer.clone(),
+            incarnations: config.incarnations(),
+        };
+        std::thread::Builder::new()
+            .name("mh-watch".to_owned())
+            .spawn(move || watcher.run())
+            .map_err(no_thread)?;
+        Ok(Self { incarnation, writer, changes, _stop: stop, _alive: alive })
+    }
+
+    /// Hands in a call and awaits the answer.
+    pub(super) async fn call<T: Send + 'static>(&self, operation: &'static str, call: Call<T>) -> Result<T> {
+        self.writer.call(call).await.map_err(|_| {
+            Error::new(ErrorKind::Internal, operation, "the writer's thread ended without an answer")
+        })?
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
+
+/// The thread that hears of commits and of deaths.
+struct Watcher {
+    watch: Watch,
+    changes: watch::Sender<u64>,
+    writer: Writer,
+    incarnations: std::path::PathBuf,
+}
+
+impl Watcher {
+    fn run(self) {
+        self.take_back_from_the_dead();
+        loop {
+            match self.watch.next() {
+                Ok(None) => break,
+                Ok(Some(news)) => {
+                    if news.death {
+                        self.take_back_from_the_dead();
+                    }
+                    if news.rung {
+                        self.changes.send_modify(|changes| *changes += 1);
+                    }
+                }
+                Err(e) => {
+                    tracing::warn!(error = %e, "no more news from other processes; this one polls from now on");
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Takes back what dead processes held. Whoever is alive does this; each of the dead is locked by one of us.
+    fn take_back_from_the_dead(&self) {
+        let dead = Dead::find(&self.incarnations).unwrap_or_else(|e| {
+            tracing::warn!(error = %e, folder = %self.incarnations.display(), "cannot look for dead processes");
+            Vec::new()
+        });
+        for dead in dead {
+            let incarnation = dead.incarnation;
+            let call = Call::write("expire", Durability::Process, move |steps| {
+                steps.expire_holder(incarnation).map_err(|e| error::sqlite("expire", e))
+            });
+            match self.writer.call(call).blocking_recv() {
+                Ok(Ok(tasks)) => {
+                    if tasks > 0 {
+                        tracing::info!(%incarnation, tasks, "took back the tasks of a process that died");
+                    }
+                    dead.forget();
+                }
+                Ok(Err(e)) => {
+                    tracing::warn!(%incarnation, error = %e.report(), "cannot take back a dead process's tasks")
+                }
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+/// Makes a directory that only its owner can read: payloads may be private.
+fn make_dir(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|e| error::file("open", path, e))
+}
+
+/// Refuses file systems where locks, shared memory or inotify do not reach every process that can see the files.
+#[cfg(target_os = "linux")]
+fn check_file_system(path: &Path) -> Result<()> {
+    const REMOTE: [(i64, &str); 6] = [
+        (0x6969, "NFS"),
+        (0x517B, "SMB"),
+        (0xFF53_4D42, "CIFS"),
+        (0xFE53_4D42, "SMB 2"),
+        (0x6573_5546, "FUSE or virtiofs"),
+        (0x0102_1997, "9p"),
+    ];
+    let stat = rustix::fs::statfs(path).map_err(|e| error::file("open", path, e.into()))?;
+    // The kernel's type has another width on other machines.
+    #[allow(clippy::unnecessary_cast, reason = "f_type is i64 on some targets and narrower on others")]
+    let magic = stat.f_type as i64;
+    match REMOTE.iter().find(|(number, _)| *number == magic) {
+        Some((_, name)) => {
+            let message = format!("{} is on {name}, where file locks cannot be trusted", path.display());
+            Err(Error::new(ErrorKind::Unsupported, "open", message)
+                .advise("name a directory on a local disk"))
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn check_file_system(_path: &Path) -> Result<()> {
+    Ok(())
+}

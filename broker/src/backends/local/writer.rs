@@ -1,0 +1,214 @@
+//! The one thread of a process that writes.
+//!
+//! Callers hand it jobs. It takes all that have piled up as one group, waits for the turn, runs them in one
+//! transaction and commits: under load many calls share one sync, without any timer. A group in which anything
+//! must survive a power cut is synced; one in which nothing must is not, and survives a kill all the same.
+
+use std::sync::{Arc, mpsc};
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use super::{error, liveness::Alive, steps::Steps, turn::Turn, wakeup::Bell};
+use crate::{Error, ErrorKind, Result, clock::Clock};
+
+/// The most jobs of one group.
+const GROUP: usize = 256;
+
+/// What a job leaves behind if the machine loses power right after the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// All of it: the answer comes after the sync.
+    Power,
+    /// Perhaps nothing, as if it had not happened; a killed process still leaves all of it.
+    Process,
+}
+
+/// One call on its way through the thread.
+trait Job: Send {
+    fn durability(&self) -> Durability;
+    /// Answers without writing, if that is possible.
+    fn peek(&mut self, steps: &Steps<'_>) -> bool;
+    /// Does its part of the transaction.
+    fn step(&mut self, steps: &mut Steps<'_>) -> Result<()>;
+    /// Answers, after the commit or instead of it.
+    fn finish(self: Box<Self>, failed: Option<Error>);
+}
+
+type Step<T> = Box<dyn FnMut(&mut Steps<'_>) -> Result<T> + Send>;
+type Peek<T> = Box<dyn FnMut(&Steps<'_>) -> Result<Option<T>> + Send>;
+
+/// A call with a typed answer.
+pub(super) struct Call<T> {
+    durability: Durability,
+    operation: &'static str,
+    peek: Option<Peek<T>>,
+    step: Option<Step<T>>,
+    answer: Option<Result<T>>,
+}
+
+impl<T: Send + 'static> Call<T> {
+    /// A call that writes.
+    pub(super) fn write(
+        operation: &'static str,
+        durability: Durability,
+        step: impl FnMut(&mut Steps<'_>) -> Result<T> + Send + 'static,
+    ) -> Self {
+        Self { durability, operation, peek: None, step: Some(Box::new(step)), answer: None }
+    }
+
+    /// A call that only reads.
+    pub(super) fn read(
+        operation: &'static str,
+        mut read: impl FnMut(&Steps<'_>) -> Result<T> + Send + 'static,
+    ) -> Self {
+        let peek: Peek<T> = Box::new(move |steps| read(steps).map(Some));
+        Self { durability: Durability::Process, operation, peek: Some(peek), step: None, answer: None }
+    }
+
+    /// Lets the call be answered by reading where that is enough.
+    pub(super) fn or_read(
+        mut self,
+        peek: impl FnMut(&Steps<'_>) -> Result<Option<T>> + Send + 'static,
+    ) -> Self {
+        self.peek = Some(Box::new(peek));
+        self
+    }
+}
+
+struct Pending<T> {
+    call: Call<T>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<T: Send + 'static> Job for Pending<T> {
+    fn durability(&self) -> Durability {
+        self.call.durability
+    }
+
+    fn peek(&mut self, steps: &Steps<'_>) -> bool {
+        self.call.answer = self.call.peek.as_mut().and_then(|peek| peek(steps).transpose());
+        self.call.answer.is_some()
+    }
+
+    fn step(&mut self, steps: &mut Steps<'_>) -> Result<()> {
+        if let Some(step) = &mut self.call.step {
+            self.call.answer = Some(Ok(step(steps)?));
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, failed: Option<Error>) {
+        let unanswered =
+            || Err(Error::new(ErrorKind::Internal, self.call.operation, "the writer had no answer"));
+        let answer = failed.map(Err).or(self.call.answer).unwrap_or_else(unanswered);
+        // The caller may be gone; what was committed stays committed.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// The way to the writer's thread. The thread ends after the last one is dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Writer(mpsc::Sender<Box<dyn Job>>);
+
+impl Writer {
+    /// Starts the thread.
+    pub(super) fn start(
+        connection: Connection,
+        turn: Turn,
+        bell: Bell,
+        clock: Arc<dyn Clock>,
+        alive: Arc<Alive>,
+    ) -> std::io::Result<Self> {
+        let (sender, jobs) = mpsc::channel();
+        let mut thread = Thread { connection, turn, bell, clock, synced: None, _alive: alive };
+        std::thread::Builder::new().name("mh-writer".to_owned()).spawn(move || thread.run(&jobs))?;
+        Ok(Self(sender))
+    }
+
+    /// Hands in a call. The answer can be awaited or waited for.
+    pub(super) fn call<T: Send + 'static>(&self, call: Call<T>) -> oneshot::Receiver<Result<T>> {
+        let (reply, answer) = oneshot::channel();
+        // If the thread is gone, so is the reply's sender, and the receiver says so.
+        let _ = self.0.send(Box::new(Pending { call, reply }));
+        answer
+    }
+}
+
+struct Thread {
+    connection: Connection,
+    turn: Turn,
+    bell: Bell,
+    clock: Arc<dyn Clock>,
+    /// The `synchronous` in force, which cannot change inside a transaction.
+    synced: Option<Durability>,
+    /// Held as long as anything may still be committed in this incarnation's name: it is not dead before that.
+    _alive: Arc<Alive>,
+}
+
+impl Thread {
+    fn run(&mut self, jobs: &mpsc::Receiver<Box<dyn Job>>) {
+        while let Ok(first) = jobs.recv() {
+            let mut group = vec![first];
+            group.extend(jobs.try_iter().take(GROUP - 1));
+            let group = self.answer_by_reading(group);
+            if group.is_empty() {
+                continue;
+            }
+            self.write(group);
+            Turn::let_others_in();
+        }
+    }
+
+    /// Answers what needs no writing and returns the rest.
+    fn answer_by_reading(&self, group: Vec<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
+        let steps = Steps::new(&self.connection, self.clock.now());
+        let mut rest = Vec::new();
+        for mut job in group {
+            if job.peek(&steps) {
+                job.finish(None);
+            } else {
+                rest.push(job);
+            }
+        }
+        rest
+    }
+
+    fn write(&mut self, mut group: Vec<Box<dyn Job>>) {
+        match self.commit(&mut group) {
+            Ok(()) => group.into_iter().for_each(|job| job.finish(None)),
+            Err(error) => match <[Box<dyn Job>; 1]>::try_from(group) {
+                Ok([job]) => job.finish(Some(error)),
+                // One of them is to blame: alone, each gets its own answer.
+                Err(group) => group.into_iter().for_each(|job| self.write(vec![job])),
+            },
+        }
+    }
+
+    fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<()> {
+        let failed = |e| error::sqlite("commit", e);
+        let _turn = self.turn.take().map_err(|e| {
+            Error::new(ErrorKind::Unavailable, "commit", "the turn at writing cannot be taken").because(e)
+        })?;
+        let power = group.iter().any(|job| job.durability() == Durability::Power);
+        let wanted = if power { Durability::Power } else { Durability::Process };
+        if self.synced != Some(wanted) {
+            let level = if power { "full" } else { "normal" };
+            self.connection.pragma_update(None, "synchronous", level).map_err(failed)?;
+            self.synced = Some(wanted);
+        }
+        let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let mut steps = Steps::new(&tx, self.clock.now());
+        for job in group {
+            job.step(&mut steps)?;
+        }
+        steps.finish().map_err(failed)?;
+        let news = steps.news;
+        drop(steps);
+        tx.commit().map_err(failed)?;
+        if news {
+            self.bell.ring();
+        }
+        Ok(())
+    }
+}

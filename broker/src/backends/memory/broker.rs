@@ -1,0 +1,66 @@
+//! The contract, by calling the machine.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use super::MemoryBroker;
+use crate::{
+    Beaten, Broker, Claim, ClaimReply, Enqueued, Incarnation, Lease, NewTask, QueueName, QueueOptions,
+    QueueStatus, Result, Settled, Settlement, Waiter,
+};
+
+#[async_trait]
+impl Broker for MemoryBroker {
+    fn backend(&self) -> &'static str {
+        "memory"
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    async fn declare(&self, queue: &QueueName, options: Option<&QueueOptions>) -> Result<QueueStatus> {
+        self.shared.lock().declare(queue, options)
+    }
+
+    async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
+        let answers = self.shared.lock().enqueue(tasks, self.shared.now());
+        self.shared.ring();
+        Ok(answers)
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<ClaimReply> {
+        Ok(self.shared.lock().claim(claim, self.incarnation, self.shared.now()))
+    }
+
+    async fn beat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Beaten>> {
+        Ok(self.shared.lock().beat(leases, lease, self.shared.now()))
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        let answers = self.shared.lock().settle(settlements, self.shared.now());
+        self.shared.ring();
+        Ok(answers)
+    }
+
+    async fn close(&self, queue: &QueueName) -> Result<()> {
+        self.shared.lock().close(queue);
+        self.shared.ring();
+        Ok(())
+    }
+
+    async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
+        Ok(self.shared.lock().status(queue))
+    }
+
+    fn wait(&self, _queues: &[QueueName]) -> Waiter {
+        let shared = Arc::clone(&self.shared);
+        // Subscribed now, not when the future is first polled: changes from here on count.
+        let mut changes = shared.changes();
+        Box::pin(async move {
+            // An error means that the broker is gone, which is worth waking up for too.
+            let _ = changes.changed().await;
+        })
+    }
+}

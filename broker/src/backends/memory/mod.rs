@@ -1,0 +1,8 @@
+//! `memory:` — the state machine behind a mutex. For one process, and gone with it.
+//!
+//! It is the reference that other brokers are compared with.
+
+mod broker;
+mod session;
+
+pub use session::MemoryBroker;

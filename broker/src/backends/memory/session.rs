@@ -1,0 +1,91 @@
+//! Sessions of a memory broker: several may share one machine, each with an incarnation of its own.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::{
+    Incarnation,
+    clock::{Clock, Now, ProcessClock},
+    machine::Machine,
+};
+
+/// A session with a queue in the memory of this process.
+///
+/// Dropping a session is the death of its process: what it still holds is taken back.
+#[derive(Debug)]
+pub struct MemoryBroker {
+    pub(super) incarnation: Incarnation,
+    pub(super) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    machine: Mutex<Machine>,
+    clock: Arc<dyn Clock>,
+    /// Counts what may concern somebody who waits.
+    changes: watch::Sender<u64>,
+}
+
+impl MemoryBroker {
+    /// Makes an empty broker and a session with it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_clock(Arc::new(ProcessClock::default()))
+    }
+
+    /// As [`MemoryBroker::new`], with a clock that a test moves.
+    #[must_use]
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        let machine = Mutex::new(Machine::new(1));
+        let shared = Arc::new(Shared { machine, clock, changes: watch::Sender::new(0) });
+        Self { incarnation: Incarnation::generate(), shared }
+    }
+
+    /// Opens another session with the same broker.
+    #[must_use]
+    pub fn session(&self) -> Self {
+        Self { incarnation: Incarnation::generate(), shared: Arc::clone(&self.shared) }
+    }
+
+    /// Checks the invariants of the machine.
+    ///
+    /// # Errors
+    /// The sentence that is not true.
+    pub fn check(&self) -> Result<(), String> {
+        self.shared.lock().check()
+    }
+}
+
+impl Default for MemoryBroker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for MemoryBroker {
+    fn drop(&mut self) {
+        self.shared.lock().expire_holder(self.incarnation);
+        self.shared.ring();
+    }
+}
+
+impl Shared {
+    /// The machine. A panic in another thread cannot have left it half changed: the machine itself never
+    /// panics, so a poisoned lock is taken as it is.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    pub(super) fn ring(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}

@@ -1,0 +1,6 @@
+//! The brokers. Each folder has the same files: `mod.rs` (what it is), `config.rs` (what it is told),
+//! `session.rs` (its life), `broker.rs` (the contract), and what it needs besides.
+
+#[cfg(feature = "local")]
+pub mod local;
+pub mod memory;

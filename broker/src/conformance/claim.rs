@@ -1,0 +1,141 @@
+//! Arrow `claim`: who gets what, in which order, and what holds a claim back.
+
+use std::time::Duration;
+
+use super::{Outcome, Stage, area, holds, same, support::*};
+use crate::{Claim, ErrorKind, QueueOptions, limits};
+
+area!("claim": in_order_and_at_most_max, a_missing_queue_is_empty, no_task_is_handed_out_twice, the_epoch_grows_with_every_claim, a_full_queue_that_it_feeds_holds_it_back, a_queue_may_feed_itself, the_reply_tells_what_comes_next, bad_claims_are_refused);
+
+async fn in_order_and_at_most_max(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    enqueue(&*a, &q, &["1", "2"]).await?;
+    enqueue(&*b, &q, &["3", "4", "5"]).await?;
+    same!(ids(&claim(&*b, &q, 2).await?.tasks), ["1", "2"], "the first claim");
+    same!(ids(&claim(&*a, &q, 2).await?.tasks), ["3", "4"], "the second claim");
+    same!(ids(&claim(&*b, &q, 2).await?.tasks), ["5"], "the third claim");
+    same!(ids(&claim(&*b, &q, 2).await?.tasks), [""; 0], "the fourth claim");
+    same!(counts(&*a, &q).await?, (0, 0, 5, 0), "the queue after that");
+    Ok(())
+}
+
+async fn a_missing_queue_is_empty(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    let reply = claim(&*a, &q, 2).await?;
+    same!((reply.tasks.len(), reply.ended, reply.next), (0, false, None), "a claim from nowhere");
+    same!(a.status(&q).await?, None, "the queue after the claim");
+    Ok(())
+}
+
+async fn no_task_is_handed_out_twice(stage: &dyn Stage) -> Outcome {
+    const TASKS: usize = 120;
+    let (a, q) = (stage.session().await?, queue("q")?);
+    let names: Vec<String> = (0..TASKS).map(|n| format!("{n:03}")).collect();
+    enqueue(&*a, &q, &names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    let mut claims = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (session, q) = (stage.session().await?, q.clone());
+        claims.spawn(async move {
+            let mut got = Vec::new();
+            loop {
+                let tasks = claim(&*session, &q, 7).await?.tasks;
+                if tasks.is_empty() {
+                    // Kept alive: the tasks of a session that ends would come back.
+                    return Ok::<_, crate::Error>((session, got));
+                }
+                got.extend(ids(&tasks));
+            }
+        });
+    }
+    let mut sessions = Vec::new();
+    let mut all = Vec::new();
+    while let Some(done) = claims.join_next().await {
+        let (session, got) = done.map_err(|e| super::Failure(e.to_string()))??;
+        sessions.push(session);
+        all.extend(got);
+    }
+    all.sort();
+    same!(all, names, "what four sessions claimed together");
+    Ok(())
+}
+
+async fn the_epoch_grows_with_every_claim(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    enqueue(&*a, &q, &["1"]).await?;
+    let mut last = 0;
+    for _ in 0..3 {
+        let task = claim_one(&*a, &q).await?;
+        holds!(task.lease.epoch > last, "epoch {} after {last}", task.lease.epoch);
+        holds!(task.lease.epoch < 1 << 53, "epoch {} is not exact in JSON", task.lease.epoch);
+        same!(task.lease.incarnation, a.incarnation(), "the holder");
+        last = task.lease.epoch;
+        settle(&*a, &task, crate::End::Release).await?;
+    }
+    Ok(())
+}
+
+async fn a_full_queue_that_it_feeds_holds_it_back(stage: &dyn Stage) -> Outcome {
+    let (a, q, next) = (stage.session().await?, queue("q")?, queue("next")?);
+    a.declare(&next, Some(&QueueOptions::default().with_capacity(1))).await?;
+    enqueue(&*a, &q, &["1"]).await?;
+    let feeding = Claim::new(q.clone(), 1).with_feeds(vec![queue("missing")?, next.clone()]);
+    enqueue(&*a, &next, &["x"]).await?;
+    let reply = a.claim(&feeding).await?;
+    same!(
+        (ids(&reply.tasks), reply.held_by),
+        (Vec::new(), Some(next.clone())),
+        "a claim while the next queue is full"
+    );
+    same!(counts(&*a, &q).await?, (1, 0, 0, 0), "the queue that was held back");
+    let task = claim_one(&*a, &next).await?;
+    same!(
+        a.claim(&feeding).await?.held_by,
+        Some(next.clone()),
+        "held by, while the next queue's task is leased"
+    );
+    settle(&*a, &task, complete()).await?;
+    let reply = a.claim(&feeding).await?;
+    same!((ids(&reply.tasks), reply.held_by), (vec!["1".to_owned()], None), "a claim when there is room");
+    Ok(())
+}
+
+async fn a_queue_may_feed_itself(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    a.declare(&q, Some(&QueueOptions::default().with_capacity(1))).await?;
+    enqueue(&*a, &q, &["1"]).await?;
+    let reply = a.claim(&Claim::new(q.clone(), 1).with_feeds(vec![q.clone()])).await?;
+    same!(ids(&reply.tasks), ["1"], "a full queue that feeds itself would stop for ever");
+    Ok(())
+}
+
+async fn the_reply_tells_what_comes_next(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    enqueue(&*a, &q, &["1", "2"]).await?;
+    let lease = Duration::from_secs(30);
+    let reply = a.claim(&Claim::new(q.clone(), 1).with_lease(lease)).await?;
+    same!(reply.next, Some(lease), "the end of the lease just given");
+    let task = claim_one(&*a, &q).await?;
+    settle(&*a, &task, retry(Duration::from_secs(8))).await?;
+    stage.advance(Duration::from_secs(3)).await;
+    same!(
+        claim(&*a, &q, 1).await?.next,
+        Some(Duration::from_secs(5)),
+        "the retry, due before the lease ends"
+    );
+    Ok(())
+}
+
+async fn bad_claims_are_refused(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    enqueue(&*a, &q, &["1"]).await?;
+    for bad in [
+        Claim::new(q.clone(), 0),
+        Claim::new(q.clone(), limits::MAX_BATCH + 1),
+        Claim::new(q.clone(), 1).with_lease(Duration::ZERO),
+        Claim::new(q.clone(), 1).with_lease(Duration::MAX),
+    ] {
+        refused(a.claim(&bad).await, ErrorKind::Invalid)?;
+    }
+    same!(counts(&*a, &q).await?, (1, 0, 0, 0), "the queue after the refusals");
+    Ok(())
+}

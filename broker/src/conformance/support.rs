@@ -1,0 +1,117 @@
+//! What the cases share.
+
+use std::time::Duration;
+
+use super::Failure;
+use crate::{
+    Broker, Claim, ClaimReply, ClaimedTask, End, Enqueued, Error, ErrorKind, NewTask, Payload, QueueName,
+    QueueStatus, Result, Settled, Settlement, TaskId, TaskName,
+};
+
+/// How long an event of another process is waited for. Only a broken broker takes that long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(super) fn queue(name: &str) -> Result<QueueName> {
+    QueueName::new(name)
+}
+
+/// A task whose id and payload are its name in the case.
+pub(super) fn task(queue: &QueueName, id: &str) -> Result<NewTask> {
+    let payload = Payload::encode(id)?;
+    Ok(NewTask::new(queue.clone(), TaskName::new("work")?, payload).with_id(TaskId::new(id)?))
+}
+
+pub(super) fn tasks(queue: &QueueName, ids: &[&str]) -> Result<Vec<NewTask>> {
+    ids.iter().map(|id| task(queue, id)).collect()
+}
+
+/// Enqueues tasks that must all be accepted.
+pub(super) async fn enqueue(broker: &dyn Broker, queue: &QueueName, ids: &[&str]) -> Result<(), Failure> {
+    let answers = broker.enqueue(&tasks(queue, ids)?).await?;
+    if answers.len() == ids.len() && answers.iter().all(|answer| *answer == Enqueued::Enqueued) {
+        Ok(())
+    } else {
+        Err(Failure(format!("enqueue of {ids:?} answered {answers:?}")))
+    }
+}
+
+pub(super) async fn claim(broker: &dyn Broker, queue: &QueueName, max: usize) -> Result<ClaimReply> {
+    broker.claim(&Claim::new(queue.clone(), max)).await
+}
+
+/// Claims exactly one task.
+pub(super) async fn claim_one(broker: &dyn Broker, queue: &QueueName) -> Result<ClaimedTask, Failure> {
+    let reply = claim(broker, queue, 1).await?;
+    let found = format!("a claim of one task got {reply:?}");
+    reply.tasks.into_iter().next().ok_or(Failure(found))
+}
+
+/// Claims one task as soon as there is one, whatever process must first be found dead for it.
+pub(super) async fn claim_soon(broker: &dyn Broker, queue: &QueueName) -> Result<ClaimedTask, Failure> {
+    let wait = async {
+        loop {
+            let changed = broker.wait(std::slice::from_ref(queue));
+            if let Some(task) = claim(broker, queue, 1).await?.tasks.into_iter().next() {
+                return Ok::<_, Failure>(task);
+            }
+            let _ = tokio::time::timeout(Duration::from_millis(200), changed).await;
+        }
+    };
+    let late = || Failure(format!("nothing to claim on {queue} after {PATIENCE:?}"));
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Waits until the queue stands as the case says.
+pub(super) async fn until(
+    broker: &dyn Broker,
+    queue: &QueueName,
+    what: &str,
+    stands: impl Fn(&QueueStatus) -> bool,
+) -> Result<QueueStatus, Failure> {
+    let wait = async {
+        loop {
+            let changed = broker.wait(std::slice::from_ref(queue));
+            if let Some(status) = broker.status(queue).await?.filter(|status| stands(status)) {
+                return Ok::<_, Failure>(status);
+            }
+            let _ = tokio::time::timeout(Duration::from_millis(200), changed).await;
+        }
+    };
+    let late = || Failure(format!("{queue}: still not {what} after {PATIENCE:?}"));
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| Err(late()))
+}
+
+pub(super) async fn settle(broker: &dyn Broker, task: &ClaimedTask, end: End) -> Result<Settled, Failure> {
+    let answers = broker.settle(&[Settlement::new(task.lease.clone(), end)]).await?;
+    match answers.as_slice() {
+        [answer] => Ok(*answer),
+        _ => Err(Failure(format!("one settlement got {} answers", answers.len()))),
+    }
+}
+
+pub(super) fn complete() -> End {
+    End::Complete { children: Vec::new() }
+}
+
+pub(super) fn retry(delay: Duration) -> End {
+    End::Retry { error: "it failed".to_owned(), delay }
+}
+
+/// Ready, scheduled, leased, dead.
+pub(super) async fn counts(broker: &dyn Broker, queue: &QueueName) -> Result<(u64, u64, u64, u64), Failure> {
+    let status = broker.status(queue).await?.ok_or_else(|| Failure(format!("{queue} does not exist")))?;
+    Ok((status.ready, status.scheduled, status.leased, status.dead))
+}
+
+pub(super) fn ids(tasks: &[ClaimedTask]) -> Vec<String> {
+    tasks.iter().map(|task| task.lease.id.to_string()).collect()
+}
+
+/// Whether a call was refused for this kind of reason.
+pub(super) fn refused<T: std::fmt::Debug>(answer: Result<T>, kind: ErrorKind) -> Result<Error, Failure> {
+    match answer {
+        Err(error) if error.kind() == kind => Ok(error),
+        Err(error) => Err(Failure(format!("refused as {:?} instead of {kind:?}: {error}", error.kind()))),
+        Ok(answer) => Err(Failure(format!("expected a refusal ({kind:?}), got {answer:?}"))),
+    }
+}

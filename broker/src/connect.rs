@@ -1,0 +1,26 @@
+//! From a URL to a broker.
+
+use std::sync::Arc;
+
+use crate::{Broker, BrokerUrl, Guard, Result, backends, url::Place};
+
+/// Opens a session with the broker of a URL.
+///
+/// # Errors
+/// What the backend's `open` says: it cannot be reached, its data cannot be used, or this build lacks it.
+pub async fn connect(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
+    match &url.place {
+        Place::Memory => Ok(Arc::new(Guard::new(backends::memory::MemoryBroker::new()))),
+        #[cfg(feature = "local")]
+        Place::Local(path) => {
+            let config = backends::local::LocalConfig::new(path, url.namespace.clone());
+            Ok(Arc::new(Guard::new(backends::local::LocalBroker::open(config).await?)))
+        }
+        #[cfg(not(feature = "local"))]
+        Place::Local(_) => Err(crate::Error::new(
+            crate::ErrorKind::Unsupported,
+            "connect",
+            format!("{url} cannot be used: this program was built without the feature `local`"),
+        )),
+    }
+}

@@ -1,0 +1,183 @@
+//! The contract between the queue's logic and what stores it.
+
+use std::{fmt::Debug, future::Future, pin::Pin, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::{
+    ClaimedTask, Incarnation, Lease, NewTask, QueueName, QueueOptions, QueueStatus, Result, Settlement,
+    limits,
+};
+
+/// A future that completes when something may have changed. It is a hint and nothing else: it may complete
+/// for no reason, and what it tells may be lost. Whoever waits also polls.
+pub type Waiter = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
+
+/// One session with a broker: a process start, with an [`Incarnation`] of its own.
+///
+/// This is what backends implement; [`BrokerExt`](crate::BrokerExt) holds what users call besides. Every
+/// transition is one atomic step of the broker and safe to repeat. Input was checked before it gets here,
+/// by [`Guard`](crate::Guard), which every broker that [`connect`](crate::connect) returns wears.
+///
+/// No method is stable until a Redis and a RabbitMQ implementation both exist.
+///
+/// # Errors
+/// Besides what each method says, every call can fail with [`Unavailable`](crate::ErrorKind::Unavailable)
+/// (the outcome may be unknown: repeat the call), [`Full`](crate::ErrorKind::Full) (the disk) and
+/// [`Corrupt`](crate::ErrorKind::Corrupt).
+///
+/// # Cancel safety
+/// Dropping a future does not undo its call, which may still take effect. That is harmless everywhere but in
+/// [`claim`](Broker::claim).
+#[async_trait]
+pub trait Broker: Debug + Send + Sync + 'static {
+    /// The name of the backend: `memory`, `local`.
+    fn backend(&self) -> &'static str;
+
+    /// Who this session is. Leases that it claims belong to this incarnation.
+    fn incarnation(&self) -> Incarnation;
+
+    /// Makes sure that a queue exists, and returns it.
+    ///
+    /// # Behavior
+    /// With options, configures the queue: creates it with them; one that exists only by use takes them; one
+    /// that was configured before must have the same. Without options, takes the queue as it is and creates it
+    /// with defaults only if it is missing.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict), with both values, when it is configured otherwise.
+    async fn declare(&self, queue: &QueueName, options: Option<&QueueOptions>) -> Result<QueueStatus>;
+
+    /// Puts tasks on their queues, all in one step, and answers for each in order.
+    ///
+    /// # Behavior
+    /// Missing queues are created with defaults. What is answered `Enqueued` is durable when this returns.
+    /// Each task is decided in order: its id exists or is remembered → `Exists`; its queue is closed →
+    /// `Closed`; its queue is full → `Full`; else `Enqueued`. So a call can be repeated after an unknown
+    /// outcome wherever ids are the same.
+    async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>>;
+
+    /// Takes ready tasks of one queue under a lease, the lowest sequence first.
+    ///
+    /// # Behavior
+    /// In the same step, a bounded number of due tasks becomes ready and a bounded number of leases that ran
+    /// out is taken back, so no other service is needed for either. See [`Claim`] for what holds it back. A
+    /// missing queue is one without tasks.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: tasks that were claimed for a caller who is gone stay leased until the lease runs out
+    /// or the session ends.
+    async fn claim(&self, claim: &Claim) -> Result<ClaimReply>;
+
+    /// Renews leases for `lease` from now, all in one step, and answers for each in order.
+    async fn beat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Beaten>>;
+
+    /// Ends leases, all in one step, and answers for each in order. The caller keeps the settlements, and so
+    /// can try again when this fails; settling twice is answered `Lost`.
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>>;
+
+    /// Says that no more will come to this queue: from now on enqueue answers `Closed`. Children in
+    /// settlements are still accepted, so that finished work can always be settled. Creates a missing queue
+    /// with defaults. Closing twice is closing once. Durable when it returns.
+    async fn close(&self, queue: &QueueName) -> Result<()>;
+
+    /// Tells how a queue stands; `None` when there is none of that name.
+    async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>>;
+
+    /// Registers interest in these queues before it returns; the future completes when one of them may have
+    /// got a ready task or room, or may have ended. Register, then read, then await: nothing that happens
+    /// after the registration is missed, but hints can be lost, so bound the wait.
+    fn wait(&self, queues: &[QueueName]) -> Waiter;
+}
+
+/// What a claim asks for.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The one queue to claim from.
+    pub queue: QueueName,
+    /// The most tasks to take, at most [`limits::MAX_BATCH`]: the number of free slots.
+    pub max: usize,
+    /// How long the leases last unless they are beaten.
+    pub lease: Duration,
+    /// Whether nothing runs in this process. Only then a task that must run alone is handed out, as the only
+    /// one of the claim.
+    pub idle: bool,
+    /// Queues that the handlers of this one feed. While one of them (other than `queue`) is full, nothing is
+    /// claimed.
+    pub feeds: Vec<QueueName>,
+}
+
+impl Claim {
+    /// Asks for up to `max` tasks under the default lease, from a process where nothing runs.
+    #[must_use]
+    pub fn new(queue: QueueName, max: usize) -> Self {
+        Self { queue, max, lease: limits::LEASE, idle: true, feeds: Vec::new() }
+    }
+
+    /// Sets how long the leases last.
+    #[must_use]
+    pub fn with_lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Says whether nothing runs in this process.
+    #[must_use]
+    pub fn with_idle(mut self, idle: bool) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// Sets the queues that must have room.
+    #[must_use]
+    pub fn with_feeds(mut self, feeds: Vec<QueueName>) -> Self {
+        self.feeds = feeds;
+        self
+    }
+}
+
+/// What a claim gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClaimReply {
+    /// The tasks, in order of sequence.
+    pub tasks: Vec<ClaimedTask>,
+    /// The full queue that kept this claim from taking anything.
+    pub held_by: Option<QueueName>,
+    /// How many tasks wait to run alone and were not handed out: a process that becomes idle gets one.
+    pub waiting_alone: u64,
+    /// Whether the queue is closed and joined: nothing is unsettled and nothing more will come.
+    pub ended: bool,
+    /// How long until a task of this queue becomes due or a lease runs out, where one will.
+    pub next: Option<Duration>,
+}
+
+/// The answer for one enqueued task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Enqueued {
+    /// It is on the queue, durably.
+    Enqueued,
+    /// Its id is on the queue already, or was settled not long ago. Nothing was changed.
+    Exists,
+    /// The queue has no room. Nothing was changed.
+    Full,
+    /// The queue is closed. Nothing was changed.
+    Closed,
+}
+
+/// The answer for one beaten lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Beaten {
+    /// It is renewed.
+    Kept,
+    /// It is not held any more: the task was given to another, or settled. Whoever runs it must stop.
+    Lost,
+}
+
+/// The answer for one settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Settled {
+    /// It took effect.
+    Settled,
+    /// The lease is not held any more. Nothing was changed.
+    Lost,
+}

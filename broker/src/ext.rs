@@ -1,0 +1,48 @@
+//! What users call on a broker besides the contract: written once, on top of it.
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use crate::{Broker, Error, ErrorKind, QueueName, QueueStatus, Result};
+
+/// How long a hint is waited for before the broker is asked again.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Conveniences over [`Broker`], with one implementation for all of them.
+#[async_trait]
+pub trait BrokerExt {
+    /// Waits until nothing on the queue is ready, scheduled or leased, and returns how it stands then.
+    /// A queue that does not exist has nothing to wait for.
+    ///
+    /// The queue may fill again; together with [`Broker::close`] this is the end of a stage of a pipeline.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`] after `timeout`, if one is given; what [`Broker::status`] fails with.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    async fn join(&self, queue: &QueueName, timeout: Option<Duration>) -> Result<Option<QueueStatus>>;
+}
+
+#[async_trait]
+impl<B: Broker + ?Sized> BrokerExt for B {
+    async fn join(&self, queue: &QueueName, timeout: Option<Duration>) -> Result<Option<QueueStatus>> {
+        let start = Instant::now();
+        loop {
+            let changed = self.wait(std::slice::from_ref(queue));
+            let status = self.status(queue).await?;
+            let Some(open) = status.as_ref().map(QueueStatus::unsettled).filter(|unsettled| *unsettled > 0)
+            else {
+                return Ok(status);
+            };
+            let left = timeout.map_or(POLL, |timeout| timeout.saturating_sub(start.elapsed()).min(POLL));
+            if left.is_zero() {
+                let message = format!("queue \"{queue}\" still has {open} unsettled tasks");
+                return Err(Error::new(ErrorKind::Timeout, "join", message));
+            }
+            // Whether it was the hint or the poll does not matter: both ask again.
+            let _ = tokio::time::timeout(left, changed).await;
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The broker contract of manyhands: what a queue promises, whatever stores it.
+//!
+//! Three things live here, from the inside out:
+//!
+//! * [`machine`]: the state machine of tasks, written down once as a deterministic function over plain data.
+//!   It performs no I/O and reads no clock.
+//! * [`Broker`]: the contract that backends implement, and [`BrokerExt`], what users call on top of it.
+//! * [`backends`]: `memory` (the machine behind a mutex) and `local` (SQLite, many processes of one box).
+//!
+//! [`connect`] opens a broker by its URL. `conformance` (a feature) is the suite that every backend passes.
+//!
+//! This crate reads no environment, prints nothing and never ends the process.
+
+#[cfg(windows)]
+compile_error!("manyhands runs on Linux and macOS; Windows has neither flock nor the signals it needs");
+
+pub mod backends;
+pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod connect;
+mod contract;
+mod error;
+mod ext;
+mod guard;
+mod id;
+mod lease;
+pub mod limits;
+pub mod machine;
+mod name;
+mod payload;
+mod queue;
+mod settlement;
+mod task;
+mod typed;
+mod url;
+
+pub use connect::connect;
+pub use contract::{Beaten, Broker, Claim, ClaimReply, Enqueued, Settled, Waiter};
+pub use error::{Error, ErrorKind, Result};
+pub use ext::BrokerExt;
+pub use guard::Guard;
+pub use id::{Incarnation, TaskId};
+pub use lease::{ClaimedTask, Lease};
+pub use name::{Namespace, QueueName, TaskName};
+pub use payload::Payload;
+pub use queue::{QueueOptions, QueueStatus};
+pub use settlement::{End, Settlement};
+pub use task::NewTask;
+pub use typed::Task;
+pub use url::BrokerUrl;

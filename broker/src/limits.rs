@@ -1,0 +1,53 @@
+//! The bounds that hold everywhere, in one place.
+//!
+//! Every one of them ends in a clear error or in back-pressure, never in silence.
+
+use std::time::Duration;
+
+/// The largest payload of one task, in bytes of JSON text: 1 MiB.
+pub const MAX_PAYLOAD: usize = 1024 * 1024;
+
+/// The most tasks in one call: 256.
+pub const MAX_BATCH: usize = 256;
+
+/// The most payload bytes in one call, children included: 4 MiB.
+pub const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// The longest error text kept with a task, in bytes. A longer one is cut.
+pub const MAX_ERROR: usize = 4096;
+
+/// Tasks of one queue that are not settled, unless the queue says otherwise.
+pub const CAPACITY: u64 = 1_000_000;
+
+/// Dead tasks kept in one queue; the oldest go first.
+pub const MAX_DEAD: u64 = 10_000;
+
+/// Ids remembered in one queue after settlement; the ones that end first go first.
+pub const MAX_REMEMBERED: u64 = 1_000_000;
+
+/// How long an id that the user gave is remembered after its task was settled.
+pub const REMEMBER_IDS: Duration = Duration::from_secs(3600);
+
+/// How long a lease lasts unless it is beaten.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// The shortest lease that a claim may ask for.
+pub const MIN_LEASE: Duration = Duration::from_millis(100);
+
+/// The longest lease that a claim may ask for: a day.
+pub const MAX_LEASE: Duration = Duration::from_secs(24 * 3600);
+
+/// The longest time for which a task can be put off: ten years.
+pub const MAX_DELAY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// How often a handler may fail before its task is dead.
+pub const MAX_ATTEMPTS: u32 = 5;
+
+/// How often a process may die while it ran a task alone before the task is dead.
+pub const MAX_CRASHES: u32 = 3;
+
+/// How long a task whose name nobody knows is parked again and again before it is dead.
+pub const MAX_PARKED: Duration = Duration::from_secs(3600);
+
+/// How many due tasks, and how many expired leases, one claim takes care of.
+pub const UPKEEP: usize = 256;

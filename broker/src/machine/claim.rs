@@ -1,0 +1,97 @@
+//! Arrows `claim`: ready → leased, and `promote`: scheduled → ready.
+
+use super::{Machine, Phase, Queue};
+use crate::{
+    Claim, ClaimReply, ClaimedTask, Incarnation, Lease, QueueName, TaskId,
+    clock::{Now, millis},
+    limits,
+};
+
+impl Machine {
+    /// Promotes what is due, takes back leases that ran out, then takes ready tasks under a lease.
+    pub fn claim(&mut self, claim: &Claim, incarnation: Incarnation, now: Now) -> ClaimReply {
+        let held_by = self.full_feed(claim);
+        let generation = self.generation;
+        let Some(queue) = self.queues.get_mut(&claim.queue) else { return ClaimReply::default() };
+        queue.promote(now);
+        queue.expire_leases(now);
+        let mut reply = ClaimReply { held_by, ..ClaimReply::default() };
+        if reply.held_by.is_none() {
+            let until = now.steady.saturating_add(millis(claim.lease));
+            for id in queue.choose(claim) {
+                reply.tasks.extend(queue.lease(&claim.queue, &id, generation, incarnation, until));
+            }
+        }
+        reply.waiting_alone = queue.ready_alone.len() as u64;
+        reply.ended = queue.status().is_ended();
+        reply.next = queue.next(now);
+        reply
+    }
+
+    fn full_feed(&self, claim: &Claim) -> Option<QueueName> {
+        let full = |name: &&QueueName| {
+            **name != claim.queue && self.queues.get(*name).is_some_and(|queue| queue.status().is_full())
+        };
+        claim.feeds.iter().find(full).cloned()
+    }
+}
+
+impl Queue {
+    /// Arrow `promote`: what is due becomes ready, in order of due time, under a new sequence.
+    fn promote(&mut self, now: Now) {
+        for _ in 0..limits::UPKEEP {
+            let Some((due, _, id)) = self.scheduled.first().cloned() else { break };
+            if due > now.wall {
+                break;
+            }
+            // The old sequence is part of the index key, so the task leaves before it gets the new one.
+            self.leave(&id);
+            let sequence = self.next_sequence();
+            if let Some(record) = self.tasks.get_mut(&id) {
+                record.sequence = sequence;
+                record.phase = Phase::Ready;
+                self.ready.insert(sequence, id);
+            }
+        }
+    }
+
+    /// The ids a claim gets: in order of sequence; a task that must run alone only as the only one, and only
+    /// for a process where nothing runs.
+    fn choose(&self, claim: &Claim) -> Vec<TaskId> {
+        let first = self.ready.first_key_value().map_or(u64::MAX, |(sequence, _)| *sequence);
+        match self.ready_alone.first_key_value() {
+            Some((sequence, id)) if claim.idle && *sequence < first => vec![id.clone()],
+            _ => self.ready.values().take(claim.max).cloned().collect(),
+        }
+    }
+
+    fn lease(
+        &mut self,
+        queue: &QueueName,
+        id: &TaskId,
+        generation: u64,
+        incarnation: Incarnation,
+        until: u64,
+    ) -> Option<ClaimedTask> {
+        self.enter(id, Phase::Leased(incarnation, until));
+        let record = self.tasks.get_mut(id)?;
+        record.progress.claim(generation);
+        Some(ClaimedTask {
+            lease: Lease { queue: queue.clone(), id: id.clone(), epoch: record.progress.epoch, incarnation },
+            name: record.name.clone(),
+            payload: record.payload.clone(),
+            attempts: record.progress.attempts,
+            max_attempts: record.progress.max_attempts,
+            crashes: record.progress.crashes,
+            deaths: record.progress.deaths,
+            alone: record.progress.alone,
+        })
+    }
+
+    /// How long until a task becomes due or a lease runs out.
+    fn next(&self, now: Now) -> Option<std::time::Duration> {
+        let due = self.scheduled.first().map(|(due, ..)| due.saturating_sub(now.wall));
+        let until = self.leased.first().map(|(until, ..)| until.saturating_sub(now.steady));
+        due.into_iter().chain(until).min().map(std::time::Duration::from_millis)
+    }
+}

@@ -1,0 +1,20 @@
+//! The state machine of tasks: a deterministic function over plain data.
+//!
+//! No I/O, no clock, no randomness: the time is an argument. [`Machine`] is the whole of it and the reference
+//! that every broker is compared with; [`Progress`] holds the decisions about one task, which a backend that
+//! keeps its tasks elsewhere calls on what it read. Every arrow of `docs/state-machine.md` is named after a
+//! function here.
+
+mod claim;
+mod enqueue;
+mod expire;
+mod progress;
+mod settle;
+mod state;
+
+pub(crate) use enqueue::conflict;
+pub use progress::{Fate, Progress, park_delay};
+pub use state::{Machine, Phase, Queue, Record};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! What a queue is told, and what it tells.
+
+use std::{fmt, time::Duration};
+
+use crate::limits;
+
+/// The options of a queue. They belong to the queue: stored with it, the same for every process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueOptions {
+    /// How many tasks may be unsettled (ready, scheduled or leased) before enqueue answers `Full`.
+    /// Children in a settlement are always accepted.
+    pub capacity: u64,
+    /// How long an id that the user gave is remembered after settlement; 0 forgets it at once. Kept in whole
+    /// milliseconds.
+    pub remember_ids: Duration,
+}
+
+impl Default for QueueOptions {
+    fn default() -> Self {
+        Self { capacity: limits::CAPACITY, remember_ids: limits::REMEMBER_IDS }
+    }
+}
+
+impl QueueOptions {
+    /// Sets the capacity; at least 1.
+    #[must_use]
+    pub fn with_capacity(mut self, capacity: u64) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// Sets how long given ids are remembered.
+    #[must_use]
+    pub fn with_remember_ids(mut self, remember_ids: Duration) -> Self {
+        self.remember_ids = remember_ids;
+        self
+    }
+}
+
+impl fmt::Display for QueueOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "capacity {}, remember_ids {} ms", self.capacity, self.remember_ids.as_millis())
+    }
+}
+
+/// A queue as it stood at one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueStatus {
+    /// The options in force.
+    pub options: QueueOptions,
+    /// Counts the changes of the options, from 1.
+    pub revision: u64,
+    /// Whether somebody said that no more will come.
+    pub closed: bool,
+    /// Tasks that can be claimed now.
+    pub ready: u64,
+    /// Tasks that become ready later: those between two attempts, and the parked.
+    pub scheduled: u64,
+    /// Tasks that a process holds.
+    pub leased: u64,
+    /// Tasks that were given up.
+    pub dead: u64,
+}
+
+impl QueueStatus {
+    /// Tasks that are not settled: what capacity counts.
+    #[must_use]
+    pub fn unsettled(&self) -> u64 {
+        self.ready + self.scheduled + self.leased
+    }
+
+    /// Whether enqueue would answer `Full`.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.unsettled() >= self.options.capacity
+    }
+
+    /// Whether the queue is closed and joined: nothing is unsettled and nothing more will come.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.closed && self.unsettled() == 0
+    }
+}

@@ -1,0 +1,115 @@
+//! The one line that says which broker to use.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use crate::{Error, Namespace, Result};
+
+/// A broker's URL, checked.
+///
+/// * `memory:` one process; gone with it.
+/// * `local:/path` or `local:path` a directory of this box, shared by many processes.
+///
+/// `?namespace=NAME` chooses the set of queues; `mh` unless given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerUrl {
+    /// Which broker.
+    pub place: Place,
+    /// Which set of queues of it.
+    pub namespace: Namespace,
+}
+
+/// The part of a URL that differs from broker to broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// In the memory of this process.
+    Memory,
+    /// A directory.
+    Local(PathBuf),
+}
+
+impl BrokerUrl {
+    /// The same broker, another set of queues.
+    #[must_use]
+    pub fn with_namespace(mut self, namespace: Namespace) -> Self {
+        self.namespace = namespace;
+        self
+    }
+}
+
+impl FromStr for BrokerUrl {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (place, query) = text.split_once('?').unwrap_or((text, ""));
+        let place = match place.split_once(':') {
+            Some(("memory", "")) => Place::Memory,
+            Some(("local", "")) => {
+                return Err(bad(text, "it names no directory").advise("local:/path/of/a/directory"));
+            }
+            Some(("local", path)) => Place::Local(PathBuf::from(path)),
+            Some(("memory", _)) => return Err(bad(text, "memory: takes no path").advise("memory:")),
+            Some((scheme @ ("redis" | "rediss" | "amqp" | "amqps"), _)) => {
+                let why = format!("this version has no {scheme} broker yet");
+                return Err(bad(&format!("{scheme}:…"), &why).advise("local:/path/of/a/directory"));
+            }
+            _ => return Err(bad(text, "it begins with no known scheme").advise("local:/path/of/a/directory")),
+        };
+        let mut namespace = Namespace::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some(("namespace", name)) => namespace = Namespace::new(name)?,
+                _ => return Err(bad(text, &format!("{pair:?} is no option of it")).advise("?namespace=NAME")),
+            }
+        }
+        Ok(Self { place, namespace })
+    }
+}
+
+impl fmt::Display for BrokerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Memory => f.write_str("memory:")?,
+            Place::Local(path) => write!(f, "local:{}", path.display())?,
+        }
+        if self.namespace == Namespace::default() {
+            Ok(())
+        } else {
+            write!(f, "?namespace={}", self.namespace)
+        }
+    }
+}
+
+fn bad(url: &str, why: &str) -> Error {
+    Error::invalid("connect", format!("the broker URL \"{url}\" cannot be used: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_read_as_they_are_written() {
+        for text in ["memory:", "local:/var/lib/mh", "local:rel/dir", "local:/a?namespace=films"] {
+            assert_eq!(text.parse::<BrokerUrl>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn bad_urls_say_what_is_wrong_and_keep_secrets() {
+        let cases = [
+            ("", "no known scheme"),
+            ("/tmp/x", "no known scheme"),
+            ("local:", "no directory"),
+            ("memory:x", "no path"),
+            ("local:/a?capacity=3", "no option"),
+            ("local:/a?namespace=../b", "may not begin"),
+            ("redis://user:secret@host", "no redis broker yet"),
+        ];
+        for (text, why) in cases {
+            let error = text.parse::<BrokerUrl>().unwrap_err().report();
+            assert!(error.contains(why), "{text}: {error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Every broker, held to the contract: one trial a case and backend, named `backend::area::case`.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use libtest_mimic::{Arguments, Trial};
+use manyhands_broker::{
+    Broker, Guard, Namespace,
+    backends::{
+        local::{LocalBroker, LocalConfig},
+        memory::MemoryBroker,
+    },
+    clock::ManualClock,
+    conformance::{Failure, Harness, Stage, cases},
+};
+
+#[derive(Clone, Copy)]
+struct Memory;
+
+struct MemoryStage {
+    clock: ManualClock,
+    first: MemoryBroker,
+}
+
+#[async_trait]
+impl Harness for Memory {
+    async fn stage(&self) -> Result<Box<dyn Stage>, Failure> {
+        let clock = ManualClock::default();
+        let first = MemoryBroker::with_clock(Arc::new(clock.clone()));
+        Ok(Box::new(MemoryStage { clock, first }))
+    }
+}
+
+#[async_trait]
+impl Stage for MemoryStage {
+    async fn session(&self) -> Result<Arc<dyn Broker>, Failure> {
+        Ok(Arc::new(Guard::new(self.first.session())))
+    }
+
+    async fn kill(&self, session: Arc<dyn Broker>) -> Result<(), Failure> {
+        last(session)
+    }
+
+    async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+}
+
+impl Drop for MemoryStage {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.first.check(), Ok(()), "the machine's invariants after the case");
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Local;
+
+struct LocalStage {
+    clock: ManualClock,
+    folder: tempfile::TempDir,
+    /// Keeps one process alive, so that there is always somebody to notice the dead.
+    first: Mutex<Option<Arc<dyn Broker>>>,
+}
+
+#[async_trait]
+impl Harness for Local {
+    async fn stage(&self) -> Result<Box<dyn Stage>, Failure> {
+        let folder = tempfile::tempdir()?;
+        let stage = LocalStage { clock: ManualClock::default(), folder, first: Mutex::new(None) };
+        let first = stage.session().await?;
+        *stage.first.lock().unwrap() = Some(first);
+        Ok(Box::new(stage))
+    }
+}
+
+#[async_trait]
+impl Stage for LocalStage {
+    async fn session(&self) -> Result<Arc<dyn Broker>, Failure> {
+        let config = LocalConfig::new(self.folder.path(), Namespace::default());
+        let config = config.with_clock(Arc::new(self.clock.clone()));
+        Ok(Arc::new(Guard::new(LocalBroker::open(config).await?)))
+    }
+
+    async fn kill(&self, session: Arc<dyn Broker>) -> Result<(), Failure> {
+        // The lock is what others see; a real process's death by SIGKILL is tried in `tests/local.rs`.
+        last(session)
+    }
+
+    async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+}
+
+fn last(session: Arc<dyn Broker>) -> Result<(), Failure> {
+    if Arc::strong_count(&session) > 1 {
+        return Err(Failure("the case still holds the session that it kills".to_owned()));
+    }
+    drop(session);
+    Ok(())
+}
+
+fn trials(backend: &'static str, harness: impl Harness + Copy + 'static) -> impl Iterator<Item = Trial> {
+    cases().into_iter().map(move |case| {
+        Trial::test(format!("{backend}::{}::{}", case.area, case.name), move || {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            runtime.block_on(async {
+                let stage = harness.stage().await?;
+                case.run(&*stage).await
+            })?;
+            Ok(())
+        })
+    })
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let trials = trials("memory", Memory).chain(trials("local", Local)).collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}

@@ -1,0 +1,41 @@
+//! The project's own chores, run as `cargo xtask <command>`.
+//!
+//! Exit codes: 0 when all went well, 1 when a part failed, 2 when the command line is wrong.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a command, not of a library")]
+
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own chores.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The chores there are.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check the whole workspace, part by part, and run its tests last.
+    Test(test::Options),
+}
+
+/// Runs the chore that the command line names.
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Test(options) => test::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("== {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

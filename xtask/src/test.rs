@@ -1,0 +1,319 @@
+//! `cargo xtask test`: every check of the workspace, in parts.
+//!
+//! The parts run in the order of [`Part`], and the first that fails ends the run. The tests come last and
+//! nothing is printed after them, so that the test runner's own summary ends the output.
+
+use std::env;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+/// The flags of `cargo xtask test`.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Options {
+    /// Run the long tests too (sets MANYHANDS_TEST_LONG=1 for the tests).
+    #[arg(long)]
+    long: bool,
+
+    /// Leave this part out; may be given more than once.
+    #[arg(long, value_name = "NAME")]
+    without: Vec<Part>,
+}
+
+impl Options {
+    /// Tells whether this part is not wanted.
+    fn leaves_out(&self, part: Part) -> bool {
+        self.without.contains(&part)
+    }
+}
+
+/// One part of the checks; they run in this order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Part {
+    /// The formatting of the sources.
+    Fmt,
+    /// Clippy over every target, warnings denied.
+    Clippy,
+    /// The documentation, broken links denied.
+    Doc,
+    /// That those who want fewer features can still compile.
+    Features,
+    /// Licences, duplicates and sources of the dependencies.
+    Deny,
+    /// The examples in the documentation.
+    Doctests,
+    /// The tests themselves.
+    Tests,
+}
+
+impl fmt::Display for Part {
+    /// Writes the name that `--without` takes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.pad(value.as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+impl Part {
+    /// Returns the calls of cargo that make up this part.
+    fn calls(self, long: bool, nextest: bool) -> Vec<Call> {
+        match self {
+            Part::Fmt => vec![Call::new("fmt --all --check")],
+            Part::Clippy => {
+                vec![Call::new("clippy --workspace --all-targets --all-features --locked -- -D warnings")]
+            }
+            Part::Doc => vec![
+                Call::new("doc --workspace --no-deps --all-features --locked")
+                    .env("RUSTDOCFLAGS", "-D warnings"),
+            ],
+            Part::Features => vec![
+                Call::new("check --locked -p manyhands --no-default-features"),
+                Call::new("check --locked -p manyhands-broker --no-default-features"),
+                Call::new("check --locked -p manyhands --no-default-features --features local"),
+            ],
+            // Offline, and so without the advisories, whose list comes over the network. The crates of other
+            // systems are looked at too, and a build here has not fetched those.
+            Part::Deny => {
+                vec![Call::new("fetch --locked"), Call::new("deny --offline check bans licenses sources")]
+            }
+            Part::Doctests => vec![Call::new("test --doc --workspace --all-features --locked")],
+            Part::Tests => {
+                let call = if nextest {
+                    Call::new("nextest run --workspace --all-features --locked")
+                } else {
+                    Call::new("test --workspace --all-targets --all-features --locked")
+                };
+                vec![if long { call.env("MANYHANDS_TEST_LONG", "1") } else { call }]
+            }
+        }
+    }
+}
+
+/// One call of cargo.
+#[derive(Debug)]
+struct Call {
+    /// What follows `cargo`, its words parted by single spaces.
+    words: &'static str,
+    /// A variable to set for this call.
+    env: Option<(&'static str, &'static str)>,
+}
+
+impl Call {
+    /// Makes a call from what follows `cargo`.
+    fn new(words: &'static str) -> Self {
+        Self { words, env: None }
+    }
+
+    /// Sets a variable for this call.
+    fn env(self, name: &'static str, value: &'static str) -> Self {
+        Self { env: Some((name, value)), ..self }
+    }
+}
+
+impl fmt::Display for Call {
+    /// Writes the call as one would type it into a shell.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((name, value)) = self.env {
+            write!(f, "{name}='{value}' ")?;
+        }
+        write!(f, "cargo {}", self.words)
+    }
+}
+
+/// How a part ended that did not fail.
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    /// It ran, for so long.
+    Passed(Duration),
+    /// A program that it needs is not installed.
+    NotInstalled(&'static str),
+    /// `--without` named it.
+    LeftOut,
+}
+
+impl fmt::Display for Outcome {
+    /// Writes what stands behind the part's name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Passed(took) => write!(f, "ok, {:.1} s", took.as_secs_f64()),
+            Outcome::NotInstalled(program) => write!(f, "not run, {program} is not installed"),
+            Outcome::LeftOut => write!(f, "left out"),
+        }
+    }
+}
+
+/// Where and with which cargo the calls are made.
+#[derive(Debug)]
+struct Workspace {
+    /// The cargo that runs this program, or the first on the path.
+    cargo: OsString,
+    /// The folder of the workspace's manifest.
+    root: PathBuf,
+}
+
+impl Workspace {
+    /// Finds the workspace from the place of this package, whatever the current folder is.
+    fn find() -> Result<Self> {
+        // What cargo says now comes before what it said when this was compiled: two copies of the sources may
+        // share one target folder.
+        let here = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let root = Path::new(&here).parent().context("the xtask package lies in no folder")?.to_owned();
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        Ok(Self { cargo, root })
+    }
+
+    /// Returns a command for cargo in the root of the workspace.
+    fn cargo(&self) -> Command {
+        let mut command = Command::new(&self.cargo);
+        command.current_dir(&self.root);
+        command
+    }
+
+    /// Tells whether cargo knows this subcommand.
+    fn has(&self, subcommand: &str) -> bool {
+        let mut command = self.cargo();
+        command.args([subcommand, "--version"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+
+    /// Runs the calls of a part one after the other, up to the first that fails.
+    fn run(&self, part: Part, calls: &[Call]) -> Result<Duration> {
+        println!("== {part}");
+        let start = Instant::now();
+        for call in calls {
+            let mut command = self.cargo();
+            command.args(call.words.split(' ')).envs(call.env);
+            let status = command.status().with_context(|| format!("{part}: cannot start `{call}`"))?;
+            if !status.success() {
+                let seconds = start.elapsed().as_secs_f64();
+                let root = self.root.display();
+                bail!("{part}: FAILED, {seconds:.1} s ({status})\n== to repeat it, in {root}:\n{call}");
+            }
+        }
+        Ok(start.elapsed())
+    }
+}
+
+/// Runs the parts that the options choose.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let workspace = Workspace::find()?;
+    let mut rows = Vec::new();
+    for &part in Part::value_variants() {
+        let outcome = if options.leaves_out(part) {
+            Outcome::LeftOut
+        } else if part == Part::Tests {
+            continue; // after the table
+        } else if part == Part::Deny && !workspace.has("deny") {
+            Outcome::NotInstalled("cargo-deny")
+        } else {
+            Outcome::Passed(workspace.run(part, &part.calls(options.long, false))?)
+        };
+        println!("== {part}: {outcome}");
+        rows.push((part, outcome));
+    }
+    print!("{}", table(&rows));
+    if !options.leaves_out(Part::Tests) {
+        let calls = Part::Tests.calls(options.long, workspace.has("nextest"));
+        workspace.run(Part::Tests, &calls)?;
+    }
+    Ok(())
+}
+
+/// Returns the table of the parts, one line for each.
+fn table(rows: &[(Part, Outcome)]) -> String {
+    rows.iter().map(|(part, outcome)| format!("   {part:<9} {outcome}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    /// The flags alone, as a command line.
+    #[derive(Debug, Parser)]
+    struct Cli {
+        /// The flags under test.
+        #[command(flatten)]
+        options: Options,
+    }
+
+    /// Parses a command line, given without the program's name.
+    fn parse(line: &str) -> Result<Options, clap::Error> {
+        let words = line.split_whitespace();
+        Cli::try_parse_from(std::iter::once("test").chain(words)).map(|cli| cli.options)
+    }
+
+    /// Writes the calls of a part as typed into a shell.
+    fn typed(part: Part, long: bool, nextest: bool) -> Vec<String> {
+        part.calls(long, nextest).iter().map(Call::to_string).collect()
+    }
+
+    #[test]
+    fn every_part_is_chosen_when_none_is_left_out() {
+        let options = parse("").unwrap();
+        assert!(!options.long);
+        assert!(Part::value_variants().iter().all(|&part| !options.leaves_out(part)));
+    }
+
+    #[test]
+    fn without_may_be_repeated() {
+        let options = parse("--without fmt --without deny --long").unwrap();
+        let left: Vec<_> = Part::value_variants().iter().filter(|&&part| !options.leaves_out(part)).collect();
+        assert!(options.long);
+        assert_eq!(left, [&Part::Clippy, &Part::Doc, &Part::Features, &Part::Doctests, &Part::Tests]);
+    }
+
+    #[test]
+    fn an_unknown_name_is_an_error_that_lists_the_names() {
+        let error = parse("--without format").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidValue);
+        assert_eq!(error.exit_code(), 2);
+        let text = error.to_string();
+        assert!(text.contains("fmt, clippy, doc, features, deny, doctests, tests"), "{text}");
+    }
+
+    #[test]
+    fn the_tests_are_the_last_part() {
+        assert_eq!(Part::value_variants().last(), Some(&Part::Tests));
+    }
+
+    #[test]
+    fn only_the_tests_know_of_long() {
+        for &part in Part::value_variants() {
+            let differ = typed(part, true, true) != typed(part, false, true);
+            assert_eq!(differ, part == Part::Tests, "{part}");
+        }
+        assert!(typed(Part::Tests, true, true)[0].starts_with("MANYHANDS_TEST_LONG='1' cargo nextest run "));
+    }
+
+    #[test]
+    fn cargo_test_stands_in_for_nextest() {
+        let expected = "cargo test --workspace --all-targets --all-features --locked";
+        assert_eq!(typed(Part::Tests, false, false), [expected]);
+    }
+
+    #[test]
+    fn a_call_is_written_as_a_shell_takes_it() {
+        let expected = "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --all-features --locked";
+        assert_eq!(typed(Part::Doc, false, true), [expected]);
+    }
+
+    #[test]
+    fn the_table_says_what_did_not_run() {
+        let rows = [
+            (Part::Fmt, Outcome::Passed(Duration::from_millis(1234))),
+            (Part::Deny, Outcome::NotInstalled("cargo-deny")),
+            (Part::Doctests, Outcome::LeftOut),
+        ];
+        let expected = "   fmt       ok, 1.2 s\n   deny      not run, cargo-deny is not installed\n   doctests  left out\n";
+        assert_eq!(table(&rows), expected);
+    }
+}
