@@ -1,0 +1,140 @@
+//! What a worker can do: its handlers, and the queues that it configures.
+
+use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};
+
+use manyhands_broker::{Error, QueueName, QueueOptions, Result, Task, TaskName};
+
+use crate::{
+    Context, TaskError,
+    handler::{AsyncHandler, BlockingHandler, Handler, Mode},
+};
+
+/// A set of handlers. Registration is explicit; two handlers of one name are refused when the worker is built.
+#[derive(Default)]
+pub struct App {
+    pub(crate) handlers: BTreeMap<TaskName, Registered>,
+    pub(crate) options: Vec<(QueueName, QueueOptions)>,
+    pub(crate) feeds: Vec<(QueueName, QueueName)>,
+    /// The first thing that is wrong; told when the worker is built, so that registration reads as a chain.
+    error: Option<Error>,
+}
+
+/// A handler, and the queue that its tasks go to by default.
+#[derive(Clone)]
+pub(crate) struct Registered {
+    pub(crate) handler: Arc<dyn Handler>,
+    pub(crate) queue: QueueName,
+}
+
+impl App {
+    /// An app without handlers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an async handler: one that mostly waits. Many run at a time in a process, and each is dropped at its
+    /// next await when it must stop.
+    #[must_use]
+    pub fn handle<T, F, R>(self, function: F) -> Self
+    where
+        T: Task,
+        F: Fn(T, Context) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<T::Output, TaskError>> + Send + 'static,
+    {
+        self.add::<T>(Arc::new(AsyncHandler::<T, F>::new(function)))
+    }
+
+    /// Adds a blocking handler: one that computes, or waits in ways that block a thread. It runs on a thread of its own,
+    /// one a core by default, and can only be told to stop ([`Context::cancelled`]).
+    #[must_use]
+    pub fn handle_blocking<T, F>(self, function: F) -> Self
+    where
+        T: Task,
+        F: Fn(T, &Context) -> Result<T::Output, TaskError> + Send + Sync + 'static,
+    {
+        self.add::<T>(Arc::new(BlockingHandler::<T, F>::new(function)))
+    }
+
+    /// Configures a queue when the worker starts. Every process that configures it must do so alike.
+    #[must_use]
+    pub fn queue(mut self, name: &str, options: QueueOptions) -> Self {
+        match QueueName::new(name) {
+            Ok(name) => self.options.push((name, options)),
+            Err(error) => self.fail(error),
+        }
+        self
+    }
+
+    /// Says that handlers of `queue` hand tasks on to `next`: while `next` is full, nothing more is claimed from `queue`.
+    #[must_use]
+    pub fn feeds(mut self, queue: &str, next: &str) -> Self {
+        match (QueueName::new(queue), QueueName::new(next)) {
+            (Ok(queue), Ok(next)) => self.feeds.push((queue, next)),
+            (Err(error), _) | (_, Err(error)) => self.fail(error),
+        }
+        self
+    }
+
+    fn add<T: Task>(mut self, handler: Arc<dyn Handler>) -> Self {
+        match (TaskName::new(T::NAME), QueueName::new(T::QUEUE)) {
+            (Ok(name), Ok(queue)) => {
+                if self.handlers.insert(name.clone(), Registered { handler, queue }).is_some() {
+                    let message = format!("two handlers are registered for tasks named \"{name}\"");
+                    self.fail(
+                        Error::invalid("register", message).advise("give one of the two types another NAME"),
+                    );
+                }
+            }
+            (Err(error), _) | (_, Err(error)) => self.fail(error),
+        }
+        self
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.error.get_or_insert(error);
+    }
+
+    /// The app, if nothing was wrong with it.
+    pub(crate) fn checked(mut self) -> Result<Self> {
+        match self.error.take() {
+            Some(error) => Err(error),
+            None if self.handlers.is_empty() => Err(Error::invalid("register", "the worker has no handler")
+                .advise("add one: app.handle(function)")),
+            None => Ok(self),
+        }
+    }
+
+    /// The queues that the handlers name, each once, by name.
+    pub(crate) fn queues(&self) -> Vec<QueueName> {
+        let mut queues: Vec<_> = self.handlers.values().map(|registered| registered.queue.clone()).collect();
+        queues.sort();
+        queues.dedup();
+        queues
+    }
+
+    /// Which slots the tasks of a queue take: those of threads if any of its handlers blocks, as the claim
+    /// cannot choose by name.
+    pub(crate) fn mode_of(&self, queue: &QueueName) -> Mode {
+        let named = |registered: &&Registered| registered.queue == *queue;
+        let any_named = self.handlers.values().any(|registered| named(&registered));
+        let blocks = |registered: &Registered| {
+            (named(&registered) || !any_named) && registered.handler.mode() == Mode::Blocking
+        };
+        if self.handlers.values().any(blocks) { Mode::Blocking } else { Mode::Async }
+    }
+
+    pub(crate) fn feeds_of(&self, queue: &QueueName) -> Vec<QueueName> {
+        self.feeds.iter().filter(|(from, _)| from == queue).map(|(_, next)| next.clone()).collect()
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("handlers", &self.handlers.keys().collect::<Vec<_>>())
+            .field("options", &self.options)
+            .field("feeds", &self.feeds)
+            .finish_non_exhaustive()
+    }
+}

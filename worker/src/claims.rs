@@ -1,0 +1,226 @@
+//! The claim loop: free slots are filled, and nothing else is taken.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use manyhands_broker::{Broker, Claim, ClaimReply, ClaimedTask, QueueName, Result, limits};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    App, Observer, Shutdown,
+    handler::Mode,
+    leases::Leases,
+    runner,
+    settler::Ended,
+    slots::Slots,
+    turns::{Served, Turns},
+};
+
+/// How long a hint is waited for before the broker is asked again. An idle question only reads.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How long to wait after a failure, at first and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long a worker does not hold back again after it did so for a whole lease and did not become idle.
+const RELENT: Duration = Duration::from_secs(300);
+
+/// Everything that the loop needs.
+#[derive(Debug)]
+pub(crate) struct Claims {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) app: Arc<App>,
+    pub(crate) turns: Turns,
+    pub(crate) lease: Duration,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) settler: mpsc::UnboundedSender<Ended>,
+    pub(crate) runs: TaskTracker,
+    pub(crate) solitude: Solitude,
+}
+
+/// When nothing may be claimed because of a task that must run alone.
+#[derive(Debug, Default)]
+pub(crate) struct Solitude {
+    /// One runs: nothing else may until it ended.
+    running: bool,
+    /// One waits, and this process stops claiming to become idle, until then.
+    holding_until: Option<Instant>,
+    /// Holding back did not help: not again before this.
+    relenting_until: Option<Instant>,
+}
+
+/// What one round over the queues came to.
+#[derive(Debug)]
+struct Round {
+    claimed: usize,
+    /// All queues are closed and joined.
+    ended: bool,
+    /// A slot is free, so a hint is worth waking up for.
+    ready: bool,
+    /// When something becomes due.
+    next: Duration,
+}
+
+impl Claims {
+    /// Claims until told to stop, or until all queues ended if `until_ended`.
+    pub(crate) async fn run(&mut self, shutdown: &Shutdown, until_ended: bool) -> Result<()> {
+        let queues = self.interesting();
+        let mut pause = PAUSES.0;
+        while !shutdown.is_stopping() {
+            // Both are registered before anything is read, so no change in between is missed.
+            let mut freed = self.slots.changes();
+            let hint = self.broker.wait(&queues);
+            let (ready, wait) = match self.round().await {
+                Ok(round) if round.claimed > 0 => {
+                    pause = PAUSES.0;
+                    continue;
+                }
+                Ok(round) if until_ended && round.ended && self.slots.taken() == 0 => return Ok(()),
+                Ok(round) => {
+                    pause = PAUSES.0;
+                    (round.ready, round.next)
+                }
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(error = %error.report(), "nothing can be claimed; trying again");
+                    let wait = pause;
+                    pause = (pause * 2).min(PAUSES.1);
+                    (false, wait)
+                }
+                Err(error) => return Err(error),
+            };
+            tokio::select! {
+                () = shutdown.stopping() => {}
+                _ = freed.changed() => {}
+                () = hint, if ready => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The queues whose changes concern this worker: those it serves, and those that must have room.
+    fn interesting(&self) -> Vec<QueueName> {
+        let served = self.turns.served();
+        served
+            .iter()
+            .flat_map(|served| std::iter::once(&served.queue).chain(&served.feeds))
+            .cloned()
+            .collect()
+    }
+
+    async fn round(&mut self) -> Result<Round> {
+        let mut round = Round { claimed: 0, ended: true, ready: false, next: POLL };
+        if self.solitude.forbids(self.slots.taken()) {
+            return Ok(Round { ended: false, ..round });
+        }
+        let mut more = Vec::new();
+        for index in self.turns.round() {
+            let share = self.turns.share(index, self.slots.free(self.turns.served()[index].mode));
+            if self.claim(index, share, &mut round).await? {
+                more.push(index);
+            }
+        }
+        // What others left of their shares.
+        for index in more {
+            let left = self.slots.free(self.turns.served()[index].mode);
+            self.claim(index, left, &mut round).await?;
+        }
+        Ok(round)
+    }
+
+    /// Claims from one queue and starts what it gets; tells whether there may be more.
+    async fn claim(&mut self, index: usize, max: usize, round: &mut Round) -> Result<bool> {
+        let taken = self.slots.taken();
+        if max == 0 || self.solitude.forbids(taken) {
+            round.ended = false;
+            return Ok(false);
+        }
+        let Served { queue, mode, feeds, .. } = self.turns.served()[index].clone();
+        let max = max.min(limits::MAX_BATCH);
+        let claim = Claim { queue, max, lease: self.lease, idle: taken == 0, feeds };
+        let began = Instant::now();
+        // Driven to its end, whatever happens: what is claimed for nobody would stay leased.
+        let ClaimReply { tasks, waiting_alone, ended, next, .. } = self.broker.claim(&claim).await?;
+        round.ended &= ended;
+        round.ready = true;
+        round.next = round.next.min(next.unwrap_or(POLL)).max(Duration::from_millis(1));
+        round.claimed += tasks.len();
+        let full = tasks.len() == max;
+        if waiting_alone > 0 && tasks.is_empty() {
+            self.solitude.hold(taken, self.lease);
+        }
+        for task in tasks {
+            self.solitude.running |= task.alone;
+            self.start(task, mode, began);
+        }
+        Ok(full)
+    }
+
+    fn start(&self, task: ClaimedTask, mode: Mode, began: Instant) {
+        let registered = self.app.handlers.get(&task.name).cloned();
+        let held = self.leases.hold(task.lease.clone(), began);
+        let slot = self.slots.take(mode);
+        let (observer, settler) = (Arc::clone(&self.observer), self.settler.clone());
+        self.runs.spawn(runner::run(task, registered, held, slot, observer, settler));
+    }
+}
+
+impl Solitude {
+    /// Whether nothing may be claimed now, with so many tasks running.
+    fn forbids(&mut self, taken: usize) -> bool {
+        if taken == 0 {
+            *self = Self::default();
+            return false;
+        }
+        let now = Instant::now();
+        match self.holding_until {
+            Some(until) if now >= until => {
+                self.holding_until = None;
+                self.relenting_until = Some(now + RELENT);
+                self.running
+            }
+            Some(_) => true,
+            None => self.running,
+        }
+    }
+
+    /// A task waits to run alone while this process is busy: holds back to become idle. Not for ever, as what runs may
+    /// take hours, and every worker would wait for the same task.
+    fn hold(&mut self, taken: usize, at_most: Duration) {
+        let now = Instant::now();
+        if taken > 0 && self.relenting_until.is_none_or(|until| now >= until) {
+            self.holding_until.get_or_insert(now + at_most);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_holds_back_for_a_while_only() {
+        let mut solitude = Solitude::default();
+        assert!(!solitude.forbids(1), "nothing waits");
+        solitude.hold(1, Duration::from_secs(60));
+        assert!(solitude.forbids(1), "one waits");
+        assert!(!solitude.forbids(0), "idle");
+        solitude.hold(1, Duration::ZERO);
+        assert!(!solitude.forbids(1), "held back long enough");
+        solitude.hold(1, Duration::from_secs(60));
+        assert!(!solitude.forbids(1), "not again at once");
+    }
+
+    #[test]
+    fn nothing_runs_beside_one_that_runs_alone() {
+        let mut solitude = Solitude { running: true, ..Solitude::default() };
+        assert!(solitude.forbids(1));
+        assert!(!solitude.forbids(0), "it ended");
+        assert!(!solitude.forbids(1));
+    }
+}

@@ -1,0 +1,89 @@
+//! How programs end: one form of error, and exit codes that scripts can tell apart.
+
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
+
+use manyhands_broker::{Error, ErrorKind};
+
+/// Wrong usage or configuration.
+const USAGE: u8 = 2;
+
+/// Ended by a signal before everything was done.
+pub(super) const INTERRUPTED: u8 = 130;
+
+/// The exit code of an error: 1 the answer is no, 2 wrong usage, 3 the broker could not be reached, 4 refused, 5 time
+/// ran out.
+#[must_use]
+pub fn code(error: &Error) -> u8 {
+    match error.kind() {
+        ErrorKind::Invalid => USAGE,
+        ErrorKind::Unavailable | ErrorKind::Corrupt | ErrorKind::Incompatible => 3,
+        ErrorKind::Unsupported | ErrorKind::Conflict | ErrorKind::Full | ErrorKind::Closed => 4,
+        ErrorKind::Timeout => 5,
+        _ => 1,
+    }
+}
+
+/// The exit code of success.
+#[must_use]
+pub fn success() -> ExitCode {
+    ExitCode::SUCCESS
+}
+
+/// Writes an error to standard error, with the broker it came from, if one was given, and what to do about it; returns
+/// its exit code.
+#[must_use]
+pub fn report(error: &Error, broker: Option<&str>) -> ExitCode {
+    let mut text = format!("error: {}\n", error.report());
+    if let Some(broker) = broker {
+        text.push_str(&format!("  broker  {}\n", without_password(broker)));
+    }
+    if let Some(advice) = error.advice() {
+        text.push_str(&format!("  try     {advice}\n"));
+    }
+    say(&text);
+    ExitCode::from(code(error))
+}
+
+/// Writes a line to standard error.
+pub(super) fn note(line: &str) {
+    say(&format!("{line}\n"));
+}
+
+/// Writes what clap has to say: help to standard output, errors to standard error.
+pub(super) fn usage(error: &clap::Error) -> ExitCode {
+    // A closed pipe is no reason to fail.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
+}
+
+/// One write, so that lines of several processes do not mix. A closed pipe is no reason to fail.
+fn say(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// A URL that may be shown.
+fn without_password(url: &str) -> String {
+    match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
+        Some((scheme, host)) => format!("{scheme}://…@{host}"),
+        None => url.to_owned(),
+    }
+}
+
+/// Whether standard error is a terminal.
+pub(super) fn on_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(without_password("redis://u:p@ss@host:1/0"), "redis://…@host:1/0");
+        assert_eq!(without_password("local:/a@b"), "local:/a@b");
+    }
+}

@@ -1,0 +1,22 @@
+//! Logging: to standard error, in lines.
+
+use tracing_subscriber::{EnvFilter, fmt};
+
+use super::{LogArgs, exit::on_terminal};
+
+/// Starts logging. Does nothing if the program started it already.
+pub fn start(args: &LogArgs) {
+    let level = match (args.quiet, args.verbose) {
+        (true, _) => "error",
+        (_, 0) => "warn",
+        (_, 1) => "info",
+        (_, _) => "debug",
+    };
+    let color = on_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let _ = fmt()
+        .with_env_filter(EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .with_ansi(color)
+        .with_target(false)
+        .try_init();
+}

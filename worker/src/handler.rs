@@ -1,0 +1,98 @@
+//! Handlers, with their types erased: a payload in, an ending out.
+
+use std::{future::Future, marker::PhantomData, pin::Pin};
+
+use manyhands_broker::{Payload, Task};
+
+use crate::{Context, TaskError};
+
+/// How a handler runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// As a future: it waits, and can be dropped.
+    Async,
+    /// On a thread: it computes or blocks, and can only be told.
+    Blocking,
+}
+
+/// A run of a handler. Dropping it stops an async one at its next await, and leaves a blocking one running.
+pub(crate) type Run = Pin<Box<dyn Future<Output = Result<(), TaskError>> + Send>>;
+
+/// A handler of one kind of task.
+pub(crate) trait Handler: Send + Sync {
+    fn mode(&self) -> Mode;
+    fn run(&self, payload: &Payload, context: Context) -> Run;
+}
+
+pub(crate) struct AsyncHandler<T, F> {
+    function: F,
+    task: PhantomData<fn(T)>,
+}
+
+impl<T, F> AsyncHandler<T, F> {
+    pub(crate) fn new(function: F) -> Self {
+        Self { function, task: PhantomData }
+    }
+}
+
+impl<T, F, R> Handler for AsyncHandler<T, F>
+where
+    T: Task,
+    F: Fn(T, Context) -> R + Send + Sync,
+    R: Future<Output = Result<T::Output, TaskError>> + Send + 'static,
+{
+    fn mode(&self) -> Mode {
+        Mode::Async
+    }
+
+    fn run(&self, payload: &Payload, context: Context) -> Run {
+        match decode::<T>(payload) {
+            Ok(task) => {
+                let run = (self.function)(task, context);
+                Box::pin(async move { run.await.map(drop) })
+            }
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+}
+
+pub(crate) struct BlockingHandler<T, F> {
+    function: std::sync::Arc<F>,
+    task: PhantomData<fn(T)>,
+}
+
+impl<T, F> BlockingHandler<T, F> {
+    pub(crate) fn new(function: F) -> Self {
+        Self { function: std::sync::Arc::new(function), task: PhantomData }
+    }
+}
+
+impl<T, F> Handler for BlockingHandler<T, F>
+where
+    T: Task,
+    F: Fn(T, &Context) -> Result<T::Output, TaskError> + Send + Sync + 'static,
+{
+    fn mode(&self) -> Mode {
+        Mode::Blocking
+    }
+
+    fn run(&self, payload: &Payload, context: Context) -> Run {
+        let (function, payload) = (self.function.clone(), payload.clone());
+        let run = move || decode::<T>(&payload).and_then(|task| function(task, &context)).map(drop);
+        Box::pin(async move {
+            match tokio::task::spawn_blocking(run).await {
+                Ok(result) => result,
+                // Only a panic ends a blocking thread early; it goes on where async handlers' panics are caught too.
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(error) => Err(TaskError::retry(format!("the handler's thread did not run: {error}"))),
+                },
+            }
+        })
+    }
+}
+
+/// A payload that is not what the handler expects never will be: the task is buried.
+fn decode<T: Task>(payload: &Payload) -> Result<T, TaskError> {
+    payload.decode().map_err(|e| TaskError::bury(e.report()))
+}

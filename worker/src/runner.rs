@@ -1,0 +1,128 @@
+//! One run of one task.
+
+use std::{
+    any::Any,
+    hash::{DefaultHasher, Hash, Hasher},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::FutureExt;
+use manyhands_broker::{ClaimedTask, End, limits};
+use tokio::sync::mpsc;
+
+use crate::{
+    Context, Ending, Observer, Running, TaskError, app::Registered, backoff, handler::Mode, leases::Held,
+    settler::Ended, slots::Slot, task_error::Verdict,
+};
+
+/// Runs a claimed task to its end and hands the ending to the settler.
+pub(crate) async fn run(
+    task: ClaimedTask,
+    registered: Option<Registered>,
+    held: Held,
+    slot: Slot,
+    observer: Arc<dyn Observer>,
+    settler: mpsc::UnboundedSender<Ended>,
+) {
+    let began = Instant::now();
+    let context = Context::new(&task, held.cancel.clone());
+    let result = match registered {
+        Some(registered) => {
+            observer.started(&Running { task: &task });
+            Some(run_handler(&registered, &task, context.clone()).await)
+        }
+        None => None,
+    };
+    let (ending, end) = if held.is_lost() { (Ending::Lost, None) } else { judge(result, &task, &context) };
+    log(&ending, &task);
+    observer.ended(&Running { task: &task }, &ending, began.elapsed());
+    if let Some(end) = end {
+        // The settler outlives the runs; if it is gone, the process is ending and the lease runs out.
+        let _ = settler.send(Ended { task, end, held, _slot: slot });
+    }
+}
+
+/// What a handler's run came to: a result, a panic, or that it was stopped.
+enum Stopped {
+    Result(Result<(), TaskError>),
+    Panicked(String),
+    Dropped,
+}
+
+async fn run_handler(registered: &Registered, task: &ClaimedTask, context: Context) -> Stopped {
+    let cancel = context.clone();
+    let handler = &registered.handler;
+    // A handler may panic before it returns its future, too.
+    let run = AssertUnwindSafe(async { handler.run(&task.payload, context).await }).catch_unwind();
+    let ended = match handler.mode() {
+        // Dropped at its next await when it must stop.
+        Mode::Async => tokio::select! {
+            biased;
+            ended = run => ended,
+            () = cancel.stopped() => return Stopped::Dropped,
+        },
+        // Told by the context only: until it returns, its slot stays taken.
+        Mode::Blocking => run.await,
+    };
+    match ended {
+        Ok(result) => Stopped::Result(result),
+        Err(panic) => Stopped::Panicked(panic_message(&*panic)),
+    }
+}
+
+/// What is told of a run, and what is settled.
+fn judge(result: Option<Stopped>, task: &ClaimedTask, context: &Context) -> (Ending, Option<End>) {
+    match result {
+        None => (Ending::Parked, Some(End::Park)),
+        Some(Stopped::Dropped) => (Ending::Released, Some(End::Release)),
+        Some(Stopped::Result(Ok(()))) => {
+            (Ending::Completed, Some(End::Complete { children: context.take_children() }))
+        }
+        Some(Stopped::Result(Err(error))) => match error.verdict {
+            Verdict::Retry(after) => retry(error.message().to_owned(), after, task),
+            Verdict::Bury => {
+                let error = error.message().to_owned();
+                (Ending::Buried(error.clone()), Some(End::Bury { error }))
+            }
+        },
+        Some(Stopped::Panicked(message)) => retry(format!("the handler panicked: {message}"), None, task),
+    }
+}
+
+/// The broker counts the attempts and buries the last; here it is only told what will come of it.
+fn retry(error: String, after: Option<Duration>, task: &ClaimedTask) -> (Ending, Option<End>) {
+    let failures = task.attempts + 1;
+    let delay = after.unwrap_or_else(|| backoff::delay(failures, seed(task))).min(limits::MAX_DELAY);
+    let last = failures >= task.max_attempts;
+    let ending = if last { Ending::Buried(error.clone()) } else { Ending::Retried(error.clone(), delay) };
+    (ending, Some(End::Retry { error, delay }))
+}
+
+fn log(ending: &Ending, task: &ClaimedTask) {
+    let (id, queue) = (&task.lease.id, &task.lease.queue);
+    match ending {
+        Ending::Completed | Ending::Released => {}
+        Ending::Retried(error, delay) => {
+            tracing::info!(task = %id, %queue, %error, ?delay, "the task failed and is tried again");
+        }
+        Ending::Buried(error) => tracing::warn!(task = %id, %queue, %error, "the task is dead"),
+        Ending::Parked => {
+            tracing::warn!(task = %id, %queue, name = %task.name, "no handler; the task is parked");
+        }
+        Ending::Lost => tracing::warn!(task = %id, %queue, "the lease was lost while the task ran"),
+    }
+}
+
+/// What spreads the back-off of tasks that failed together.
+fn seed(task: &ClaimedTask) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&task.lease.id, task.lease.epoch).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,265 @@
+//! A worker: built, run, ended.
+
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+
+use manyhands_broker::{Broker, Error, ErrorKind, QueueName, Result, limits};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    App, Observer, Shutdown,
+    beats::Beats,
+    claims::{Claims, Solitude},
+    leases::Leases,
+    observer::Nobody,
+    settler,
+    slots::Slots,
+    turns::{Served, Turns},
+};
+
+/// How many async tasks run at a time in a process unless told otherwise.
+const CONCURRENCY: usize = 100;
+
+/// The most slots of a kind.
+const MAX_SLOTS: usize = 10_000;
+
+/// How long running tasks get after the order to stop.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// How long stopped handlers get to be given back.
+const GIVE_BACK: Duration = Duration::from_secs(2);
+
+/// Describes a worker before it is built.
+#[derive(Debug)]
+#[must_use = "a worker does nothing before it is built and run"]
+pub struct WorkerBuilder {
+    broker: Arc<dyn Broker>,
+    app: App,
+    queues: Vec<(QueueName, u32)>,
+    strict: bool,
+    concurrency: usize,
+    threads: usize,
+    lease: Duration,
+    grace: Duration,
+    until_ended: bool,
+    observer: Arc<dyn Observer>,
+}
+
+/// Takes tasks, runs their handlers, settles them.
+#[derive(Debug)]
+pub struct Worker {
+    broker: Arc<dyn Broker>,
+    app: Arc<App>,
+    served: Vec<Served>,
+    strict: bool,
+    concurrency: usize,
+    threads: usize,
+    lease: Duration,
+    grace: Duration,
+    until_ended: bool,
+    observer: Arc<dyn Observer>,
+}
+
+/// What is left when a worker ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Blocking handlers that were told to stop and still run. Their tasks are taken back when the process ends.
+    pub strays: usize,
+}
+
+impl Worker {
+    /// Begins to describe a worker on a session with a broker.
+    pub fn builder(broker: Arc<dyn Broker>) -> WorkerBuilder {
+        WorkerBuilder {
+            broker,
+            app: App::new(),
+            queues: Vec::new(),
+            strict: false,
+            concurrency: CONCURRENCY,
+            threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            lease: limits::LEASE,
+            grace: GRACE,
+            until_ended: false,
+            observer: Arc::new(Nobody),
+        }
+    }
+
+    /// The queues, handlers and slots, in one line.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let queue = |served: &Served| match served.weight {
+            1 => served.queue.to_string(),
+            weight => format!("{}:{weight}", served.queue),
+        };
+        let queues: Vec<_> = self.served.iter().map(queue).collect();
+        let handlers: Vec<_> = self.app.handlers.keys().map(ToString::to_string).collect();
+        format!(
+            "queues {}; handlers {}; slots {} async, {} blocking",
+            queues.join(","),
+            handlers.join(","),
+            self.concurrency,
+            self.threads
+        )
+    }
+
+    /// Runs until told to end by `shutdown`, or until its queues ended if it was built so.
+    ///
+    /// # Errors
+    /// What declaring the configured queues, or claiming, fails with, where trying again does not help. Tasks that run
+    /// then get the same grace as after an order to stop.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: handlers would go on without anybody to settle them. Use `shutdown`.
+    pub async fn run(self, shutdown: &Shutdown) -> Result<Summary> {
+        for (queue, options) in &self.app.options {
+            self.broker.declare(queue, Some(options)).await?;
+        }
+        let slots = Slots::new(self.concurrency, self.threads);
+        let leases = Arc::new(Leases::default());
+        let _beats =
+            Beats::start(Arc::clone(&self.broker), Arc::clone(&leases), self.lease).map_err(|e| {
+                Error::new(ErrorKind::Unavailable, "run", "no thread can be started for renewing leases")
+                    .because(e)
+            })?;
+        let (settler, ended) = mpsc::unbounded_channel();
+        let settling = settler::settle_for_ever(Arc::clone(&self.broker), Arc::clone(&self.observer), ended);
+        let runs = TaskTracker::new();
+        let settling = tokio::spawn(settling);
+        let mut claims = Claims {
+            broker: self.broker,
+            app: self.app,
+            turns: Turns::new(self.served, self.strict),
+            lease: self.lease,
+            slots: Arc::clone(&slots),
+            leases: Arc::clone(&leases),
+            observer: self.observer,
+            settler,
+            runs,
+            solitude: Solitude::default(),
+        };
+        let result = claims.run(shutdown, self.until_ended).await;
+        let strays = finish(&slots, &leases, shutdown, self.grace).await;
+        settling.abort();
+        result.map(|()| Summary { strays })
+    }
+}
+
+/// Lets running tasks end, then stops those that do not; tells how many went on all the same.
+async fn finish(slots: &Slots, leases: &Leases, shutdown: &Shutdown, grace: Duration) -> usize {
+    tokio::select! {
+        () = idle(slots) => return 0,
+        () = shutdown.aborting() => {}
+        () = tokio::time::sleep(grace) => {}
+    }
+    leases.cancel_all();
+    // What is still under way after that is a thread that does not listen, or a broker that does not answer.
+    let _ = tokio::time::timeout(GIVE_BACK, idle(slots)).await;
+    slots.taken()
+}
+
+async fn idle(slots: &Slots) {
+    let mut changes = slots.changes();
+    // The sender lives in `slots`, which we hold.
+    let _ = changes.wait_for(|taken| *taken == 0).await;
+}
+
+impl WorkerBuilder {
+    /// Sets the handlers.
+    pub fn app(mut self, app: App) -> Self {
+        self.app = app;
+        self
+    }
+
+    /// Serves these queues, each with a weight, instead of those that its handlers name.
+    pub fn queues(mut self, queues: Vec<(QueueName, u32)>) -> Self {
+        self.queues = queues;
+        self
+    }
+
+    /// Serves the queues strictly in their order: from a later one only what all before it leave.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// Sets how many async tasks run at a time; 100 unless told otherwise, at most 10 000.
+    pub fn concurrency(mut self, concurrency: usize) -> Self {
+        self.concurrency = concurrency;
+        self
+    }
+
+    /// Sets how many blocking tasks run at a time; one a core unless told otherwise.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Sets how long leases last, 30 s unless told otherwise: how long it takes at most until the others notice that this
+    /// process is stopped, or its host is gone. It never bounds how long a task may run.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Sets how long running tasks get after the order to stop; 30 s unless told otherwise.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Ends the worker when all its queues are closed and joined.
+    pub fn until_ended(mut self, until_ended: bool) -> Self {
+        self.until_ended = until_ended;
+        self
+    }
+
+    /// Lets somebody watch.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    /// Builds the worker.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] when there is no handler, or two of one name, or a name or a number is out of range.
+    pub fn build(self) -> Result<Worker> {
+        let app = self.app.checked()?;
+        for (what, slots) in [("async", self.concurrency), ("blocking", self.threads)] {
+            if !(1..=MAX_SLOTS).contains(&slots) {
+                let message = format!("a worker runs 1 to {MAX_SLOTS} {what} tasks at a time, not {slots}");
+                return Err(Error::invalid("build", message));
+            }
+        }
+        if !(limits::MIN_LEASE..=limits::MAX_LEASE).contains(&self.lease) {
+            return Err(Error::invalid("build", "a lease lasts 100 ms to 24 h"));
+        }
+        let named = app.queues().into_iter().map(|queue| (queue, 1));
+        let queues: Vec<_> = if self.queues.is_empty() { named.collect() } else { self.queues };
+        if let Some((queue, _)) = queues.iter().find(|(_, weight)| *weight == 0) {
+            return Err(Error::invalid(
+                "build",
+                format!("queue \"{queue}\" has weight 0, so it would never be served"),
+            ));
+        }
+        let served = queues.into_iter().map(|(queue, weight)| Served {
+            weight,
+            mode: app.mode_of(&queue),
+            feeds: app.feeds_of(&queue),
+            queue,
+        });
+        Ok(Worker {
+            broker: self.broker,
+            served: served.collect(),
+            app: Arc::new(app),
+            strict: self.strict,
+            concurrency: self.concurrency,
+            threads: self.threads,
+            lease: self.lease,
+            grace: self.grace,
+            until_ended: self.until_ended,
+            observer: self.observer,
+        })
+    }
+}
