@@ -1,2 +1,11 @@
-//! x
-fn main() {}
+//! The `manyhands` command.
+
+mod cli;
+#[cfg(feature = "demo")]
+mod demo;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

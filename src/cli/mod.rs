@@ -1,0 +1,43 @@
+//! The command line: one file a command.
+
+#[cfg(feature = "demo")]
+mod demo;
+mod send;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A task queue for one box or many.
+#[derive(Debug, Parser)]
+#[command(name = "manyhands", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Send(send::Args),
+    #[cfg(feature = "demo")]
+    Demo(Box<demo::Args>),
+}
+
+/// Reads the arguments and runs the command.
+pub(crate) fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Send(args) => send::run(args),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::run(*args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_commands_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}
