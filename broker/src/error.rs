@@ -15,10 +15,10 @@ pub enum ErrorKind {
     Unsupported,
     /// A queue is configured otherwise than this call configures it; nothing was changed.
     Conflict,
-    /// There is no such queue.
-    NotFound,
-    /// The disk or the memory of the broker is full; nothing was changed. Room must be made.
+    /// The queue, the disk or the memory of the broker is full; nothing was changed. Room must be made.
     Full,
+    /// The queue is closed; nothing was changed.
+    Closed,
     /// The broker cannot be reached or did not answer in time. The outcome may be unknown; repeat the call.
     Unavailable,
     /// The stored data was written by a newer version; nothing was changed.

@@ -1,6 +1,6 @@
 //! A task on its way to a queue.
 
-use crate::{Payload, QueueName, TaskId, TaskName, limits};
+use crate::{Payload, QueueName, Result, Task, TaskId, TaskName, limits};
 
 /// A task to be enqueued.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,22 @@ impl NewTask {
             max_attempts: limits::MAX_ATTEMPTS,
             max_crashes: limits::MAX_CRASHES,
         }
+    }
+
+    /// Makes a task of a Rust type, for its own queue.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when its name or queue is none, or when it cannot be written
+    /// as JSON.
+    pub fn of<T: Task>(task: &T) -> Result<Self> {
+        Ok(Self::new(QueueName::new(T::QUEUE)?, TaskName::new(T::NAME)?, Payload::encode(task)?))
+    }
+
+    /// Sends the task to another queue.
+    #[must_use]
+    pub fn on(mut self, queue: QueueName) -> Self {
+        self.queue = queue;
+        self
     }
 
     /// Gives the task an id. Enqueueing the same id again is answered `Exists`, also for a while after the

@@ -12,7 +12,7 @@ use crate::demo;
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
     /// Kill a process with SIGKILL while it works: a fetcher, for which no replacement is started, or the only
-    /// parser, saver or producer, which is started again
+    /// site, parser, saver or producer, which is started again
     #[arg(long, value_name = "ROLE", num_args = 0..=1, require_equals = true, default_missing_value = "fetcher")]
     kill: Option<Victim>,
 
@@ -34,6 +34,7 @@ pub(super) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Victim {
     Fetcher,
+    Site,
     Parser,
     Saver,
     Producer,
@@ -67,6 +68,7 @@ pub(super) fn run(args: Args) -> ExitCode {
             out: args.out,
             victim: args.kill.map(|victim| match victim {
                 Victim::Fetcher => demo::RoleName::Fetcher,
+                Victim::Site => demo::RoleName::Site,
                 Victim::Parser => demo::RoleName::Parser,
                 Victim::Saver => demo::RoleName::Saver,
                 Victim::Producer => demo::RoleName::Producer,

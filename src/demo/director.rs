@@ -309,15 +309,17 @@ impl Stage {
 
     /// A process of the role that does what is to be interrupted.
     fn at_work(&self, role: RoleName) -> Option<usize> {
-        let (running, done) = match role {
-            RoleName::Fetcher => (verdict::HELD, 0),
-            RoleName::Producer => (0, HALT_AFTER),
-            _ => (0, 1),
+        let alive = || self.alive.keys().map(|index| (*index, &self.board.processes[*index]));
+        let fetching =
+            || alive().find(|(_, one)| one.role == RoleName::Fetcher && one.running.len() >= verdict::HELD);
+        let found = match role {
+            RoleName::Fetcher => fetching(),
+            // The site tells nothing of its own, but it works when somebody fetches.
+            RoleName::Site => fetching().and_then(|_| alive().find(|(_, one)| one.role == role)),
+            RoleName::Producer => alive().find(|(_, one)| one.role == role && one.tasks >= HALT_AFTER),
+            RoleName::Parser | RoleName::Saver => alive().find(|(_, one)| one.role == role && one.tasks > 0),
         };
-        self.alive.keys().copied().find(|index| {
-            let process = &self.board.processes[*index];
-            process.role == role && process.running.len() >= running && process.tasks >= done
-        })
+        found.map(|(index, _)| index)
     }
 
     /// Hears news for a while.

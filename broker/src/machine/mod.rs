@@ -12,6 +12,7 @@ mod progress;
 mod settle;
 mod state;
 
+#[cfg(feature = "local")]
 pub(crate) use enqueue::conflict;
 pub use progress::{Fate, Progress, park_delay};
 pub use state::{Machine, Phase, Queue, Record};

@@ -57,7 +57,7 @@ pub struct Record {
 }
 
 /// Where a task is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// It can be claimed.
     Ready,
@@ -138,7 +138,7 @@ impl Queue {
         self.leave(id);
         let Some(record) = self.tasks.get_mut(id) else { return };
         let sequence = record.sequence;
-        record.phase = phase.clone();
+        record.phase = phase;
         match phase {
             Phase::Ready if record.progress.must_run_alone() => {
                 drop(self.ready_alone.insert(sequence, id.clone()));
