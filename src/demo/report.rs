@@ -51,6 +51,9 @@ fn processes(board: &Board) -> Table {
 
 fn after_kill(board: &Board, killed: &Killed) -> String {
     let Process { role, pid, .. } = &board.processes[killed.process];
+    if matches!(role, RoleName::Site | RoleName::Producer) {
+        return format!("killed {role} {pid}\n");
+    }
     let held: Vec<_> = killed.running.iter().map(String::as_str).collect();
     if held.is_empty() {
         return format!("killed {role} {pid}, which was running nothing at that moment\n");

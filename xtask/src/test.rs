@@ -86,7 +86,7 @@ impl Part {
                 let call = if nextest {
                     Call::new("nextest run --workspace --all-features --locked")
                 } else {
-                    Call::new("test --workspace --all-targets --all-features --locked")
+                    Call::new("test --workspace --all-features --locked")
                 };
                 vec![if long { call.env("MANYHANDS_TEST_LONG", "1") } else { call }]
             }
