@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Subcommand, ValueEnum};
-use manyhands_worker::entry::{BrokerArg, resolve};
+use manyhands_worker::entry::resolve;
 
 use crate::demo;
 
@@ -24,8 +24,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "MS", default_value_t = 0, hide = true)]
     kill_delay: u64,
 
-    #[command(flatten)]
-    broker: BrokerArg,
+    /// The broker: local: or local:/path  [default: a folder that is removed afterwards]
+    #[arg(long, value_name = "URL", env = "MANYHANDS_BROKER", hide_env_values = true)]
+    broker: Option<String>,
 
     #[command(subcommand)]
     role: Option<Role>,
@@ -64,7 +65,7 @@ pub(super) fn run(args: Args) -> ExitCode {
         Some(Role::Saver(args)) => demo::play("saver", demo::saver_role(args)),
         None => demo::direct(demo::Plan {
             // Without a broker of the user's, a folder that is gone afterwards: a demo leaves nothing behind.
-            broker: args.broker.text().map(|_| resolve(&args.broker)),
+            broker: args.broker.as_deref().filter(|url| !url.is_empty()).map(|url| resolve(Some(url))),
             out: args.out,
             victim: args.kill.map(|victim| match victim {
                 Victim::Fetcher => demo::RoleName::Fetcher,

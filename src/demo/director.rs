@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use tokio::{process::ChildStdin, sync::mpsc};
 
 use super::{
-    board::Board,
+    board::{Board, Process},
     crew::{Member, News, signal},
     progress::Progress,
     report::report,
@@ -33,6 +33,9 @@ const RESTARTS: usize = 5;
 
 /// After how many pages a producer that is to be killed waits for it.
 const HALT_AFTER: u32 = 4;
+
+/// How long processes may take to end when there is nothing more to do.
+const LAST_WORK: Duration = Duration::from_secs(2);
 
 /// How long a stopped process's last words may take.
 const LAST_WORDS: Duration = Duration::from_millis(20);
@@ -96,8 +99,13 @@ async fn play(
     let _removed = RemovedAtTheEnd(part.clone());
     let mut stage = Stage::new(url.to_string(), out.to_owned(), part, victim, delay)?;
     let began = Instant::now();
-    let ended = stage.perform().await?;
+    let performed = stage.perform().await;
     let wall = began.elapsed();
+    if performed.is_err() {
+        // Before the folder goes that they work in.
+        stage.end_all().await?;
+    }
+    let ended = performed?;
     if matches!(ended, Ended::Interrupted) {
         return Ok(ended);
     }
@@ -183,10 +191,8 @@ impl Stage {
         {
             self.start(role)?;
         }
-        while self.alive.keys().any(|index| self.board.processes[*index].role != RoleName::Site) {
-            if shutdown.is_stopping() {
-                break;
-            }
+        // The saver ends after all others, but for the site, which waits for nothing.
+        while self.any_alive(|role| role == RoleName::Saver) && !shutdown.is_stopping() {
             self.kill_when_due().await?;
             tokio::select! {
                 // What stops us need not be heard at once: a moment later will do.
@@ -195,12 +201,29 @@ impl Stage {
             }
         }
         self.progress.finish();
-        // The order to end: the site has nothing else to wait for.
-        self.alive.values_mut().for_each(|stdin| drop(stdin.take()));
-        while !self.alive.is_empty() {
-            self.hear_next().await?;
+        if shutdown.is_stopping() {
+            self.end_all().await?;
+            return Ok(Ended::Interrupted);
         }
-        Ok(if shutdown.is_stopping() { Ended::Interrupted } else { Ended::Done })
+        self.listen_while(LAST_WORK, |stage| stage.any_alive(|role| role != RoleName::Site)).await?;
+        self.end_all().await?;
+        Ok(Ended::Done)
+    }
+
+    fn any_alive(&self, wanted: impl Fn(RoleName) -> bool) -> bool {
+        self.alive.keys().any(|index| wanted(self.board.processes[*index].role))
+    }
+
+    /// Orders everybody to end, and kills who does not: somebody may have stopped them.
+    async fn end_all(&mut self) -> anyhow::Result<()> {
+        self.alive.values_mut().for_each(|stdin| drop(stdin.take()));
+        self.listen_while(LAST_WORK, |stage| !stage.alive.is_empty()).await?;
+        for index in self.alive.keys() {
+            let Process { role, pid, .. } = &self.board.processes[*index];
+            self.progress.say(&format!("{role} {pid} does not end, and is killed"));
+            signal(*pid, Signal::KILL)?;
+        }
+        self.listen_while(LAST_WORK, |stage| !stage.alive.is_empty()).await
     }
 
     fn start(&mut self, role: RoleName) -> anyhow::Result<()> {
@@ -324,9 +347,17 @@ impl Stage {
 
     /// Hears news for a while.
     async fn listen_for(&mut self, time: Duration) -> anyhow::Result<()> {
+        self.listen_while(time, |_| true).await
+    }
+
+    /// Hears news for a while, or until something holds no more.
+    async fn listen_while(&mut self, time: Duration, holds: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
         let until = tokio::time::Instant::now() + time;
-        while let Ok(heard) = tokio::time::timeout_at(until, self.hear_next()).await {
-            heard?;
+        while holds(self) {
+            match tokio::time::timeout_at(until, self.hear_next()).await {
+                Ok(heard) => heard?,
+                Err(_) => break,
+            }
         }
         Ok(())
     }

@@ -11,8 +11,8 @@ use super::BrokerArg;
 ///
 /// # Errors
 /// When the URL cannot be used, or the user has no data folder.
-pub fn resolve(given: &BrokerArg) -> Result<BrokerUrl> {
-    let text = given.text().filter(|text| !text.is_empty()).unwrap_or("local:");
+pub fn resolve(given: Option<&str>) -> Result<BrokerUrl> {
+    let text = given.filter(|text| !text.is_empty()).unwrap_or("local:");
     match text.strip_prefix("local:") {
         Some(rest) if rest.is_empty() || rest.starts_with('?') => {
             let folder = data_folder().ok_or_else(|| {
@@ -30,7 +30,7 @@ pub fn resolve(given: &BrokerArg) -> Result<BrokerUrl> {
 /// # Errors
 /// As [`resolve`], and what [`connect`] says.
 pub async fn session(given: &BrokerArg) -> Result<(BrokerUrl, Arc<dyn Broker>)> {
-    let url = resolve(given)?;
+    let url = resolve(given.text())?;
     let broker = connect(&url).await?;
     Ok((url, broker))
 }

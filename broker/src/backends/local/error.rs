@@ -32,7 +32,8 @@ pub(super) fn sqlite(operation: &'static str, error: rusqlite::Error) -> Error {
         }
         _ => (ErrorKind::Internal, "the database refused a statement", "report this as a defect"),
     };
-    Error::new(kind, operation, message).because(error).advise(advice)
+    // As text: SQLite's errors repeat themselves as their own sources.
+    Error::new(kind, operation, message).because(error.to_string()).advise(advice)
 }
 
 /// Says which file the system refused.
