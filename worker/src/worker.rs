@@ -36,6 +36,12 @@ pub struct WorkerBuilder {
     broker: Arc<dyn Broker>,
     app: App,
     queues: Vec<(QueueName, u32)>,
+    settings: Settings,
+}
+
+/// What is left as it is told.
+#[derive(Debug)]
+struct Settings {
     strict: bool,
     concurrency: usize,
     threads: usize,
@@ -51,13 +57,7 @@ pub struct Worker {
     broker: Arc<dyn Broker>,
     app: Arc<App>,
     served: Vec<Served>,
-    strict: bool,
-    concurrency: usize,
-    threads: usize,
-    lease: Duration,
-    grace: Duration,
-    until_ended: bool,
-    observer: Arc<dyn Observer>,
+    settings: Settings,
 }
 
 /// What is left when a worker ended.
@@ -75,13 +75,15 @@ impl Worker {
             broker,
             app: App::new(),
             queues: Vec::new(),
-            strict: false,
-            concurrency: CONCURRENCY,
-            threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            lease: limits::LEASE,
-            grace: GRACE,
-            until_ended: false,
-            observer: Arc::new(Nobody),
+            settings: Settings {
+                strict: false,
+                concurrency: CONCURRENCY,
+                threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+                lease: limits::LEASE,
+                grace: GRACE,
+                until_ended: false,
+                observer: Arc::new(Nobody),
+            },
         }
     }
 
@@ -98,8 +100,8 @@ impl Worker {
             "queues {}; handlers {}; slots {} async, {} blocking",
             queues.join(","),
             handlers.join(","),
-            self.concurrency,
-            self.threads
+            self.settings.concurrency,
+            self.settings.threads
         )
     }
 
@@ -115,31 +117,31 @@ impl Worker {
         for (queue, options) in &self.app.options {
             self.broker.declare(queue, Some(options)).await?;
         }
-        let slots = Slots::new(self.concurrency, self.threads);
+        let Settings { strict, concurrency, threads, lease, grace, until_ended, observer } = self.settings;
+        let slots = Slots::new(concurrency, threads);
         let leases = Arc::new(Leases::default());
-        let _beats =
-            Beats::start(Arc::clone(&self.broker), Arc::clone(&leases), self.lease).map_err(|e| {
-                Error::new(ErrorKind::Unavailable, "run", "no thread can be started for renewing leases")
-                    .because(e)
-            })?;
+        let _beats = Beats::start(Arc::clone(&self.broker), Arc::clone(&leases), lease).map_err(|e| {
+            Error::new(ErrorKind::Unavailable, "run", "no thread can be started for renewing leases")
+                .because(e)
+        })?;
         let (settler, ended) = mpsc::unbounded_channel();
-        let settling = settler::settle_for_ever(Arc::clone(&self.broker), Arc::clone(&self.observer), ended);
+        let settling = settler::settle_for_ever(Arc::clone(&self.broker), Arc::clone(&observer), ended);
         let runs = TaskTracker::new();
         let settling = tokio::spawn(settling);
         let mut claims = Claims {
             broker: self.broker,
             app: self.app,
-            turns: Turns::new(self.served, self.strict),
-            lease: self.lease,
+            turns: Turns::new(self.served, strict),
+            lease,
             slots: Arc::clone(&slots),
             leases: Arc::clone(&leases),
-            observer: self.observer,
+            observer,
             settler,
             runs,
             solitude: Solitude::default(),
         };
-        let result = claims.run(shutdown, self.until_ended).await;
-        let strays = finish(&slots, &leases, shutdown, self.grace).await;
+        let result = claims.run(shutdown, until_ended).await;
+        let strays = finish(&slots, &leases, shutdown, grace).await;
         settling.abort();
         result.map(|()| Summary { strays })
     }
@@ -179,44 +181,44 @@ impl WorkerBuilder {
 
     /// Serves the queues strictly in their order: from a later one only what all before it leave.
     pub fn strict(mut self, strict: bool) -> Self {
-        self.strict = strict;
+        self.settings.strict = strict;
         self
     }
 
     /// Sets how many async tasks run at a time; 100 unless told otherwise, at most 10 000.
     pub fn concurrency(mut self, concurrency: usize) -> Self {
-        self.concurrency = concurrency;
+        self.settings.concurrency = concurrency;
         self
     }
 
     /// Sets how many blocking tasks run at a time; one a core unless told otherwise.
     pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = threads;
+        self.settings.threads = threads;
         self
     }
 
     /// Sets how long leases last, 30 s unless told otherwise: how long it takes at most until the others notice that this
     /// process is stopped, or its host is gone. It never bounds how long a task may run.
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.lease = lease;
+        self.settings.lease = lease;
         self
     }
 
     /// Sets how long running tasks get after the order to stop; 30 s unless told otherwise.
     pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
+        self.settings.grace = grace;
         self
     }
 
     /// Ends the worker when all its queues are closed and joined.
     pub fn until_ended(mut self, until_ended: bool) -> Self {
-        self.until_ended = until_ended;
+        self.settings.until_ended = until_ended;
         self
     }
 
     /// Lets somebody watch.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = observer;
+        self.settings.observer = observer;
         self
     }
 
@@ -226,13 +228,13 @@ impl WorkerBuilder {
     /// [`ErrorKind::Invalid`] when there is no handler, or two of one name, or a name or a number is out of range.
     pub fn build(self) -> Result<Worker> {
         let app = self.app.checked()?;
-        for (what, slots) in [("async", self.concurrency), ("blocking", self.threads)] {
+        for (what, slots) in [("async", self.settings.concurrency), ("blocking", self.settings.threads)] {
             if !(1..=MAX_SLOTS).contains(&slots) {
                 let message = format!("a worker runs 1 to {MAX_SLOTS} {what} tasks at a time, not {slots}");
                 return Err(Error::invalid("build", message));
             }
         }
-        if !(limits::MIN_LEASE..=limits::MAX_LEASE).contains(&self.lease) {
+        if !(limits::MIN_LEASE..=limits::MAX_LEASE).contains(&self.settings.lease) {
             return Err(Error::invalid("build", "a lease lasts 100 ms to 24 h"));
         }
         let named = app.queues().into_iter().map(|queue| (queue, 1));
@@ -253,13 +255,7 @@ impl WorkerBuilder {
             broker: self.broker,
             served: served.collect(),
             app: Arc::new(app),
-            strict: self.strict,
-            concurrency: self.concurrency,
-            threads: self.threads,
-            lease: self.lease,
-            grace: self.grace,
-            until_ended: self.until_ended,
-            observer: self.observer,
+            settings: self.settings,
         })
     }
 }

@@ -1,23 +1,17 @@
 //! Arrow `enqueue`: (new) → ready. And the options of queues.
 
 use super::Machine;
-use crate::{Enqueued, Error, ErrorKind, NewTask, QueueName, QueueOptions, QueueStatus, Result, clock::Now};
+use crate::{Enqueued, NewTask, QueueName, QueueOptions, QueueStatus, Result, clock::Now};
 
 impl Machine {
     /// Makes sure that a queue exists, with these options if any are given.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] when it is configured otherwise.
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when it is configured otherwise.
     pub fn declare(&mut self, name: &QueueName, options: Option<&QueueOptions>) -> Result<QueueStatus> {
         let queue = self.queue(name);
         if let Some(options) = options {
-            if !queue.configured {
-                queue.revision += u64::from(queue.options != *options);
-                queue.options = options.clone();
-                queue.configured = true;
-            } else if queue.options != *options {
-                return Err(conflict(name, &queue.options, options));
-            }
+            queue.configuration.configure(name, options)?;
         }
         Ok(queue.status())
     }
@@ -52,14 +46,4 @@ impl Machine {
             }
         }
     }
-}
-
-/// The error of a queue that is configured otherwise, with both values.
-pub(crate) fn conflict(name: &QueueName, stored: &QueueOptions, asked: &QueueOptions) -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        "declare",
-        format!("queue \"{name}\" is configured otherwise: it has {stored}; this process asks for {asked}"),
-    )
-    .advise("give every process that configures this queue the same options, or use another queue name")
 }

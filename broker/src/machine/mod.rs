@@ -6,14 +6,14 @@
 //! function here.
 
 mod claim;
+mod configuration;
 mod enqueue;
 mod expire;
 mod progress;
 mod settle;
 mod state;
 
-#[cfg(feature = "local")]
-pub(crate) use enqueue::conflict;
+pub use configuration::Configuration;
 pub use progress::{Fate, Progress, park_delay};
 pub use state::{Machine, Phase, Queue, Record};
 

@@ -36,7 +36,7 @@ impl Queue {
     }
 
     fn remember(&mut self, id: &TaskId, now: Now) {
-        let ms = millis(self.options.remember_ids);
+        let ms = millis(self.configuration.options.remember_ids);
         if ms == 0 {
             return;
         }

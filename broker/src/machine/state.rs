@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Progress;
-use crate::{Incarnation, NewTask, Payload, QueueName, QueueOptions, QueueStatus, TaskId, TaskName};
+use super::{Configuration, Progress};
+use crate::{Incarnation, NewTask, Payload, QueueName, QueueStatus, TaskId, TaskName};
 
 /// All queues of one namespace.
 #[derive(Clone, Debug, Default)]
@@ -18,11 +18,7 @@ pub struct Machine {
 /// exactly one of them ([`Machine::check`] says so).
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
-    pub(super) options: QueueOptions,
-    /// Counts changes of the options.
-    pub(super) revision: u64,
-    /// Whether somebody configured it; else it exists only by use, and the first configuration is taken.
-    pub(super) configured: bool,
+    pub(super) configuration: Configuration,
     pub(super) closed: bool,
     /// The last sequence given.
     pub(super) sequence: u64,
@@ -88,7 +84,7 @@ impl Machine {
     }
 
     pub(super) fn queue(&mut self, name: &QueueName) -> &mut Queue {
-        self.queues.entry(name.clone()).or_insert_with(|| Queue { revision: 1, ..Queue::default() })
+        self.queues.entry(name.clone()).or_default()
     }
 
     /// Checks the invariants and names the first that does not hold.
@@ -103,8 +99,8 @@ impl Machine {
 impl Queue {
     pub(super) fn status(&self) -> QueueStatus {
         QueueStatus {
-            options: self.options.clone(),
-            revision: self.revision,
+            options: self.configuration.options.clone(),
+            revision: self.configuration.revision,
             closed: self.closed,
             ready: (self.ready.len() + self.ready_alone.len()) as u64,
             scheduled: self.scheduled.len() as u64,

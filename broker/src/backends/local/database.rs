@@ -1,6 +1,6 @@
 //! Opening the database: what may be opened, what is made, and the generation.
 
-use std::{path::Path, time::Duration};
+use std::{fs, io::Read, path::Path, time::Duration};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
@@ -18,6 +18,42 @@ const SCHEMA: &str = include_str!("schema.sql");
 /// Opens the database, makes the tables if the file is new, and sets the generation if the machine was
 /// started anew. The caller holds the turn.
 pub(super) fn open(path: &Path, clock: &dyn Clock) -> Result<Connection> {
+    check_whole(path)?;
+    open_whole(path, clock).map_err(|error| {
+        // SQLite reports some kinds of full disk, such as one without room for its shared memory, as other failures.
+        if error.kind() == ErrorKind::Full || !disk_is_full(path) {
+            return error;
+        }
+        let message = format!("{} cannot be opened: the disk is full", path.display());
+        Error::new(ErrorKind::Full, "open", message).because(error).advise("make room on the disk")
+    })
+}
+
+/// Refuses a file that was cut: SQLite would read what is missing of the last page as zeros. While there is a log,
+/// the file may be waiting for its last pages, and SQLite knows better.
+fn check_whole(path: &Path) -> Result<()> {
+    let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
+    let mut page = [0; 18];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut page));
+    // Two bytes of the header (SQLite's file format, 1.3.2); 1 means 65 536.
+    let page = match u64::from(u16::from_be_bytes([page[16], page[17]])) {
+        _ if read.is_err() => return Ok(()),
+        0 => return Ok(()),
+        1 => 65_536,
+        page => page,
+    };
+    if length(&path.with_extension("db-wal")) > 0 || length(path) % page == 0 {
+        return Ok(());
+    }
+    let message = format!("{} is damaged: its last page of {page} bytes is not whole", path.display());
+    Err(Error::new(ErrorKind::Corrupt, "open", message).advise("restore a copy, or move the directory away"))
+}
+
+fn disk_is_full(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|disk| disk.f_bavail == 0)
+}
+
+fn open_whole(path: &Path, clock: &dyn Clock) -> Result<Connection> {
     let failed = |e| sqlite("open", e);
     let mut connection = Connection::open(path).map_err(failed)?;
     // For tools that do not know the turn.

@@ -144,7 +144,7 @@ impl Watcher {
                     dead.forget();
                 }
                 Ok(Err(e)) => {
-                    tracing::warn!(%incarnation, error = %e.report(), "cannot take back a dead process's tasks")
+                    tracing::warn!(%incarnation, error = %e.report(), "cannot take back a dead process's tasks");
                 }
                 Err(_) => break,
             }

@@ -11,16 +11,14 @@ use crate::{
         statements,
     },
     clock::millis,
-    machine::conflict,
+    machine::Configuration,
 };
 
 /// A queue as it is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct QueueRow {
     pub(super) key: i64,
-    pub(super) options: QueueOptions,
-    pub(super) revision: u64,
-    pub(super) configured: bool,
+    pub(super) configuration: Configuration,
     pub(super) closed: bool,
     pub(super) sequence: u64,
     pub(super) deaths: u64,
@@ -39,9 +37,11 @@ impl QueueRow {
         let count = |at| row.get(at).map(uint);
         Ok(Self {
             key: row.get(0)?,
-            options: QueueOptions { capacity: count(1)?, remember_ids: Duration::from_millis(count(2)?) },
-            revision: count(3)?,
-            configured: row.get(4)?,
+            configuration: Configuration {
+                options: QueueOptions { capacity: count(1)?, remember_ids: Duration::from_millis(count(2)?) },
+                revision: count(3)?,
+                configured: row.get(4)?,
+            },
             closed: row.get(5)?,
             sequence: count(6)?,
             deaths: count(7)?,
@@ -57,8 +57,8 @@ impl QueueRow {
 
     pub(in super::super) fn status(&self) -> QueueStatus {
         QueueStatus {
-            options: self.options.clone(),
-            revision: self.revision,
+            options: self.configuration.options.clone(),
+            revision: self.configuration.revision,
             closed: self.closed,
             ready: self.ready,
             scheduled: self.scheduled,
@@ -89,11 +89,11 @@ impl Steps<'_> {
         {
             self.queues.insert(name.clone(), row);
         }
-        let row = self.queues.get_mut(name);
-        Ok(row.map(|row| {
+        let mut row = self.queues.get_mut(name);
+        if let Some(row) = &mut row {
             row.changed = true;
-            row
-        }))
+        }
+        Ok(row)
     }
 
     /// A queue for changing, made with defaults if it is missing.
@@ -109,13 +109,13 @@ impl Steps<'_> {
     /// Writes the queues back. The last step of every transaction.
     pub(in super::super) fn finish(&mut self) -> rusqlite::Result<()> {
         for row in self.queues.values().filter(|row| row.changed) {
-            let (options, flag) = (&row.options, i64::from);
+            let (Configuration { options, revision, configured }, flag) = (&row.configuration, i64::from);
             let params = [
                 row.key,
                 int(options.capacity),
                 int(millis(options.remember_ids)),
-                int(row.revision),
-                flag(row.configured),
+                int(*revision),
+                flag(*configured),
                 flag(row.closed),
                 int(row.sequence),
                 int(row.deaths),
@@ -138,7 +138,7 @@ impl Steps<'_> {
         options: Option<&QueueOptions>,
     ) -> Result<Option<QueueStatus>> {
         let row = self.peek_queue(name).map_err(|e| sqlite("declare", e))?;
-        let same = |row: &QueueRow| options.is_none_or(|options| row.configured && row.options == *options);
+        let same = |row: &QueueRow| options.is_none_or(|options| row.configuration.is(options));
         Ok(row.filter(same).map(|row| row.status()))
     }
 
@@ -150,13 +150,7 @@ impl Steps<'_> {
     ) -> Result<QueueStatus> {
         let row = self.queue_or_new(name).map_err(|e| sqlite("declare", e))?;
         if let Some(options) = options {
-            if !row.configured {
-                row.revision += u64::from(row.options != *options);
-                row.options = options.clone();
-                row.configured = true;
-            } else if row.options != *options {
-                return Err(conflict(name, &row.options, options));
-            }
+            row.configuration.configure(name, options)?;
         }
         Ok(row.status())
     }

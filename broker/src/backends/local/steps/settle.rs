@@ -38,7 +38,7 @@ impl Steps<'_> {
     fn remember(&mut self, name: &QueueName, id: &TaskId) -> rusqlite::Result<()> {
         let now = self.now.wall;
         let queue = self.queue_or_new(name)?;
-        let (key, ms) = (queue.key, millis(queue.options.remember_ids));
+        let (key, ms) = (queue.key, millis(queue.configuration.options.remember_ids));
         if ms == 0 {
             return Ok(());
         }

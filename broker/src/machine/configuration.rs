@@ -1,0 +1,49 @@
+//! The options of a queue, as they are stored with it.
+
+use crate::{Error, ErrorKind, QueueName, QueueOptions, Result};
+
+/// The options in force, and how they came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    /// The options.
+    pub options: QueueOptions,
+    /// Counts the changes of the options, from 1.
+    pub revision: u64,
+    /// Whether somebody configured the queue; else it exists only by use, and the first configuration is taken.
+    pub configured: bool,
+}
+
+impl Default for Configuration {
+    /// A queue that exists only by use.
+    fn default() -> Self {
+        Self { options: QueueOptions::default(), revision: 1, configured: false }
+    }
+}
+
+impl Configuration {
+    /// Whether `configure` would change nothing.
+    #[must_use]
+    pub fn is(&self, options: &QueueOptions) -> bool {
+        self.configured && self.options == *options
+    }
+
+    /// Takes the first configuration, and the same one again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`], with both values, when the queue is configured otherwise.
+    pub fn configure(&mut self, queue: &QueueName, options: &QueueOptions) -> Result<()> {
+        if self.configured && self.options != *options {
+            let stored = &self.options;
+            let message = format!(
+                "queue \"{queue}\" is configured otherwise: it has {stored}; this process asks for {options}"
+            );
+            return Err(Error::new(ErrorKind::Conflict, "declare", message).advise(
+                "give every process that configures this queue the same options, or use another queue name",
+            ));
+        }
+        self.revision += u64::from(self.options != *options);
+        self.options = options.clone();
+        self.configured = true;
+        Ok(())
+    }
+}
