@@ -3,12 +3,13 @@
 //! The 250 films are computed here again, and compared with the file field for field.
 
 #![cfg(feature = "demo")]
-#![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
 
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
     io::{BufRead, BufReader},
+    net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Output, Stdio},
 };
@@ -253,6 +254,55 @@ fn it_runs_again_on_the_same_broker() {
     assert_eq!(std::fs::read_dir(store.path()).unwrap().count(), 2, "a namespace a run");
 }
 
+/// A server for one test, on a free port, gone with it.
+struct Redis(Child, u16);
+
+impl Redis {
+    fn start(folder: &TempDir) -> Self {
+        // Between asking for a free port and taking it, somebody else may: then another one is tried.
+        for _ in 0..5 {
+            let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+            let mut server = Command::new("redis-server");
+            server
+                .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+                .arg(folder.path());
+            let server = server.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+            let mut server = server.expect("redis-server, which `cargo xtask test` installs");
+            while server.try_wait().unwrap().is_none() {
+                if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                    return Self(server, port);
+                }
+                std::thread::yield_now();
+            }
+        }
+        panic!("redis-server does not start");
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The same by one URL, on a server: here a death is noticed by the leases, which are 2 s in the demo.
+#[test]
+fn it_runs_on_redis_whoever_is_killed() {
+    let data = tempfile::tempdir().unwrap();
+    let redis = Redis::start(&data);
+    let broker = format!("redis://127.0.0.1:{}", redis.1);
+    for kill in ["", "--kill", "--kill=site", "--kill=producer", "--kill=parser", "--kill=saver"] {
+        let folder = tempfile::tempdir().unwrap();
+        let args = ["--broker", &broker, kill];
+        let out = run_well(&folder, if kill.is_empty() { &args[..2] } else { &args });
+        if kill == "--kill" {
+            let ((pid, held), reruns) = (killed(&out), then_ran(&out));
+            assert!(held.len() >= 2 && reruns.iter().all(|(other, _)| *other != pid), "{out}");
+        }
+    }
+}
+
 #[test]
 fn what_cannot_work_is_said_at_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -263,7 +313,7 @@ fn what_cannot_work_is_said_at_once() {
         (&["--out", "missing/films.jsonl"], 1, "missing/films.jsonl: cannot write there"),
         (&["--out", "/"], 1, "no file's name"),
         (&["--broker", "memory:"], 1, "memory: is for one process"),
-        (&["--broker", "redis://user:secret@host"], 2, "no redis broker yet"),
+        (&["--broker", "amqp://user:secret@host"], 2, "no amqp broker yet"),
         (&["--broker", &below], 1, "Not a directory"),
         (&["--kill=me"], 2, "invalid value 'me'"),
     ];

@@ -16,11 +16,22 @@ pub async fn connect(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
             let config = backends::local::LocalConfig::new(path, url.namespace.clone());
             Ok(Arc::new(Guard::new(backends::local::LocalBroker::open(config).await?)))
         }
+        #[cfg(feature = "redis")]
+        Place::Redis(server) => {
+            let config = backends::redis::RedisConfig::new(server.expose(), url.namespace.clone())?;
+            Ok(Arc::new(Guard::new(backends::redis::RedisBroker::open(config).await?)))
+        }
         #[cfg(not(feature = "local"))]
         Place::Local(_) => Err(crate::Error::new(
             crate::ErrorKind::Unsupported,
             "connect",
             format!("{url} cannot be used: this program was built without the feature `local`"),
+        )),
+        #[cfg(not(feature = "redis"))]
+        Place::Redis(_) => Err(crate::Error::new(
+            crate::ErrorKind::Unsupported,
+            "connect",
+            format!("{url} cannot be used: this program was built without the feature `redis`"),
         )),
     }
 }

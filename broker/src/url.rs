@@ -8,6 +8,7 @@ use crate::{Error, Namespace, Result};
 ///
 /// * `memory:` one process; gone with it.
 /// * `local:/path` or `local:path` a directory of this box, shared by many processes.
+/// * `redis://[user:password@]host[:port][/database]` a server, shared by many boxes.
 ///
 /// `?namespace=NAME` chooses the set of queues; `mh` unless given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +27,48 @@ pub enum Place {
     Memory,
     /// A directory.
     Local(PathBuf),
+    /// A Redis server.
+    Redis(ServerUrl),
+}
+
+/// The URL of a server, without the namespace. It may hold a password, which is not shown by accident.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServerUrl(String);
+
+impl ServerUrl {
+    /// The URL with its password: for whoever opens the connection.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
+            Some((scheme, host)) => write!(f, "{scheme}://…@{host}"),
+            None => f.write_str(&self.0),
+        }
+    }
+}
+
+impl fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
 }
 
 impl BrokerUrl {
+    /// The URL with its password, as it can be parsed again: for handing it to another process.
+    #[must_use]
+    pub fn expose(&self) -> String {
+        let shown = self.to_string();
+        match &self.place {
+            Place::Redis(url) => shown.replacen(&url.to_string(), url.expose(), 1),
+            _ => shown,
+        }
+    }
+
     /// The same broker, another set of queues.
     #[must_use]
     pub fn with_namespace(mut self, namespace: Namespace) -> Self {
@@ -49,7 +89,8 @@ impl FromStr for BrokerUrl {
             }
             Some(("local", path)) => Place::Local(PathBuf::from(path)),
             Some(("memory", _)) => return Err(bad(text, "memory: takes no path").advise("memory:")),
-            Some((scheme @ ("redis" | "rediss" | "amqp" | "amqps"), _)) => {
+            Some(("redis", _)) => Place::Redis(ServerUrl(place.to_owned())),
+            Some((scheme @ ("rediss" | "amqp" | "amqps"), _)) => {
                 let why = format!("this version has no {scheme} broker yet");
                 return Err(bad(&format!("{scheme}:…"), &why).advise("local:/path/of/a/directory"));
             }
@@ -71,6 +112,7 @@ impl fmt::Display for BrokerUrl {
         match &self.place {
             Place::Memory => f.write_str("memory:")?,
             Place::Local(path) => write!(f, "local:{}", path.display())?,
+            Place::Redis(url) => write!(f, "{url}")?,
         }
         if self.namespace == Namespace::default() {
             Ok(())
@@ -96,6 +138,17 @@ mod tests {
     }
 
     #[test]
+    fn passwords_are_shown_only_on_demand() {
+        let text = "redis://user:s@cret@host:1/0?namespace=films";
+        let url: BrokerUrl = text.parse().unwrap();
+        assert_eq!(
+            (url.to_string().as_str(), url.expose().as_str()),
+            ("redis://…@host:1/0?namespace=films", text)
+        );
+        assert!(!format!("{url:?}").contains("cret"));
+    }
+
+    #[test]
     fn bad_urls_say_what_is_wrong_and_keep_secrets() {
         let cases = [
             ("", "no known scheme"),
@@ -104,7 +157,7 @@ mod tests {
             ("memory:x", "no path"),
             ("local:/a?capacity=3", "no option"),
             ("local:/a?namespace=../b", "may not begin"),
-            ("redis://user:secret@host", "no redis broker yet"),
+            ("amqp://user:secret@host", "no amqp broker yet"),
         ];
         for (text, why) in cases {
             let error = text.parse::<BrokerUrl>().unwrap_err().report();

@@ -1,5 +1,9 @@
 //! Every broker, held to the contract: one trial a case and backend, named `backend::area::case`.
 
+#![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
+
+mod support;
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -14,7 +18,7 @@ use manyhands_broker::{
         memory::MemoryBroker,
     },
     clock::ManualClock,
-    conformance::{Failure, Harness, Stage, cases},
+    conformance::{Failure, Harness, Stage, VICTIMS_LEASE, cases},
 };
 
 #[derive(Clone, Copy)]
@@ -96,6 +100,52 @@ impl Stage for LocalStage {
     }
 }
 
+/// A server of its own a stage, whose clock is libfaketime's.
+#[derive(Clone, Copy)]
+struct Redis;
+
+struct RedisStage {
+    folder: tempfile::TempDir,
+    url: String,
+    server: std::process::Child,
+    moved: Mutex<Duration>,
+}
+
+#[async_trait]
+impl Harness for Redis {
+    async fn stage(&self) -> Result<Box<dyn Stage>, Failure> {
+        let folder = tempfile::tempdir()?;
+        let (server, url) = support::redis(folder.path())?;
+        Ok(Box::new(RedisStage { folder, url, server, moved: Mutex::new(Duration::ZERO) }))
+    }
+}
+
+#[async_trait]
+impl Stage for RedisStage {
+    async fn session(&self) -> Result<Arc<dyn Broker>, Failure> {
+        Ok(manyhands_broker::connect(&self.url.parse()?).await?)
+    }
+
+    async fn kill(&self, session: Arc<dyn Broker>) -> Result<(), Failure> {
+        last(session)?;
+        self.advance(VICTIMS_LEASE).await;
+        Ok(())
+    }
+
+    async fn advance(&self, by: Duration) {
+        let mut moved = self.moved.lock().unwrap();
+        *moved += by;
+        support::move_clock(self.folder.path(), *moved).unwrap();
+    }
+}
+
+impl Drop for RedisStage {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
 fn last(session: Arc<dyn Broker>) -> Result<(), Failure> {
     if Arc::strong_count(&session) > 1 {
         return Err(Failure("the case still holds the session that it kills".to_owned()));
@@ -120,6 +170,7 @@ fn trials(backend: &'static str, harness: impl Harness + Copy + 'static) -> impl
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials = trials("memory", Memory).chain(trials("local", Local)).collect();
+    let trials =
+        trials("memory", Memory).chain(trials("local", Local)).chain(trials("redis", Redis)).collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -97,7 +97,7 @@ async fn play(
     // Made here, so that a folder that cannot be written is told before anything starts.
     let part = part_file(out, &run)?;
     let _removed = RemovedAtTheEnd(part.clone());
-    let mut stage = Stage::new(url.to_string(), out.to_owned(), part, victim, delay)?;
+    let mut stage = Stage::new(url.expose(), out.to_owned(), part, victim, delay)?;
     let began = Instant::now();
     let performed = stage.perform().await;
     let wall = began.elapsed();

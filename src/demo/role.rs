@@ -7,6 +7,9 @@ use manyhands_worker::entry::until_signal;
 
 use super::events::Teller;
 
+/// How long leases last: where a broker hears of a death only by them, or a process is stopped, this is how long it takes.
+const LEASE: Duration = Duration::from_secs(2);
+
 /// The parts in the play.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum RoleName {
@@ -77,6 +80,7 @@ pub(super) async fn work(broker: Arc<dyn Broker>, app: App, slots: usize) -> any
         .app(app)
         .concurrency(slots)
         .threads(slots)
+        .lease(LEASE)
         .until_ended(true)
         .observer(Arc::new(Teller))
         .build()?;

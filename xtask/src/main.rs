@@ -1,9 +1,11 @@
 //! The project's own chores, run as `cargo xtask <command>`.
 //!
-//! Exit codes: 0 when all went well, 1 when a part failed, 2 when the command line is wrong.
+//! Exit codes: 0 when all went well, 1 when a part failed, 2 when the command line is wrong, 3 when something is
+//! missing that must be installed by hand.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a command, not of a library")]
 
+mod servers;
 mod test;
 
 use std::process::ExitCode;
@@ -35,7 +37,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("== {error:#}");
-            ExitCode::FAILURE
+            if error.is::<servers::Missing>() { ExitCode::from(3) } else { ExitCode::FAILURE }
         }
     }
 }

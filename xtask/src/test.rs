@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
+use crate::servers;
+
 /// The flags of `cargo xtask test`.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Options {
@@ -35,6 +37,8 @@ impl Options {
 /// One part of the checks; they run in this order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Part {
+    /// That the servers are there which the tests start, each on a free port.
+    Servers,
     /// The formatting of the sources.
     Fmt,
     /// Clippy over every target, warnings denied.
@@ -63,6 +67,8 @@ impl Part {
     /// Returns the calls of cargo that make up this part.
     fn calls(self, long: bool, nextest: bool) -> Vec<Call> {
         match self {
+            // No call of cargo: see `servers::install`.
+            Part::Servers => Vec::new(),
             Part::Fmt => vec![Call::new("fmt --all --check")],
             Part::Clippy => {
                 vec![Call::new("clippy --workspace --all-targets --all-features --locked -- -D warnings")]
@@ -75,6 +81,7 @@ impl Part {
                 Call::new("check --locked -p manyhands --no-default-features"),
                 Call::new("check --locked -p manyhands-broker --no-default-features"),
                 Call::new("check --locked -p manyhands --no-default-features --features local"),
+                Call::new("check --locked -p manyhands --no-default-features --features redis"),
             ],
             // Offline, and so without the advisories, whose list comes over the network. The crates of other
             // systems are looked at too, and a build here has not fetched those.
@@ -209,6 +216,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Outcome::LeftOut
         } else if part == Part::Tests {
             continue; // after the table
+        } else if part == Part::Servers {
+            println!("== {part}");
+            let start = Instant::now();
+            servers::install()?;
+            Outcome::Passed(start.elapsed())
         } else if part == Part::Deny && !workspace.has("deny") {
             Outcome::NotInstalled("cargo-deny")
         } else {
@@ -268,7 +280,10 @@ mod tests {
         let options = parse("--without fmt --without deny --long").unwrap();
         let left: Vec<_> = Part::value_variants().iter().filter(|&&part| !options.leaves_out(part)).collect();
         assert!(options.long);
-        assert_eq!(left, [&Part::Clippy, &Part::Doc, &Part::Features, &Part::Doctests, &Part::Tests]);
+        assert_eq!(
+            left,
+            [&Part::Servers, &Part::Clippy, &Part::Doc, &Part::Features, &Part::Doctests, &Part::Tests]
+        );
     }
 
     #[test]
@@ -277,7 +292,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::InvalidValue);
         assert_eq!(error.exit_code(), 2);
         let text = error.to_string();
-        assert!(text.contains("fmt, clippy, doc, features, deny, doctests, tests"), "{text}");
+        assert!(text.contains("servers, fmt, clippy, doc, features, deny, doctests, tests"), "{text}");
     }
 
     #[test]
@@ -296,7 +311,7 @@ mod tests {
 
     #[test]
     fn cargo_test_stands_in_for_nextest() {
-        let expected = "cargo test --workspace --all-targets --all-features --locked";
+        let expected = "cargo test --workspace --all-features --locked";
         assert_eq!(typed(Part::Tests, false, false), [expected]);
     }
 

@@ -4,3 +4,5 @@
 #[cfg(feature = "local")]
 pub mod local;
 pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Failure, Outcome, Stage, area, holds, same, support::*};
+use super::{Failure, Outcome, Stage, VICTIMS_LEASE, area, holds, same, support::*};
 use crate::{Broker, Claim, ClaimedTask, Enqueued, QueueName, Settled};
 
 area!("expire": a_lease_runs_out, a_task_given_back_goes_first, a_late_settlement_is_refused, a_dead_holder_is_noticed, a_living_holder_is_left_alone, the_first_death_is_nobodys_fault, after_the_second_death_it_runs_alone, a_busy_process_gets_none_to_run_alone, a_clean_end_clears_the_suspicion, only_the_poison_is_charged);
@@ -50,9 +50,8 @@ async fn a_late_settlement_is_refused(stage: &dyn Stage) -> Outcome {
 async fn a_dead_holder_is_noticed(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
     enqueue(&*a, &q, &["1", "2"]).await?;
-    claim_one(&*a, &q).await?;
-    stage.kill(a).await?;
-    // Without the clock being moved: nobody waits for the lease.
+    let lost = claim_and_die(stage, a, &q, 1).await?;
+    same!(ids(&lost), ["1"], "what it held");
     until(&*b, &q, "taken back", |status| status.ready == 2).await?;
     same!(ids(&claim(&*b, &q, 9).await?.tasks), ["1", "2"], "the tasks, in their old order");
     Ok(())
@@ -62,8 +61,7 @@ async fn a_living_holder_is_left_alone(stage: &dyn Stage) -> Outcome {
     let (a, b, c, q) = (stage.session().await?, stage.session().await?, stage.session().await?, queue("q")?);
     enqueue(&*a, &q, &["1", "2"]).await?;
     let mine = claim_one(&*a, &q).await?;
-    claim_one(&*b, &q).await?;
-    stage.kill(b).await?;
+    claim_and_die(stage, b, &q, 1).await?;
     until(&*c, &q, "taken back from the dead one only", |status| (status.ready, status.leased) == (1, 1))
         .await?;
     same!(settle(&*a, &mine, complete()).await?, Settled::Settled, "the settlement of the one who lives");
@@ -137,12 +135,12 @@ async fn only_the_poison_is_charged(stage: &dyn Stage) -> Outcome {
     let (mut done, mut deaths) = (Vec::new(), 0);
     while counts(&*a, &q).await?.0 > 0 {
         let victim = stage.session().await?;
-        let tasks = victim.claim(&Claim::new(q.clone(), 10)).await?.tasks;
+        let tasks = victim.claim(&Claim::new(q.clone(), 10).with_lease(VICTIMS_LEASE)).await?.tasks;
         if tasks.iter().any(|task| task.lease.id.to_string() == "poison") {
             deaths += 1;
             holds!(deaths <= 5, "still not dead after {deaths} processes");
             stage.kill(victim).await?;
-            until(&*a, &q, "taken back", |status| status.leased == 0).await?;
+            taken_back(&*a, &q).await?;
         } else {
             for task in &tasks {
                 same!((task.crashes, task.attempts), (0, 0), "charges of the innocent {}", task.lease.id);
@@ -165,10 +163,14 @@ async fn die(
     q: &QueueName,
     tasks: usize,
 ) -> Result<Vec<ClaimedTask>, Failure> {
-    let claimed = claim(&*victim, q, tasks).await?.tasks;
-    same!(claimed.len(), tasks, "claimed before dying");
     let witness = stage.session().await?;
-    stage.kill(victim).await?;
-    until(&*witness, q, "taken back", |status| status.leased == 0).await?;
+    let claimed = claim_and_die(stage, victim, q, tasks).await?;
+    same!(claimed.len(), tasks, "claimed before dying");
+    taken_back(&*witness, q).await?;
     Ok(claimed)
+}
+
+/// Waits until nothing is leased any more.
+async fn taken_back(witness: &dyn Broker, q: &QueueName) -> Outcome {
+    until(witness, q, "taken back", |status| status.leased == 0).await.map(drop)
 }

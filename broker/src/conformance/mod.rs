@@ -35,12 +35,16 @@ pub trait Stage: Send + Sync {
     /// Starts another process: a session of its own.
     async fn session(&self) -> Result<Arc<dyn Broker>, Failure>;
 
-    /// Lets the process behind a session die, as by SIGKILL. The caller hands over the last reference.
+    /// Lets the process behind a session die, as by SIGKILL. The caller hands over the last reference. Where a broker
+    /// notices deaths only by leases that run out, the clock is moved past [`VICTIMS_LEASE`], and no further.
     async fn kill(&self, session: Arc<dyn Broker>) -> Result<(), Failure>;
 
     /// Moves the broker's clock forward.
     async fn advance(&self, by: Duration);
 }
+
+/// How long the leases of sessions last that are to be killed.
+pub const VICTIMS_LEASE: Duration = Duration::from_secs(1);
 
 /// One thing that a broker must do.
 #[derive(Clone, Copy)]

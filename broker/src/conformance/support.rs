@@ -1,11 +1,11 @@
 //! What the cases share.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::Failure;
+use super::{Failure, Stage, VICTIMS_LEASE};
 use crate::{
     Broker, Claim, ClaimReply, ClaimedTask, End, Enqueued, Error, ErrorKind, NewTask, Payload, QueueName,
-    QueueStatus, Result, Settled, Settlement, TaskId, TaskName,
+    QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId, TaskName,
 };
 
 /// How long an event of another process is waited for. Only a broken broker takes that long.
@@ -39,6 +39,19 @@ pub(super) async fn claim(broker: &dyn Broker, queue: &QueueName, max: usize) ->
     broker.claim(&Claim::new(queue.clone(), max)).await
 }
 
+/// Claims for a session that is to be killed.
+pub(super) async fn claim_and_die(
+    stage: &dyn Stage,
+    victim: Arc<dyn Broker>,
+    queue: &QueueName,
+    max: usize,
+) -> Result<Vec<ClaimedTask>, Failure> {
+    let claim = Claim::new(queue.clone(), max).with_lease(VICTIMS_LEASE);
+    let tasks = victim.claim(&claim).await?.tasks;
+    stage.kill(victim).await?;
+    Ok(tasks)
+}
+
 /// Claims exactly one task.
 pub(super) async fn claim_one(broker: &dyn Broker, queue: &QueueName) -> Result<ClaimedTask, Failure> {
     let reply = claim(broker, queue, 1).await?;
@@ -61,16 +74,24 @@ pub(super) async fn claim_soon(broker: &dyn Broker, queue: &QueueName) -> Result
     tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// Waits until the queue stands as the case says.
+/// Waits until the queue stands as the case says, while somebody claims from it: a broker may take back what dead processes
+/// held as part of claims only. These claims get nothing, as the queue feeds one that is full.
 pub(super) async fn until(
     broker: &dyn Broker,
     queue: &QueueName,
     what: &str,
     stands: impl Fn(&QueueStatus) -> bool,
 ) -> Result<QueueStatus, Failure> {
+    let full = QueueName::new("full")?;
+    broker.declare(&full, Some(&QueueOptions::default().with_capacity(1))).await?;
+    broker.enqueue(&[task(&full, "filler")?]).await?;
+    let claim = Claim::new(queue.clone(), 1).with_feeds(vec![full.clone()]);
     let wait = async {
         loop {
             let changed = broker.wait(std::slice::from_ref(queue));
+            if broker.claim(&claim).await?.held_by.as_ref() != Some(&full) {
+                return Err(Failure("a claim was not held back by a full queue".to_owned()));
+            }
             if let Some(status) = broker.status(queue).await?.filter(|status| stands(status)) {
                 return Ok::<_, Failure>(status);
             }

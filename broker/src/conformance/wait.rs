@@ -45,8 +45,7 @@ async fn what_came_before_the_await_is_not_missed(stage: &dyn Stage) -> Outcome 
 async fn a_death_wakes(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
     enqueue(&*b, &q, &["1"]).await?;
-    claim_one(&*b, &q).await?;
-    stage.kill(b).await?;
+    claim_and_die(stage, b, &q, 1).await?;
     same!(claim_soon(&*a, &q).await?.deaths, 1, "deaths of the task that was taken back");
     Ok(())
 }

@@ -21,7 +21,7 @@ pub(super) fn open(path: &Path, clock: &dyn Clock) -> Result<Connection> {
     check_whole(path)?;
     open_whole(path, clock).map_err(|error| {
         // SQLite reports some kinds of full disk, such as one without room for its shared memory, as other failures.
-        if error.kind() == ErrorKind::Full || !disk_is_full(path) {
+        if error.kind() != ErrorKind::Unavailable || !disk_is_full(path) {
             return error;
         }
         let message = format!("{} cannot be opened: the disk is full", path.display());

@@ -67,6 +67,24 @@ impl Dead {
         Ok(dead)
     }
 
+    /// Waits until the files are unlocked that are being closed, for a moment at most: the kernel tells of a closed file
+    /// just before it drops the lock. A lock that stays is one that a child of the dead process has inherited.
+    #[expect(clippy::disallowed_methods, reason = "nothing tells of the end of a lock")]
+    pub(super) fn await_unlocked(folder: &Path, closed: &[String]) {
+        for name in closed {
+            let path = folder.join(name);
+            for pause in [50, 100, 200, 500, 1000, 2000, 5000, 10_000] {
+                let unlocked =
+                    |file: File| flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok();
+                // Gone is as good as unlocked: somebody else has taken care of it.
+                if File::open(&path).map_or(true, unlocked) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_micros(pause));
+            }
+        }
+    }
+
     fn lock(path: &Path, incarnation: Incarnation) -> Option<Self> {
         // For reading only: our own closing must not look like a death.
         let file = File::open(path).ok()?;

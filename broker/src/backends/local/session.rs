@@ -111,6 +111,7 @@ impl Watcher {
                 Ok(None) => break,
                 Ok(Some(news)) => {
                     if news.death {
+                        Dead::await_unlocked(&self.incarnations, &news.closed);
                         self.take_back_from_the_dead();
                     }
                     if news.rung {

@@ -36,12 +36,14 @@ impl Bell {
 }
 
 /// What a look at the news found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct News {
     /// The bell was rung.
     pub(super) rung: bool,
     /// Somebody may have died.
     pub(super) death: bool,
+    /// The files that were closed, where it is known which: their holders are dead, or will be in a moment.
+    pub(super) closed: Vec<String>,
 }
 
 /// Waits for news until it is told to stop.
@@ -80,7 +82,7 @@ impl Watch {
             PollFd::from_borrowed_fd(self.stop.as_fd(), PollFlags::IN),
         ];
         match poll(&mut fds, Some(&round)) {
-            Ok(0) => return Ok(Some(News { rung: false, death: true })),
+            Ok(0) => return Ok(Some(News { death: true, ..News::default() })),
             Ok(_) if !fds[1].revents().is_empty() => return Ok(None),
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(Some(News::default())),
@@ -93,7 +95,10 @@ impl Watch {
             match reader.next() {
                 // Anything but the bell, an overflow among it, is reason enough to look for the dead.
                 Ok(event) if event.wd() == self.bell => news.rung = true,
-                Ok(_) => news = News { rung: true, death: true },
+                Ok(event) => {
+                    (news.rung, news.death) = (true, true);
+                    news.closed.extend(event.file_name().map(|name| name.to_string_lossy().into_owned()));
+                }
                 Err(rustix::io::Errno::AGAIN) => return Ok(Some(news)),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
@@ -118,7 +123,9 @@ impl Watch {
         let round = Timespec::try_from(Self::POLL.min(ROUND)).map_err(io::Error::other)?;
         let mut fds = [PollFd::from_borrowed_fd(self.stop.as_fd(), PollFlags::IN)];
         match poll(&mut fds, Some(&round)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => Ok(Some(News { rung: true, death: true })),
+            Ok(0) | Err(rustix::io::Errno::INTR) => {
+                Ok(Some(News { rung: true, death: true, closed: Vec::new() }))
+            }
             Ok(_) => Ok(None),
             Err(e) => Err(e.into()),
         }

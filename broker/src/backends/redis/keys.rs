@@ -1,0 +1,159 @@
+//! How names and tasks look in Redis.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{Error, ErrorKind, Namespace, NewTask, Payload, QueueName, Result, TaskId, TaskName};
+
+/// The parts of a queue, in the order in which `lua/lib.lua` expects their keys.
+const PARTS: [&str; 10] =
+    ["info", "body", "state", "ready", "returned", "alone", "due", "lease", "dead", "remembered"];
+
+/// The first byte of every record.
+const FORMAT: u8 = 1;
+
+/// The keys of a namespace. All have one hash tag: a cluster keeps them on one server.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(namespace: &Namespace) -> Self {
+        Self { prefix: format!("mh:{{{namespace}}}") }
+    }
+
+    /// The namespace's own key.
+    pub(super) fn namespace(&self) -> String {
+        self.prefix.clone()
+    }
+
+    /// Where news is published.
+    pub(super) fn channel(&self) -> String {
+        format!("{}:news", self.prefix)
+    }
+
+    fn queue(&self, queue: &QueueName) -> impl Iterator<Item = String> {
+        PARTS.map(|part| format!("{}:{part}:{queue}", self.prefix)).into_iter()
+    }
+}
+
+/// The queues that a script touches, each once; a script names them by index.
+#[derive(Debug)]
+pub(super) struct Queues<'a> {
+    keys: &'a Keys,
+    names: Vec<&'a QueueName>,
+}
+
+impl<'a> Queues<'a> {
+    pub(super) fn new(keys: &'a Keys) -> Self {
+        Self { keys, names: Vec::new() }
+    }
+
+    /// The index of a queue; a new one if it is new.
+    pub(super) fn index(&mut self, name: &'a QueueName) -> usize {
+        let known = self.names.iter().position(|known| *known == name);
+        known.unwrap_or_else(|| {
+            self.names.push(name);
+            self.names.len() - 1
+        })
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The queue of an index.
+    pub(super) fn name(&self, index: usize) -> Option<&'a QueueName> {
+        self.names.get(index).copied()
+    }
+
+    /// `KEYS`.
+    pub(super) fn keys(&self) -> Vec<String> {
+        let queues = self.names.iter().flat_map(|name| self.keys.queue(name));
+        std::iter::once(self.keys.namespace()).chain(queues).collect()
+    }
+}
+
+/// An id: `u` and 16 bytes where it is a UUID, `t` and the text where it is not.
+pub(super) fn id(id: &TaskId) -> Vec<u8> {
+    match id.as_uuid() {
+        Some(uuid) => [b"u", uuid.as_bytes().as_slice()].concat(),
+        None => [b"t", id.to_string().as_bytes()].concat(),
+    }
+}
+
+/// An id that was read.
+pub(super) fn stored_id(bytes: &[u8]) -> Result<TaskId> {
+    let foreign = || Error::new(ErrorKind::Corrupt, "claim", "an id in redis is not ours");
+    match bytes.split_first() {
+        Some((b'u', uuid)) => Ok(Uuid::from_slice(uuid).map_err(|_| foreign())?.into()),
+        Some((b't', text)) => TaskId::new(std::str::from_utf8(text).map_err(|_| foreign())?),
+        _ => Err(foreign()),
+    }
+}
+
+/// What stands before the payload, as one line of JSON. `lua/lib.lua` reads it too.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Header {
+    pub(super) name: TaskName,
+    given: bool,
+    pub(super) max_attempts: u32,
+    max_crashes: u32,
+}
+
+/// A task as it is stored: never changed after it was enqueued.
+pub(super) fn body(task: &NewTask) -> Result<Vec<u8>> {
+    let header = Header {
+        name: task.name.clone(),
+        given: task.id_given,
+        max_attempts: task.max_attempts,
+        max_crashes: task.max_crashes,
+    };
+    let mut body = vec![FORMAT];
+    serde_json::to_writer(&mut body, &header).map_err(|e| {
+        Error::new(ErrorKind::Internal, "enqueue", "a task cannot be written as JSON").because(e)
+    })?;
+    body.push(b'\n');
+    body.extend_from_slice(task.payload.as_str().as_bytes());
+    Ok(body)
+}
+
+/// A task that was read.
+pub(super) fn stored_body(id: &TaskId, body: &[u8]) -> Result<(Header, Payload)> {
+    let foreign =
+        || Error::new(ErrorKind::Corrupt, "claim", format!("task {id} in redis is not as it was enqueued"));
+    let text =
+        body.strip_prefix(&[FORMAT]).and_then(|rest| std::str::from_utf8(rest).ok()).ok_or_else(foreign)?;
+    let (header, payload) = text.split_once('\n').ok_or_else(foreign)?;
+    let header = serde_json::from_str(header).map_err(|e| foreign().because(e))?;
+    Ok((header, Payload::from_stored(payload.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_survive_and_do_not_collide() {
+        let uuid = TaskId::generate();
+        let text = TaskId::new("0123456789abcdef").unwrap();
+        for wanted in [&uuid, &text] {
+            assert_eq!(stored_id(&id(wanted)).unwrap(), *wanted);
+        }
+        assert!(stored_id(b"x").is_err());
+        assert!(stored_id(b"").is_err());
+    }
+
+    #[test]
+    fn one_tag_for_all_keys() {
+        let keys = Keys::new(&Namespace::default());
+        let (a, b) = (QueueName::new("a").unwrap(), QueueName::new("b").unwrap());
+        let mut queues = Queues::new(&keys);
+        assert_eq!([queues.index(&a), queues.index(&b), queues.index(&a)], [0, 1, 0]);
+        let all = queues.keys();
+        assert_eq!(all.len(), 21);
+        assert!(all.iter().all(|key| key.starts_with("mh:{mh}")), "{all:?}");
+    }
+}

@@ -1,0 +1,13 @@
+-- Renews leases. ARGV: lease in ms, then for each: queue, id, epoch, holder. Returns for each 1 kept, 0 lost.
+local lease = tonumber(ARGV[1])
+local answers = {}
+for at = 2, #ARGV, 4 do
+  local q, id = queue(tonumber(ARGV[at])), ARGV[at + 1]
+  if held(q, id, tonumber(ARGV[at + 2]), ARGV[at + 3]) then
+    redis.call('ZADD', q.lease, now + lease, id)
+    answers[#answers + 1] = 1
+  else
+    answers[#answers + 1] = 0
+  end
+end
+return answers

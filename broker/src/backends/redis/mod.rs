@@ -1,0 +1,15 @@
+//! `redis://` — queues in a Redis server (6.2 and up), shared by the processes of many boxes.
+//!
+//! Every transition is one Lua script (`lua/`): the server runs it as one step, by its own clock. All keys of a
+//! namespace share one hash tag, so that a settlement may touch several queues. What waits is woken by a subscription, and
+//! claims by a script; nothing is ever popped by a blocking command, so a lost connection loses no task.
+
+mod broker;
+mod config;
+mod error;
+mod keys;
+mod scripts;
+mod session;
+
+pub use config::RedisConfig;
+pub use session::RedisBroker;

@@ -1,0 +1,23 @@
+//! The scripts, each with what all of them share in front.
+
+use std::sync::LazyLock;
+
+use redis::Script;
+
+macro_rules! scripts {
+    ($($name:ident: $file:literal),+ $(,)?) => {
+        $(pub(super) static $name: LazyLock<Script> =
+            LazyLock::new(|| Script::new(concat!(include_str!("lua/lib.lua"), include_str!($file))));)+
+    };
+}
+
+scripts! {
+    OPEN: "lua/open.lua",
+    DECLARE: "lua/declare.lua",
+    ENQUEUE: "lua/enqueue.lua",
+    CLAIM: "lua/claim.lua",
+    BEAT: "lua/beat.lua",
+    SETTLE: "lua/settle.lua",
+    CLOSE: "lua/close.lua",
+    STATUS: "lua/status.lua",
+}

@@ -1,0 +1,252 @@
+//! One supervised session: any error or silence tears the connection down, and the next call builds a new one.
+//!
+//! The connection lives on a thread of its own. Calls come from any runtime, beats from the worker's own thread among
+//! them, and none of them depends on another runtime being free.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use redis::{
+    AsyncConnectionConfig, Client, FromRedisValue, PushInfo, PushKind, Script, aio::MultiplexedConnection,
+};
+use tokio::sync::{Mutex, oneshot, watch};
+
+use super::{RedisConfig, error, keys::Keys, scripts};
+use crate::{Error, ErrorKind, Incarnation, Result};
+
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How often a connection that nobody uses is tried.
+const PROBE: Duration = Duration::from_secs(10);
+
+/// The format that this version reads and writes.
+const FORMAT: i64 = 1;
+
+/// A session with a namespace of a Redis server.
+pub struct RedisBroker {
+    pub(super) incarnation: Incarnation,
+    pub(super) keys: Keys,
+    link: Arc<Link>,
+    runtime: tokio::runtime::Handle,
+    /// Dropping it ends the thread.
+    _stop: oneshot::Sender<()>,
+}
+
+impl fmt::Debug for RedisBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisBroker")
+            .field("incarnation", &self.incarnation)
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the calls share.
+struct Link {
+    client: Client,
+    keys: Keys,
+    connection: Mutex<Option<MultiplexedConnection>>,
+    /// Counts what may concern somebody who waits.
+    changes: watch::Sender<u64>,
+}
+
+impl RedisBroker {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the server cannot be reached, [`ErrorKind::Unsupported`] when it evicts keys,
+    /// [`ErrorKind::Incompatible`] when a newer version wrote the namespace.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a session that nobody gets is closed.
+    pub async fn open(config: RedisConfig) -> Result<Self> {
+        let keys = Keys::new(&config.namespace);
+        let client = Client::open(config.server).map_err(|e| error::redis("connect", &e))?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let runtime = start_thread(stopped).map_err(|e| {
+            Error::new(ErrorKind::Unavailable, "connect", "no thread can be started for the connection")
+                .because(e)
+        })?;
+        let link = Arc::new(Link {
+            client,
+            keys: keys.clone(),
+            connection: Mutex::new(None),
+            changes: watch::Sender::new(0),
+        });
+        let this = Self { incarnation: Incarnation::generate(), keys, link, runtime, _stop: stop };
+        let link = Arc::clone(&this.link);
+        this.on_thread("connect", async move { link.connected("connect").await.map(drop) }).await?;
+        this.runtime.spawn(probe(Arc::downgrade(&this.link)));
+        Ok(this)
+    }
+
+    /// Runs a script with these keys and arguments.
+    pub(super) async fn call<T: FromRedisValue + Send + 'static>(
+        &self,
+        operation: &'static str,
+        script: &'static Script,
+        keys: Vec<String>,
+        arguments: Vec<Vec<u8>>,
+    ) -> Result<T> {
+        let link = Arc::clone(&self.link);
+        self.on_thread(operation, async move { link.run(operation, script, &keys, &arguments).await }).await
+    }
+
+    async fn on_thread<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.runtime.spawn(work).await.map_err(|e| {
+            Error::new(ErrorKind::Internal, operation, "the connection's thread ended").because(e)
+        })?
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.link.changes.subscribe()
+    }
+}
+
+/// Starts the thread that drives the connection until `stopped`.
+fn start_thread(stopped: oneshot::Receiver<()>) -> std::io::Result<tokio::runtime::Handle> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    let run = move || {
+        // Dropping the other end is the order to stop, so the error is what is waited for.
+        let _ = runtime.block_on(stopped);
+    };
+    std::thread::Builder::new().name("mh-redis".to_owned()).spawn(run)?;
+    Ok(handle)
+}
+
+/// Tries a connection now and then that may be silent because nobody is at its other end.
+async fn probe(link: std::sync::Weak<Link>) {
+    loop {
+        tokio::time::sleep(PROBE).await;
+        let Some(link) = link.upgrade() else { return };
+        let Some(mut connection) = link.connection.lock().await.clone() else { continue };
+        let ping = redis::cmd("PING");
+        let answer = tokio::time::timeout(ANSWER, ping.query_async::<String>(&mut connection)).await;
+        if !matches!(answer, Ok(Ok(_))) {
+            link.tear_down().await;
+        }
+    }
+}
+
+impl Link {
+    async fn run<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        script: &Script,
+        keys: &[String],
+        arguments: &[Vec<u8>],
+    ) -> Result<T> {
+        let mut connection = self.connected(operation).await?;
+        let mut invocation = script.prepare_invoke();
+        for key in keys {
+            invocation.key(key);
+        }
+        for argument in arguments {
+            invocation.arg(argument);
+        }
+        match tokio::time::timeout(ANSWER, invocation.invoke_async(&mut connection)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(e)) => {
+                let error = error::redis(operation, &e);
+                // A server that answers is there; all else is torn down, whatever its name.
+                if error.kind() == ErrorKind::Unavailable {
+                    self.tear_down().await;
+                }
+                Err(error)
+            }
+            Err(_) => {
+                self.tear_down().await;
+                Err(error::silent(operation))
+            }
+        }
+    }
+
+    /// The connection; a new one if there is none.
+    async fn connected(&self, operation: &'static str) -> Result<MultiplexedConnection> {
+        // Held while connecting: whoever comes meanwhile waits for the same connection, within the same bound.
+        let mut kept = self.connection.lock().await;
+        if let Some(connection) = kept.as_ref() {
+            return Ok(connection.clone());
+        }
+        let connection = tokio::time::timeout(CONNECT, self.connect(operation));
+        let connection = connection.await.map_err(|_| error::silent(operation))??;
+        *kept = Some(connection.clone());
+        // What happened meanwhile was not heard.
+        self.changes.send_modify(|changes| *changes += 1);
+        Ok(connection)
+    }
+
+    async fn tear_down(&self) {
+        *self.connection.lock().await = None;
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    async fn connect(&self, operation: &'static str) -> Result<MultiplexedConnection> {
+        let failed = |e: redis::RedisError| error::redis(operation, &e);
+        let changes = self.changes.clone();
+        let heard = move |push: PushInfo| {
+            // A lost connection is news too: whoever waits should ask, and so build a new one.
+            if matches!(push.kind, PushKind::Message | PushKind::Disconnection) {
+                changes.send_modify(|changes| *changes += 1);
+            }
+            Ok::<_, std::convert::Infallible>(())
+        };
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(ANSWER))
+            .set_push_sender(heard);
+        let mut connection =
+            self.client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)?;
+        refuse_eviction(&mut connection).await?;
+        let info: String =
+            redis::cmd("INFO").arg("server").query_async(&mut connection).await.map_err(failed)?;
+        let server =
+            info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().trim().to_owned();
+        let mut open = scripts::OPEN.prepare_invoke();
+        open.key(self.keys.namespace()).arg(server).arg(FORMAT);
+        let generation: i64 = open.invoke_async(&mut connection).await.map_err(failed)?;
+        if generation < 0 {
+            let message = format!(
+                "the namespace needs a version that knows format {}; this one knows {FORMAT}",
+                -generation
+            );
+            return Err(
+                Error::new(ErrorKind::Incompatible, "connect", message).advise("upgrade this program")
+            );
+        }
+        connection.subscribe(self.keys.channel()).await.map_err(failed)?;
+        Ok(connection)
+    }
+}
+
+/// Refuses a server that throws keys away when its memory is full: they would be tasks.
+async fn refuse_eviction(connection: &mut MultiplexedConnection) -> Result<()> {
+    let policy = redis::cmd("CONFIG").arg("GET").arg("maxmemory-policy").clone();
+    let policy: redis::RedisResult<std::collections::HashMap<String, String>> =
+        policy.query_async(connection).await;
+    match policy {
+        Ok(policy) => match policy.get("maxmemory-policy").map(String::as_str) {
+            Some("noeviction") | None => Ok(()),
+            Some(policy) => {
+                let message = format!(
+                    "redis throws keys away when its memory is full (maxmemory-policy {policy}): they would be tasks"
+                );
+                Err(Error::new(ErrorKind::Unsupported, "connect", message)
+                    .advise("redis-cli config set maxmemory-policy noeviction"))
+            }
+        },
+        Err(e) if e.is_io_error() || e.is_timeout() => Err(error::redis("connect", &e)),
+        Err(e) => {
+            tracing::warn!(error = %e, "whether redis throws keys away cannot be asked");
+            Ok(())
+        }
+    }
+}

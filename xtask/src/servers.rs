@@ -1,0 +1,110 @@
+//! The servers that the tests start: installed from Debian's packages where that is possible.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+/// A program or library that the tests need.
+struct Needed {
+    /// The Debian package that brings it.
+    package: &'static str,
+    /// Whether it is there.
+    there: fn() -> bool,
+}
+
+/// Everything that is needed.
+const NEEDED: [Needed; 2] = [
+    Needed { package: "redis-server", there: has_redis },
+    // Moves the clock of a server under test.
+    Needed { package: "libfaketime", there: has_faketime },
+];
+
+/// The packages of what is not there.
+fn missing() -> Vec<&'static str> {
+    NEEDED.iter().filter(|needed| !(needed.there)()).map(|needed| needed.package).collect()
+}
+
+/// Something is missing that cannot be installed from here.
+#[derive(Debug)]
+pub(crate) struct Missing {
+    /// The packages.
+    packages: Vec<&'static str>,
+}
+
+impl fmt::Display for Missing {
+    /// Writes what to do about it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let packages = self.packages.join(" ");
+        write!(
+            f,
+            "servers: {packages}: missing, and can be installed here only by you. Run\n{INSTALL} {packages}"
+        )
+    }
+}
+
+impl std::error::Error for Missing {}
+
+/// What a person types.
+const INSTALL: &str = "sudo apt-get install --yes --no-install-recommends";
+
+/// Installs what is missing, as root on a Debian system; elsewhere says how and ends with [`Missing`].
+pub(crate) fn install() -> Result<()> {
+    let packages = missing();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !is_root() || !Path::new("/etc/debian_version").exists() {
+        return Err(Missing { packages }.into());
+    }
+    println!("   installing {}", packages.join(" "));
+    apt(&["update"])?;
+    apt(&[&["install", "--yes", "--no-install-recommends"], packages.as_slice()].concat())?;
+    // A package that is there but brings something else than was looked for would fail in every test.
+    let still = missing();
+    if still.is_empty() { Ok(()) } else { Err(Missing { packages: still }.into()) }
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    // Its talk is of no interest unless it fails, and then it is on standard error.
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let status = command.status().context("cannot start apt-get")?;
+    anyhow::ensure!(status.success(), "apt-get {} failed ({status})", arguments.join(" "));
+    Ok(())
+}
+
+/// Whether this process may install packages.
+fn is_root() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    uid.and_then(|line| line.split_whitespace().nth(1)) == Some("0")
+}
+
+fn has_redis() -> bool {
+    let mut command = Command::new("redis-server");
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+fn has_faketime() -> bool {
+    let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    folders.map(|folder| folder.path().join("faketime/libfaketime.so.1")).any(|library| library.exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_told_as_one_command() {
+        let text = Missing { packages: vec!["redis-server", "libfaketime"] }.to_string();
+        assert!(
+            text.ends_with("\nsudo apt-get install --yes --no-install-recommends redis-server libfaketime"),
+            "{text}"
+        );
+    }
+}
