@@ -147,6 +147,9 @@ pub struct ClaimReply {
     pub waiting_alone: u64,
     /// Whether the queue is closed and joined: nothing is unsettled and nothing more will come.
     pub ended: bool,
+    /// Changes whenever the queue gets a task: with it, somebody who asks several queues one after the other can tell that
+    /// none got any in between.
+    pub mark: u64,
     /// How long until a task of this queue becomes due or a lease runs out, where one will.
     pub next: Option<Duration>,
 }

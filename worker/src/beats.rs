@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use manyhands_broker::{Beaten, Broker, limits};
+use futures_util::future::join_all;
+use manyhands_broker::{Beaten, Broker, Lease, limits};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::leases::Leases;
@@ -28,11 +29,16 @@ impl Beats {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let stopped = stop.clone();
         let run = move || {
-            runtime.block_on(stopped.run_until_cancelled(beat_for_ever(&*broker, &leases, lease)));
+            runtime.block_on(stopped.run_until_cancelled(renew_for_ever(&*broker, &leases, lease)));
         };
         std::thread::Builder::new().name("mh-beats".to_owned()).spawn(run)?;
         Ok(Self { _stop: stop.drop_guard() })
     }
+}
+
+/// Renews, and gives up in time what cannot be renewed: two things, as the first may wait for an answer.
+async fn renew_for_ever(broker: &dyn Broker, leases: &Leases, lease: Duration) {
+    tokio::join!(beat_for_ever(broker, leases, lease), give_up_for_ever(leases, lease));
 }
 
 async fn beat_for_ever(broker: &dyn Broker, leases: &Leases, lease: Duration) {
@@ -41,8 +47,20 @@ async fn beat_for_ever(broker: &dyn Broker, leases: &Leases, lease: Duration) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        beat(broker, leases, lease).await;
-        let lost = leases.lose_unconfirmed(lease * 2 / 3);
+        let held = leases.to_renew();
+        // All at once: a call that is not answered must not keep the others from being made.
+        join_all(held.chunks(limits::MAX_BATCH).map(|batch| beat(broker, leases, batch, lease))).await;
+    }
+}
+
+async fn give_up_for_ever(leases: &Leases, lease: Duration) {
+    let patience = lease * 2 / 3;
+    loop {
+        // A lease that is claimed meanwhile is younger than all that are held, so it cannot be due before.
+        let oldest = leases.oldest().map(|age| patience.saturating_sub(age));
+        // The timer counts in milliseconds: a moment later the oldest is certainly due.
+        tokio::time::sleep(oldest.unwrap_or(patience) + Duration::from_millis(1)).await;
+        let lost = leases.lose_unconfirmed(patience);
         if lost > 0 {
             tracing::warn!(
                 tasks = lost,
@@ -52,20 +70,18 @@ async fn beat_for_ever(broker: &dyn Broker, leases: &Leases, lease: Duration) {
     }
 }
 
-async fn beat(broker: &dyn Broker, leases: &Leases, lease: Duration) {
-    for batch in leases.to_renew().chunks(limits::MAX_BATCH) {
-        let began = Instant::now();
-        match tokio::time::timeout(lease / 3, broker.beat(batch, lease)).await {
-            Ok(Ok(answers)) => {
-                for (lease, answer) in batch.iter().zip(answers) {
-                    match answer {
-                        Beaten::Kept => leases.renewed(lease, began),
-                        Beaten::Lost => leases.lose(lease),
-                    }
+async fn beat(broker: &dyn Broker, leases: &Leases, batch: &[Lease], lease: Duration) {
+    let began = Instant::now();
+    match tokio::time::timeout(lease / 3, broker.beat(batch, lease)).await {
+        Ok(Ok(answers)) => {
+            for (lease, answer) in batch.iter().zip(answers) {
+                match answer {
+                    Beaten::Kept => leases.renewed(lease, began),
+                    Beaten::Lost => leases.lose(lease),
                 }
             }
-            Ok(Err(error)) => tracing::warn!(error = %error.report(), "leases were not renewed"),
-            Err(_) => tracing::warn!("leases were not renewed: the broker did not answer in time"),
         }
+        Ok(Err(error)) => tracing::warn!(error = %error.report(), "leases were not renewed"),
+        Err(_) => tracing::warn!("leases were not renewed: the broker did not answer in time"),
     }
 }

@@ -1,6 +1,7 @@
 //! The claim loop: free slots are filled, and nothing else is taken.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -58,8 +59,8 @@ pub(crate) struct Solitude {
 #[derive(Debug)]
 struct Round {
     claimed: usize,
-    /// All queues are closed and joined.
-    ended: bool,
+    /// The queues that were asked, one after the other, and the marks of those that were closed and joined.
+    asked: BTreeMap<usize, Option<u64>>,
     /// A slot is free, so a hint is worth waking up for.
     ready: bool,
     /// When something becomes due.
@@ -71,6 +72,7 @@ impl Claims {
     pub(crate) async fn run(&mut self, shutdown: &Shutdown, until_ended: bool) -> Result<()> {
         let queues = self.interesting();
         let mut pause = PAUSES.0;
+        let mut ended = None;
         while !shutdown.is_stopping() {
             // Both are registered before anything is read, so no change in between is missed.
             let mut freed = self.slots.changes();
@@ -80,7 +82,15 @@ impl Claims {
                     pause = PAUSES.0;
                     continue;
                 }
-                Ok(round) if until_ended && round.ended && self.slots.taken() == 0 => return Ok(()),
+                Ok(round) if until_ended && self.all_ended(&round) => {
+                    // Asked one after the other, so a task may have gone from one that was still to be asked to one that was
+                    // asked already. Not if all were ended twice, and none got a task in between.
+                    if self.turns.served().len() == 1 || ended.as_ref() == Some(&round.asked) {
+                        return Ok(());
+                    }
+                    ended = Some(round.asked);
+                    continue;
+                }
                 Ok(round) => {
                     pause = PAUSES.0;
                     (round.ready, round.next)
@@ -113,46 +123,51 @@ impl Claims {
             .collect()
     }
 
+    /// Whether every queue was closed and joined when it was asked, and nothing runs.
+    fn all_ended(&self, round: &Round) -> bool {
+        let all = round.asked.len() == self.turns.served().len() && round.asked.values().all(Option::is_some);
+        all && self.slots.counts().taken == 0
+    }
+
     async fn round(&mut self) -> Result<Round> {
-        let mut round = Round { claimed: 0, ended: true, ready: false, next: POLL };
-        if self.solitude.forbids(self.slots.taken()) {
-            return Ok(Round { ended: false, ..round });
+        let mut round = Round { claimed: 0, asked: BTreeMap::new(), ready: false, next: POLL };
+        if self.solitude.forbids(self.slots.counts().taken) {
+            return Ok(round);
         }
-        let mut more = Vec::new();
-        for index in self.turns.round() {
-            let share = self.turns.share(index, self.slots.free(self.turns.served()[index].mode));
-            if self.claim(index, share, &mut round).await? {
-                more.push(index);
+        let mut left = Vec::new();
+        for (index, share) in self.turns.round(|mode| self.slots.free(mode)) {
+            if share == 0 || self.claim(index, share, &mut round).await? {
+                left.push(index);
             }
         }
         // What others left of their shares.
-        for index in more {
-            let left = self.slots.free(self.turns.served()[index].mode);
-            self.claim(index, left, &mut round).await?;
+        for index in left {
+            let free = self.slots.free(self.turns.served()[index].mode);
+            self.claim(index, free, &mut round).await?;
         }
         Ok(round)
     }
 
     /// Claims from one queue and starts what it gets; tells whether there may be more.
     async fn claim(&mut self, index: usize, max: usize, round: &mut Round) -> Result<bool> {
-        let taken = self.slots.taken();
+        let taken = self.slots.counts().taken;
+        let max = max.min(self.slots.free(self.turns.served()[index].mode)).min(limits::MAX_BATCH);
         if max == 0 || self.solitude.forbids(taken) {
-            round.ended = false;
             return Ok(false);
         }
         let Served { queue, mode, feeds, .. } = self.turns.served()[index].clone();
-        let max = max.min(limits::MAX_BATCH);
         let claim = Claim { queue, max, lease: self.lease, idle: taken == 0, feeds };
         let began = Instant::now();
         // Driven to its end, whatever happens: what is claimed for nobody would stay leased.
-        let ClaimReply { tasks, waiting_alone, ended, next, .. } = self.broker.claim(&claim).await?;
-        round.ended &= ended;
+        let ClaimReply { tasks, waiting_alone, ended, next, mark, .. } = self.broker.claim(&claim).await?;
+        round.asked.insert(index, ended.then_some(mark));
         round.ready = true;
         round.next = round.next.min(next.unwrap_or(POLL)).max(Duration::from_millis(1));
         round.claimed += tasks.len();
         let full = tasks.len() == max;
-        if waiting_alone > 0 && tasks.is_empty() {
-            self.solitude.hold(taken, self.lease);
+        self.turns.got(index, tasks.len(), !full);
+        if waiting_alone > 0 {
+            self.solitude.hold(taken + tasks.len(), self.lease);
         }
         for task in tasks {
             self.solitude.running |= task.alone;

@@ -73,6 +73,11 @@ impl Leases {
         lost
     }
 
+    /// How long ago the lease was confirmed that was not for the longest time.
+    pub(crate) fn oldest(&self) -> Option<Duration> {
+        self.lock().values().filter(|entry| !entry.lost).map(|entry| entry.renewed.elapsed()).max()
+    }
+
     /// Stops all handlers, without losing the leases.
     pub(crate) fn cancel_all(&self) {
         self.lock().values().for_each(|entry| entry.cancel.cancel());

@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     hash::{DefaultHasher, Hash, Hasher},
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,7 +22,7 @@ pub(crate) async fn run(
     task: ClaimedTask,
     registered: Option<Registered>,
     held: Held,
-    slot: Slot,
+    mut slot: Slot,
     observer: Arc<dyn Observer>,
     settler: mpsc::UnboundedSender<Ended>,
 ) {
@@ -31,10 +31,11 @@ pub(crate) async fn run(
     let result = match registered {
         Some(registered) => {
             observer.started(&Running { task: &task });
-            Some(run_handler(&registered, &task, context.clone()).await)
+            Some(run_handler(&registered, &task, context.clone(), &mut slot).await)
         }
         None => None,
     };
+    slot.handler_ended();
     let (ending, end) = if held.is_lost() { (Ending::Lost, None) } else { judge(result, &task, &context) };
     log(&ending, &task);
     observer.ended(&Running { task: &task }, &ending, began.elapsed());
@@ -51,20 +52,39 @@ enum Stopped {
     Dropped,
 }
 
-async fn run_handler(registered: &Registered, task: &ClaimedTask, context: Context) -> Stopped {
+async fn run_handler(
+    registered: &Registered,
+    task: &ClaimedTask,
+    context: Context,
+    slot: &mut Slot,
+) -> Stopped {
     let cancel = context.clone();
     let handler = &registered.handler;
     // A handler may panic before it returns its future, too.
     let run = AssertUnwindSafe(async { handler.run(&task.payload, context).await }).catch_unwind();
     let ended = match handler.mode() {
         // Dropped at its next await when it must stop.
-        Mode::Async => tokio::select! {
-            biased;
-            ended = run => ended,
-            () = cancel.stopped() => return Stopped::Dropped,
-        },
+        Mode::Async => {
+            let mut run = Box::pin(run);
+            tokio::select! {
+                biased;
+                ended = &mut run => ended,
+                () = cancel.stopped() => {
+                    // What it holds may panic when it is dropped, and the task is to be given back all the same.
+                    let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
+                    return Stopped::Dropped;
+                }
+            }
+        }
         // Told by the context only: until it returns, its slot stays taken.
-        Mode::Blocking => run.await,
+        Mode::Blocking => {
+            tokio::select! {
+                biased;
+                () = slot.take_thread() => {}
+                () = cancel.stopped() => return Stopped::Dropped,
+            }
+            run.await
+        }
     };
     match ended {
         Ok(result) => Stopped::Result(result),

@@ -12,13 +12,24 @@ pub(crate) struct Slots {
     waiting: Arc<Semaphore>,
     threads: Arc<Semaphore>,
     /// How many are taken; whoever waits for a free one watches this.
-    taken: watch::Sender<usize>,
+    counts: watch::Sender<Counts>,
+}
+
+/// How many slots are in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Taken: a task is under way, until its settlement is answered.
+    pub(crate) taken: usize,
+    /// Of these, those whose handler has not ended.
+    pub(crate) running: usize,
 }
 
 /// A slot that is taken, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    permit: Option<OwnedSemaphorePermit>,
+    mode: Mode,
+    permits: Vec<OwnedSemaphorePermit>,
+    running: bool,
     slots: Arc<Slots>,
 }
 
@@ -27,7 +38,7 @@ impl Slots {
         Arc::new(Self {
             waiting: Arc::new(Semaphore::new(waiting)),
             threads: Arc::new(Semaphore::new(threads)),
-            taken: watch::Sender::new(0),
+            counts: watch::Sender::new(Counts::default()),
         })
     }
 
@@ -42,29 +53,53 @@ impl Slots {
         self.of(mode).available_permits()
     }
 
-    /// How many slots are taken, of both kinds.
-    pub(crate) fn taken(&self) -> usize {
-        *self.taken.borrow()
+    /// How many slots are in use, of both kinds.
+    pub(crate) fn counts(&self) -> Counts {
+        *self.counts.borrow()
     }
 
     /// Changes whenever a slot is taken or becomes free.
-    pub(crate) fn changes(&self) -> watch::Receiver<usize> {
-        self.taken.subscribe()
+    pub(crate) fn changes(&self) -> watch::Receiver<Counts> {
+        self.counts.subscribe()
     }
 
-    /// Takes a slot. Only the claim loop takes any, and no more than were free, so there always is one.
+    /// Takes a slot. Only the claim loop takes any, and no more than were free, so there nearly always is one: a thread
+    /// may have gone to a task that came from a queue of async ones, and then this one waits for it
+    /// ([`Slot::take_thread`]).
     pub(crate) fn take(self: &Arc<Self>, mode: Mode) -> Slot {
         let permit = Arc::clone(self.of(mode)).try_acquire_owned().ok();
-        debug_assert!(permit.is_some(), "claimed more than there were free slots");
-        self.taken.send_modify(|taken| *taken += 1);
-        Slot { permit, slots: Arc::clone(self) }
+        self.counts.send_modify(|counts| {
+            counts.taken += 1;
+            counts.running += 1;
+        });
+        Slot { mode, permits: permit.into_iter().collect(), running: true, slots: Arc::clone(self) }
+    }
+}
+
+impl Slot {
+    /// Waits for a thread, if the slot is not one already. Tasks of a blocking handler can be sent to a queue whose own
+    /// handlers are async: they take a slot of both kinds.
+    pub(crate) async fn take_thread(&mut self) {
+        if self.mode == Mode::Async || self.permits.is_empty() {
+            // The semaphore is never closed.
+            self.permits.extend(Arc::clone(&self.slots.threads).acquire_owned().await.ok());
+            self.mode = Mode::Blocking;
+        }
+    }
+
+    /// Notes that the handler ended; the slot is taken until the settlement is answered.
+    pub(crate) fn handler_ended(&mut self) {
+        if std::mem::take(&mut self.running) {
+            self.slots.counts.send_modify(|counts| counts.running -= 1);
+        }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        // The permit first: who hears of the change must find it free.
-        self.permit = None;
-        self.slots.taken.send_modify(|taken| *taken -= 1);
+        self.handler_ended();
+        // The permits first: who hears of the change must find them free.
+        self.permits.clear();
+        self.slots.counts.send_modify(|counts| counts.taken -= 1);
     }
 }

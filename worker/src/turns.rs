@@ -1,8 +1,15 @@
 //! Whose turn it is: a worker on several queues serves them fairly, by weight, or in strict order.
+//!
+//! Fair turns are stride scheduling (Waldspurger and Weihl, 1995): each task that a queue gets moves it on by a step that is
+//! shorter the more it weighs, and the queue that is the furthest behind is next. So the weights hold also where
+//! slots become free one at a time.
 
 use manyhands_broker::QueueName;
 
 use crate::handler::Mode;
+
+/// The step of a queue of weight 1. Long enough that weights up to this are told apart.
+const STEP: u64 = 1 << 32;
 
 /// A queue that a worker serves.
 #[derive(Clone, Debug)]
@@ -18,39 +25,64 @@ pub(crate) struct Served {
 pub(crate) struct Turns {
     served: Vec<Served>,
     strict: bool,
-    /// Which queue is asked first in the next round.
-    first: usize,
+    /// How far each queue is.
+    passed: Vec<u64>,
+    /// How far the queue was that was served last: one that had nothing to do goes on from there, without arrears.
+    now: u64,
 }
 
 impl Turns {
     pub(crate) fn new(served: Vec<Served>, strict: bool) -> Self {
-        Self { served, strict, first: 0 }
+        Self { passed: vec![0; served.len()], served, strict, now: 0 }
     }
 
     pub(crate) fn served(&self) -> &[Served] {
         &self.served
     }
 
-    /// The indexes of the queues in the order of the next round.
-    pub(crate) fn round(&mut self) -> Vec<usize> {
-        let len = self.served.len();
+    /// The queues to ask, in order, each with its share of the free slots of its mode. Those without a share come last: they
+    /// get what others leave.
+    pub(crate) fn round(&self, free: impl Fn(Mode) -> usize) -> Vec<(usize, usize)> {
         if self.strict {
-            return (0..len).collect();
+            return self
+                .served
+                .iter()
+                .enumerate()
+                .map(|(index, served)| (index, free(served.mode)))
+                .collect();
         }
-        let first = self.first;
-        self.first = (first + 1) % len.max(1);
-        (0..len).map(|n| (first + n) % len).collect()
+        let mut passed = self.passed.clone();
+        let mut shares: Vec<(usize, usize)> = Vec::new();
+        for mode in [Mode::Async, Mode::Blocking] {
+            for _ in 0..free(mode) {
+                let rivals = (0..self.served.len()).filter(|index| self.served[*index].mode == mode);
+                let Some(next) = rivals.min_by_key(|index| (passed[*index], *index)) else { break };
+                passed[next] += self.step(next);
+                match shares.iter_mut().find(|(index, _)| *index == next) {
+                    Some((_, share)) => *share += 1,
+                    None => shares.push((next, 1)),
+                }
+            }
+        }
+        let mut others: Vec<usize> = (0..self.served.len()).collect();
+        others.retain(|index| !shares.iter().any(|(shared, _)| shared == index));
+        others.sort_by_key(|index| (passed[*index], *index));
+        shares.into_iter().chain(others.into_iter().map(|index| (index, 0))).collect()
     }
 
-    /// How many of `free` slots a queue may fill before the others were asked: all in strict order, else its share by
-    /// weight, at least one.
-    pub(crate) fn share(&self, index: usize, free: usize) -> usize {
-        let rivals = self.served.iter().filter(|served| served.mode == self.served[index].mode);
-        let total: usize = rivals.map(|served| served.weight as usize).sum();
-        if self.strict || free == 0 {
-            return free;
+    /// Notes that a queue got so many tasks, and whether it had no more.
+    pub(crate) fn got(&mut self, index: usize, tasks: usize, empty: bool) {
+        if tasks > 0 {
+            self.now = self.now.max(self.passed[index]);
+            self.passed[index] += self.step(index) * tasks as u64;
         }
-        (free * self.served[index].weight as usize).div_ceil(total.max(1)).clamp(1, free)
+        if empty {
+            self.passed[index] = self.passed[index].max(self.now);
+        }
+    }
+
+    fn step(&self, index: usize) -> u64 {
+        STEP / u64::from(self.served[index].weight.max(1))
     }
 }
 
@@ -68,26 +100,43 @@ mod tests {
         Turns::new(weights.iter().enumerate().map(served).collect(), strict)
     }
 
+    /// Gives one slot at a time to queues that always have tasks.
+    fn one_by_one(turns: &mut Turns, slots: usize) -> Vec<usize> {
+        let mut order = Vec::new();
+        for _ in 0..slots {
+            let (index, share) = turns.round(|_| 1)[0];
+            turns.got(index, share, false);
+            order.push(index);
+        }
+        order
+    }
+
     #[test]
-    fn everybody_is_first_in_turn() {
-        let mut turns = turns(&[1, 1, 1], false);
-        assert_eq!(
-            [turns.round(), turns.round(), turns.round()],
-            [vec![0, 1, 2], vec![1, 2, 0], vec![2, 0, 1]]
-        );
-        assert_eq!(turns.round(), [0, 1, 2]);
+    fn equal_queues_take_turns() {
+        assert_eq!(one_by_one(&mut turns(&[1, 1, 1], false), 6), [0, 1, 2, 0, 1, 2]);
     }
 
     #[test]
     fn shares_go_by_weight() {
-        let turns = turns(&[3, 1], false);
-        assert_eq!((turns.share(0, 100), turns.share(1, 100)), (75, 25));
-        assert_eq!((turns.share(0, 1), turns.share(1, 1), turns.share(1, 0)), (1, 1, 0));
+        assert_eq!(turns(&[3, 1], false).round(|_| 100), [(0, 75), (1, 25)]);
+        assert_eq!(turns(&[3, 1], false).round(|_| 0), [(0, 0), (1, 0)]);
+        let order = one_by_one(&mut turns(&[3, 1], false), 40);
+        assert_eq!(order.iter().filter(|index| **index == 0).count(), 30);
+    }
+
+    #[test]
+    fn who_had_nothing_to_do_has_no_arrears() {
+        let mut turns = turns(&[1, 1], false);
+        for _ in 0..100 {
+            turns.got(1, 0, true);
+            turns.got(0, 1, false);
+        }
+        turns.got(1, 0, true);
+        assert_eq!(one_by_one(&mut turns, 4).iter().sum::<usize>(), 2, "from now on they take turns");
     }
 
     #[test]
     fn strict_order_gives_all_to_the_first() {
-        let mut turns = turns(&[1, 5], true);
-        assert_eq!((turns.round(), turns.round(), turns.share(0, 9)), (vec![0, 1], vec![0, 1], 9));
+        assert_eq!(turns(&[1, 5], true).round(|_| 9), [(0, 9), (1, 9)]);
     }
 }

@@ -157,13 +157,13 @@ async fn finish(slots: &Slots, leases: &Leases, shutdown: &Shutdown, grace: Dura
     leases.cancel_all();
     // What is still under way after that is a thread that does not listen, or a broker that does not answer.
     let _ = tokio::time::timeout(GIVE_BACK, idle(slots)).await;
-    slots.taken()
+    slots.counts().running
 }
 
 async fn idle(slots: &Slots) {
     let mut changes = slots.changes();
     // The sender lives in `slots`, which we hold.
-    let _ = changes.wait_for(|taken| *taken == 0).await;
+    let _ = changes.wait_for(|counts| counts.taken == 0).await;
 }
 
 impl WorkerBuilder {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Outcome, Stage, area, holds, same, support::*};
 use crate::{Claim, ErrorKind, QueueOptions, limits};
 
-area!("claim": in_order_and_at_most_max, a_missing_queue_is_empty, no_task_is_handed_out_twice, the_epoch_grows_with_every_claim, a_full_queue_that_it_feeds_holds_it_back, a_queue_may_feed_itself, the_reply_tells_what_comes_next, bad_claims_are_refused);
+area!("claim": in_order_and_at_most_max, a_missing_queue_is_empty, no_task_is_handed_out_twice, the_epoch_grows_with_every_claim, a_full_queue_that_it_feeds_holds_it_back, a_queue_may_feed_itself, the_reply_tells_what_comes_next, the_mark_changes_with_every_task, bad_claims_are_refused);
 
 async fn in_order_and_at_most_max(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
@@ -121,6 +121,25 @@ async fn the_reply_tells_what_comes_next(stage: &dyn Stage) -> Outcome {
         claim(&*a, &q, 1).await?.next,
         Some(Duration::from_secs(5)),
         "the retry, due before the lease ends"
+    );
+    Ok(())
+}
+
+async fn the_mark_changes_with_every_task(stage: &dyn Stage) -> Outcome {
+    let (a, b, q, r) = (stage.session().await?, stage.session().await?, queue("q")?, queue("r")?);
+    enqueue(&*a, &q, &["1"]).await?;
+    let task = claim_one(&*a, &q).await?;
+    a.close(&r).await?;
+    let first = claim(&*a, &r, 1).await?;
+    same!((first.ended, claim(&*b, &r, 1).await?.mark), (true, first.mark), "the mark while nothing comes");
+    settle(&*a, &task, crate::End::Complete { children: tasks(&r, &["x"])? }).await?;
+    let child = claim_one(&*b, &r).await?;
+    settle(&*b, &child, complete()).await?;
+    let last = claim(&*a, &r, 1).await?;
+    holds!(
+        last.ended && last.mark != first.mark,
+        "a task came and went, and the mark is still {}",
+        first.mark
     );
     Ok(())
 }

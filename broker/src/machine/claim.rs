@@ -24,6 +24,7 @@ impl Machine {
         }
         reply.waiting_alone = queue.ready_alone.len() as u64;
         reply.ended = queue.status().is_ended();
+        reply.mark = queue.sequence;
         reply.next = queue.next(now);
         reply
     }

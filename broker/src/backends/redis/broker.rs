@@ -74,7 +74,7 @@ impl Broker for RedisBroker {
             text(fed),
         ];
         let reply: Vec<Value> = self.call("claim", &scripts::CLAIM, queues.keys(), arguments).await?;
-        let (head, tasks) = reply.split_at_checked(4).ok_or_else(|| unexpected("claim"))?;
+        let (head, tasks) = reply.split_at_checked(5).ok_or_else(|| unexpected("claim"))?;
         let number = |at: usize| int(&head[at]).ok_or_else(|| unexpected("claim"));
         let full = usize::try_from(number(0)?).ok().and_then(|index| queues.name(index));
         Ok(ClaimReply {
@@ -82,6 +82,7 @@ impl Broker for RedisBroker {
             held_by: full.cloned(),
             waiting_alone: uint(number(1)?),
             ended: number(2)? == 1,
+            mark: uint(number(4)?),
             next: u64::try_from(number(3)?).ok().map(Duration::from_millis),
         })
     }

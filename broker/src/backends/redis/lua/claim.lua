@@ -1,6 +1,7 @@
 -- Arrows promote, expire and claim, on queue 0. The queues from 1 on are fed by it: one that is full holds the claim back.
 -- ARGV: channel, max, lease in ms, idle (1 or 0), holder, number of fed queues.
--- Returns the full queue or -1, how many wait to run alone, ended (1 or 0), ms until the next change or -1, and for each task id, body,
+-- Returns the full queue or -1, how many wait to run alone, ended (1 or 0), ms until the next change or -1, how many
+-- were ever added, and for each task id, body,
 -- epoch, attempts, crashes, deaths, alone (1 or 0).
 local q = queue(0)
 local max, lease, idle, holder = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1', ARGV[5]
@@ -8,7 +9,7 @@ local full = -1
 for index = tonumber(ARGV[6]), 1, -1 do
   if is_full(queue(index)) then full = index end
 end
-if redis.call('EXISTS', q.info) == 0 then return { -1, 0, 0, -1 } end
+if redis.call('EXISTS', q.info) == 0 then return { -1, 0, 0, -1, 0 } end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', q.due, '-inf', now, 'LIMIT', 0, UPKEEP)) do
   redis.call('ZREM', q.due, id)
@@ -19,7 +20,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', q.lease, '-inf', now, 'LIMIT', 0
   expire(q, id)
 end
 
-local reply = { full, 0, 0, -1 }
+local reply = { full, 0, 0, -1, tonumber(redis.call('HGET', q.info, 'added')) }
 local generation = tonumber(redis.call('HGET', KEYS[1], 'generation'))
 
 local function take(id, seq)

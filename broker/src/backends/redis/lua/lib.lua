@@ -44,7 +44,7 @@ end
 local function create(q)
   if redis.call('EXISTS', q.info) == 0 then
     redis.call('HSET', q.info, 'capacity', CAPACITY, 'remember_ids', REMEMBER_IDS, 'revision', 1,
-      'configured', 0, 'closed', 0, 'popped', 0, 'deaths', 0)
+      'configured', 0, 'closed', 0, 'added', 0, 'popped', 0, 'deaths', 0)
   end
 end
 
@@ -105,6 +105,7 @@ local function add(q, id, body)
   create(q)
   redis.call('HSET', q.body, id, body)
   redis.call('RPUSH', q.ready, id)
+  redis.call('HINCRBY', q.info, 'added', 1)
   news = true
 end
 
