@@ -151,6 +151,8 @@ fn a_killed_producer_sends_nothing_twice() {
 
 /// A director that was started, and the pids that it told of.
 struct Running {
+    /// Where the director makes its folder: a killed one cannot remove it.
+    _temporary: TempDir,
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
     pids: Vec<(String, u32)>,
@@ -158,9 +160,10 @@ struct Running {
 
 impl Running {
     fn start(folder: &TempDir) -> Self {
-        let mut child = demo(folder).spawn().unwrap();
+        let temporary = tempfile::tempdir().unwrap();
+        let mut child = demo(folder).env("TMPDIR", temporary.path()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        Self { child, lines, pids: Vec::new() }
+        Self { _temporary: temporary, child, lines, pids: Vec::new() }
     }
 
     /// Reads until a process of the role has started.
