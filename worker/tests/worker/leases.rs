@@ -1,0 +1,190 @@
+//! Leases: kept while a task runs, and what becomes of a run whose lease is lost.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use manyhands_broker::{Broker, ClaimedTask, Settled, clock::ManualClock};
+use manyhands_worker::{App, Context, Ending};
+
+use crate::support::{
+    AWAY, Bench, Event, Flaky, Gate, Gauge, Job, Log, Mode, PATIENCE, Step, Sum, claim, complete, job,
+    listen, start, sum,
+};
+
+/// Long enough for a test's thread to be late, short enough to be waited for.
+const LEASE: Duration = Duration::from_millis(900);
+
+/// Lets the lease of a queue's first task run out and claims the task for another process.
+async fn steal(other: &dyn Broker, clock: &ManualClock, name: &str) -> ClaimedTask {
+    for _ in 0..1000 {
+        clock.advance(Duration::from_secs(60));
+        // A beat may have come in between, which renews the lease.
+        if let Some(task) = claim(other, name, 1).await.pop() {
+            return task;
+        }
+    }
+    panic!("the lease of {name}'s task does not run out");
+}
+
+/// Jobs that wait at the gate, hand on a step and are counted while they are inside.
+fn gated(gate: &Gate, inside: &Gauge) -> App {
+    let (gate, inside) = (gate.clone(), inside.clone());
+    App::new().handle(move |Job(n), ctx: Context| {
+        let (gate, inside) = (gate.clone(), inside.enter());
+        async move {
+            let _inside = inside;
+            gate.pass().await;
+            ctx.then(Step(n))
+        }
+    })
+}
+
+#[tokio::test]
+async fn an_async_handler_whose_lease_is_lost_is_dropped_and_nothing_is_settled() {
+    let (clock, gate, inside) = (ManualClock::default(), Gate::new(), Gauge::default());
+    let bench = Bench::with_clock(&clock);
+    let flaky = bench.flaky();
+    bench.send([job(1)]).await;
+    let short = Duration::from_millis(300);
+    let mut worker =
+        start(flaky.clone(), gated(&gate, &inside), |builder| builder.concurrency(1).lease(short));
+    inside.until(1).await;
+    let task = steal(&*bench.broker, &clock, "jobs").await;
+    assert_eq!(worker.ended().await, ("1".to_owned(), Ending::Lost));
+    assert_eq!(inside.inside(), 0, "handlers that run on");
+    assert_eq!(complete(&*bench.broker, &task, Vec::new()).await, Settled::Settled, "the new holder's word");
+    // One that comes after it: whatever was to be sent before was sent.
+    gate.open(1);
+    bench.send([job(2)]).await;
+    assert_eq!(worker.settled().await, ("2".to_owned(), Settled::Settled));
+    assert_eq!(flaky.sent(), ["2"], "what the worker settled");
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_blocking_handler_whose_lease_is_lost_is_told_and_not_settled() {
+    let (clock, told) = (ManualClock::default(), Log::new());
+    let bench = Bench::with_clock(&clock);
+    let flaky = bench.flaky();
+    bench.send([sum(1)]).await;
+    let log = told.clone();
+    let app = App::new().handle_blocking(move |Sum(n), ctx: &Context| {
+        if n == 1 {
+            log.add(listen(ctx));
+        }
+        ctx.then(Step(n))
+    });
+    let short = Duration::from_millis(300);
+    let mut worker = start(flaky.clone(), app, |builder| builder.threads(1).lease(short));
+    worker.started().await;
+    let task = steal(&*bench.broker, &clock, "sums").await;
+    assert_eq!(worker.ended().await, ("1".to_owned(), Ending::Lost));
+    assert_eq!(told.all(), [true], "what ctx.cancelled() said");
+    assert_eq!(complete(&*bench.broker, &task, Vec::new()).await, Settled::Settled, "the new holder's word");
+    bench.send([sum(2)]).await;
+    assert_eq!(worker.settled().await, ("2".to_owned(), Settled::Settled));
+    assert_eq!(flaky.sent(), ["2"], "what the worker settled");
+    assert_eq!(bench.counts("steps").await, [1, 0, 0, 0], "only the child of 2");
+    worker.stop().await;
+}
+
+/// A worker that did not notice: its lease is long, and no beat is answered before the handler ends.
+#[tokio::test]
+async fn a_settlement_that_comes_too_late_is_refused_with_its_children() {
+    let (clock, gate, inside) = (ManualClock::default(), Gate::new(), Gauge::default());
+    let bench = Bench::with_clock(&clock);
+    let flaky = bench.flaky();
+    flaky.beats.go(Mode::Hangs);
+    bench.send([job(1)]).await;
+    let hour = Duration::from_secs(3600);
+    let mut worker =
+        start(flaky.clone(), gated(&gate, &inside), |builder| builder.concurrency(1).lease(hour));
+    inside.until(1).await;
+    clock.advance(hour);
+    let task = steal(&*bench.broker, &clock, "jobs").await;
+    gate.open(1);
+    assert_eq!(worker.ended().await, ("1".to_owned(), Ending::Completed), "as far as the worker knows");
+    assert_eq!(worker.settled().await, ("1".to_owned(), Settled::Lost));
+    assert_eq!(bench.counts("steps").await, [0; 4]);
+    assert_eq!(complete(&*bench.broker, &task, Vec::new()).await, Settled::Settled, "the new holder's word");
+    worker.stop().await;
+}
+
+/// What waits to be settled is given up when its lease is lost: the slot is free for others.
+#[tokio::test]
+async fn a_settlement_that_waits_is_dropped_when_the_lease_is_lost() {
+    let (clock, gate, inside) = (ManualClock::default(), Gate::new(), Gauge::default());
+    let bench = Bench::with_clock(&clock);
+    let flaky = bench.flaky();
+    bench.send([job(1)]).await;
+    flaky.settlements.go(AWAY);
+    let short = Duration::from_millis(300);
+    let mut worker =
+        start(flaky.clone(), gated(&gate, &inside), |builder| builder.concurrency(1).lease(short));
+    gate.open(2);
+    assert_eq!(worker.ended().await, ("1".to_owned(), Ending::Completed));
+    flaky.settlements.until(1).await;
+    steal(&*bench.broker, &clock, "jobs").await;
+    bench.send([job(2)]).await;
+    assert_eq!(worker.started().await, "2", "in the slot of the first");
+    flaky.settlements.go(Mode::Well);
+    assert_eq!(worker.settled().await, ("2".to_owned(), Settled::Settled));
+    assert_eq!(bench.counts("steps").await, [1, 0, 0, 0], "only the child of 2");
+    assert_eq!(bench.counts("jobs").await, [0, 0, 1, 0], "the other process still has 1");
+    worker.stop().await;
+}
+
+/// A lease never bounds how long a task may run, nor how long its settlement may wait.
+#[tokio::test]
+async fn a_lease_is_renewed_while_the_task_runs_and_while_its_settlement_waits() {
+    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
+    let flaky = bench.flaky();
+    bench.send([job(1)]).await;
+    let mut worker =
+        start(flaky.clone(), gated(&gate, &inside), |builder| builder.concurrency(1).lease(LEASE));
+    inside.until(1).await;
+    // Four thirds of a lease.
+    flaky.beats.more(4).await;
+    assert_eq!(claim(&*bench.broker, "jobs", 1).await, [], "what another process gets");
+    flaky.settlements.go(AWAY);
+    gate.open(1);
+    worker.ended().await;
+    flaky.beats.more(4).await;
+    assert_eq!(claim(&*bench.broker, "jobs", 1).await, [], "what another process gets");
+    flaky.settlements.go(Mode::Well);
+    assert_eq!(worker.settled().await, ("1".to_owned(), Settled::Settled));
+    worker.stop().await;
+}
+
+/// Nothing else of this runtime runs while the handler blocks its only thread.
+#[tokio::test]
+async fn a_handler_that_blocks_the_runtime_does_not_stop_the_beats() {
+    let bench = Bench::new();
+    let flaky = bench.flaky();
+    let beats = Arc::clone(&flaky);
+    let app = App::new().handle(move |Job(_), _| {
+        let flaky = Arc::clone(&beats);
+        async move {
+            block_until_beaten(&flaky);
+            Ok(())
+        }
+    });
+    bench.send([job(1)]).await;
+    let mut worker = start(flaky.clone(), app, |builder| builder.lease(LEASE));
+    assert_eq!(worker.event().await, Event::Started("1".to_owned()));
+    assert_eq!(worker.event().await, Event::Ended("1".to_owned(), Ending::Completed));
+    assert_eq!(worker.event().await, Event::Settled("1".to_owned(), Settled::Settled));
+    worker.stop().await;
+}
+
+/// Four thirds of a lease, and a third for the first to come.
+fn block_until_beaten(flaky: &Flaky) {
+    let began = Instant::now();
+    while flaky.beats.calls() < 5 {
+        assert!(began.elapsed() < PATIENCE, "{} beats in {PATIENCE:?}", flaky.beats.calls());
+        // To block the thread is what this test is about.
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}

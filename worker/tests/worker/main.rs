@@ -1,0 +1,17 @@
+//! The worker runtime, on the memory broker behind its guard.
+//!
+//! Nothing here waits for time to pass where an event can be awaited: an observer tells what the worker does,
+//! gates hold handlers, and `Flaky` is a broker that fails on command. What is not to happen is asserted after
+//! an event by which it would have happened. Every wait is bounded by `support::PATIENCE`, which only a broken
+//! worker takes.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helper may fail the test")]
+
+mod endings;
+mod leases;
+mod outages;
+mod runs;
+mod slots;
+mod solitude;
+mod support;
+mod turns;
