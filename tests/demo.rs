@@ -159,9 +159,9 @@ struct Running {
 }
 
 impl Running {
-    fn start(folder: &TempDir) -> Self {
+    fn start(folder: &TempDir, args: &[&str]) -> Self {
         let temporary = tempfile::tempdir().unwrap();
-        let mut child = demo(folder).env("TMPDIR", temporary.path()).spawn().unwrap();
+        let mut child = demo(folder).args(args).env("TMPDIR", temporary.path()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         Self { _temporary: temporary, child, lines, pids: Vec::new() }
     }
@@ -225,7 +225,7 @@ fn what_a_killed_site_owed_is_fetched_again() {
 #[test]
 fn processes_end_with_a_killed_director() {
     let folder = tempfile::tempdir().unwrap();
-    let mut running = Running::start(&folder);
+    let mut running = Running::start(&folder, &[]);
     running.until_started("producer");
     let processes = running.watch();
     assert_eq!(processes.len(), 6);
@@ -236,7 +236,7 @@ fn processes_end_with_a_killed_director() {
 #[test]
 fn an_interrupted_demo_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
-    let mut running = Running::start(&folder);
+    let mut running = Running::start(&folder, &[]);
     running.until_started("producer");
     let processes = running.watch();
     running.signal(Signal::INT);
@@ -258,43 +258,89 @@ fn it_runs_again_on_the_same_broker() {
 }
 
 /// A server for one test, on a free port, gone with it.
-struct Redis(Child, u16);
+struct Redis {
+    folder: TempDir,
+    port: u16,
+    server: Child,
+}
 
 impl Redis {
-    fn start(folder: &TempDir) -> Self {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
         // Between asking for a free port and taking it, somebody else may: then another one is tried.
         for _ in 0..5 {
             let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-            let mut server = Command::new("redis-server");
-            server
-                .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
-                .arg(folder.path());
-            let server = server.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-            let mut server = server.expect("redis-server, which `cargo xtask test` installs");
-            while server.try_wait().unwrap().is_none() {
-                if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                    return Self(server, port);
-                }
-                std::thread::yield_now();
+            if let Some(server) = Self::serve(&folder, port) {
+                return Self { folder, port, server };
             }
         }
         panic!("redis-server does not start");
+    }
+
+    /// Starts a server that keeps everything, and waits until it listens; `None` if it cannot have the port.
+    fn serve(folder: &TempDir, port: u16) -> Option<Child> {
+        let mut server = Command::new("redis-server");
+        server.args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+        ]);
+        let server =
+            server.arg("--dir").arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let mut server = server.expect("redis-server, which `cargo xtask test` installs");
+        while server.try_wait().unwrap().is_none() {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Some(server);
+            }
+            std::thread::yield_now();
+        }
+        None
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Kills the server and starts another one on the same data.
+    fn restart(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+        self.server = Self::serve(&self.folder, self.port).expect("its own port again");
     }
 }
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.server.kill();
+        let _ = self.server.wait();
     }
+}
+
+/// Killed in the middle of the work and started again: sessions are rebuilt, and what was sent is still there.
+#[test]
+fn it_outlives_a_restart_of_redis() {
+    let (mut redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
+    let url = redis.url();
+    let mut running = Running::start(&folder, &["--broker", &url]);
+    running.until_started("producer");
+    // The pages were sent, and fetching has begun.
+    while !running.lines.next().expect("the demo goes on").unwrap().contains("fetched 1/10") {}
+    redis.restart();
+    let rest: Vec<_> = running.lines.by_ref().map(Result::unwrap).collect();
+    assert!(running.child.wait().unwrap().success(), "{rest:?}");
+    check_films(&folder.path().join("films.jsonl"));
 }
 
 /// The same by one URL, on a server: here a death is noticed by the leases, which are 2 s in the demo.
 #[test]
 fn it_runs_on_redis_whoever_is_killed() {
-    let data = tempfile::tempdir().unwrap();
-    let redis = Redis::start(&data);
-    let broker = format!("redis://127.0.0.1:{}", redis.1);
+    let redis = Redis::start();
+    let broker = redis.url();
     for kill in ["", "--kill", "--kill=site", "--kill=producer", "--kill=parser", "--kill=saver"] {
         let folder = tempfile::tempdir().unwrap();
         let args = ["--broker", &broker, kill];

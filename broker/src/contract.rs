@@ -31,7 +31,7 @@ pub type Waiter = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 /// [`claim`](Broker::claim).
 #[async_trait]
 pub trait Broker: Debug + Send + Sync + 'static {
-    /// The name of the backend: `memory`, `local`.
+    /// The name of the backend: `memory`, `local`, `redis`.
     fn backend(&self) -> &'static str;
 
     /// Who this session is. Leases that it claims belong to this incarnation.
@@ -53,11 +53,12 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// # Behavior
     /// Missing queues are created with defaults. What is answered `Enqueued` is durable when this returns.
     /// Each task is decided in order: its id exists or is remembered → `Exists`; its queue is closed →
-    /// `Closed`; its queue is full → `Full`; else `Enqueued`. So a call can be repeated after an unknown
-    /// outcome wherever ids are the same.
+    /// `Closed`; its queue is full → `Full`; else `Enqueued`. So a call can be repeated after an unknown outcome: without harm
+    /// where the ids were given, which are remembered after settlement; a generated id is known only until its task is settled.
     async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>>;
 
-    /// Takes ready tasks of one queue under a lease, the lowest sequence first.
+    /// Takes ready tasks of one queue under a lease, the lowest sequence first: at most so many as are asked for, and fewer
+    /// where they are large.
     ///
     /// # Behavior
     /// In the same step, a bounded number of due tasks becomes ready and a bounded number of leases that ran

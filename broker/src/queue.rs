@@ -33,7 +33,8 @@ impl QueueOptions {
     /// Sets how long given ids are remembered.
     #[must_use]
     pub fn with_remember_ids(mut self, remember_ids: Duration) -> Self {
-        self.remember_ids = remember_ids;
+        self.remember_ids =
+            Duration::from_millis(u64::try_from(remember_ids.as_millis()).unwrap_or(u64::MAX));
         self
     }
 }

@@ -45,10 +45,7 @@ impl ServerUrl {
 
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
-            Some((scheme, host)) => write!(f, "{scheme}://…@{host}"),
-            None => f.write_str(&self.0),
-        }
+        f.write_str(&BrokerUrl::without_password(&self.0))
     }
 }
 
@@ -66,6 +63,20 @@ impl BrokerUrl {
         match &self.place {
             Place::Redis(url) => shown.replacen(&url.to_string(), url.expose(), 1),
             _ => shown,
+        }
+    }
+
+    /// A text that should be a URL, without what may be a user and a password: safe to be shown, whatever it is.
+    #[must_use]
+    pub fn without_password(text: &str) -> String {
+        match (text.split_once(':'), text.rsplit_once('@')) {
+            // A path may have an @, and has no password.
+            (Some(("local", _)), _) | (_, None) => text.to_owned(),
+            (Some((scheme, rest)), Some((_, host))) => {
+                let slashes = if rest.starts_with("//") { "//" } else { "" };
+                format!("{scheme}:{slashes}…@{host}")
+            }
+            (None, Some((_, host))) => format!("…@{host}"),
         }
     }
 
@@ -89,10 +100,13 @@ impl FromStr for BrokerUrl {
             }
             Some(("local", path)) => Place::Local(PathBuf::from(path)),
             Some(("memory", _)) => return Err(bad(text, "memory: takes no path").advise("memory:")),
-            Some(("redis", _)) => Place::Redis(ServerUrl(place.to_owned())),
+            Some(("redis", rest)) if rest.starts_with("//") => Place::Redis(ServerUrl(place.to_owned())),
+            Some(("redis", _)) => {
+                return Err(bad(text, "it has no // after redis:").advise("redis://host:6379"));
+            }
             Some((scheme @ ("rediss" | "amqp" | "amqps"), _)) => {
                 let why = format!("this version has no {scheme} broker yet");
-                return Err(bad(&format!("{scheme}:…"), &why).advise("local:/path/of/a/directory"));
+                return Err(bad(text, &why).advise("local:/path/of/a/directory"));
             }
             _ => return Err(bad(text, "it begins with no known scheme").advise("local:/path/of/a/directory")),
         };
@@ -100,7 +114,12 @@ impl FromStr for BrokerUrl {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("namespace", name)) => namespace = Namespace::new(name)?,
-                _ => return Err(bad(text, &format!("{pair:?} is no option of it")).advise("?namespace=NAME")),
+                // Only the name: what follows may be the rest of a password that has a question mark in it.
+                _ => {
+                    let name = pair.split('=').next().unwrap_or_default();
+                    let name = name.rsplit('@').next().unwrap_or_default();
+                    return Err(bad(text, &format!("{name:?} is no option of it")).advise("?namespace=NAME"));
+                }
             }
         }
         Ok(Self { place, namespace })
@@ -123,6 +142,7 @@ impl fmt::Display for BrokerUrl {
 }
 
 fn bad(url: &str, why: &str) -> Error {
+    let url = BrokerUrl::without_password(url);
     Error::invalid("connect", format!("the broker URL \"{url}\" cannot be used: {why}"))
 }
 
@@ -158,6 +178,11 @@ mod tests {
             ("local:/a?capacity=3", "no option"),
             ("local:/a?namespace=../b", "may not begin"),
             ("amqp://user:secret@host", "no amqp broker yet"),
+            ("valkey://user:secret@host", "no known scheme"),
+            ("redis:user:secret@host", "no // after redis:"),
+            ("redis://user:secret@host?foo=1", "\"foo\" is no option"),
+            ("redis://user:sec?ret=secret@host", "is no option"),
+            ("user:secret@host", "no known scheme"),
         ];
         for (text, why) in cases {
             let error = text.parse::<BrokerUrl>().unwrap_err().report();

@@ -44,7 +44,7 @@ impl Client {
     ///
     /// # Errors
     /// What [`Broker::enqueue`] says. What the calls before the failed one enqueued is on the queues: sending
-    /// the same tasks again is answered `Exists` for those.
+    /// the same tasks again is answered `Exists` for those that are not settled yet, and for those whose ids were given.
     ///
     /// # Cancel safety
     /// Some of the tasks may be enqueued.

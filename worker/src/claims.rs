@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use manyhands_broker::{Broker, Claim, ClaimReply, ClaimedTask, QueueName, Result, limits};
+use manyhands_broker::{Broker, Claim, ClaimReply, ClaimedTask, Error, ErrorKind, QueueName, Result, limits};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -51,6 +51,8 @@ pub(crate) struct Solitude {
     running: bool,
     /// One waits, and this process stops claiming to become idle, until then.
     holding_until: Option<Instant>,
+    /// The queue on which it waits: asked first when this process is idle.
+    waited_on: Option<usize>,
     /// Holding back did not help: not again before this.
     relenting_until: Option<Instant>,
 }
@@ -74,6 +76,14 @@ impl Claims {
         let mut pause = PAUSES.0;
         let mut ended = None;
         while !shutdown.is_stopping() {
+            if self.settler.is_closed() {
+                // An observer panicked, say: without a settler everything would be run again and again.
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    "run",
+                    "nothing can be settled any more: the settler ended",
+                ));
+            }
             // Both are registered before anything is read, so no change in between is missed.
             let mut freed = self.slots.changes();
             let hint = self.broker.wait(&queues);
@@ -135,7 +145,13 @@ impl Claims {
             return Ok(round);
         }
         let mut left = Vec::new();
-        for (index, share) in self.turns.round(|mode| self.slots.free(mode)) {
+        let mut order = self.turns.round(|mode| self.slots.free(mode));
+        // The queue for whose sake this process became idle is asked while it is: before the others fill its slots.
+        if let Some(first) = self.solitude.first() {
+            order.sort_by_key(|(index, _)| *index != first);
+        }
+        for (index, share) in order {
+            let share = if self.solitude.first() == Some(index) { 1 } else { share };
             if share == 0 || self.claim(index, share, &mut round).await? {
                 left.push(index);
             }
@@ -167,7 +183,10 @@ impl Claims {
         let full = tasks.len() == max;
         self.turns.got(index, tasks.len(), !full);
         if waiting_alone > 0 {
-            self.solitude.hold(taken + tasks.len(), self.lease);
+            self.solitude.hold(index, taken + tasks.len(), self.lease);
+        }
+        if waiting_alone == 0 && self.solitude.waited_on == Some(index) {
+            self.solitude.waited_on = None;
         }
         for task in tasks {
             self.solitude.running |= task.alone;
@@ -189,7 +208,7 @@ impl Solitude {
     /// Whether nothing may be claimed now, with so many tasks running.
     fn forbids(&mut self, taken: usize) -> bool {
         if taken == 0 {
-            *self = Self::default();
+            *self = Self { waited_on: self.waited_on, ..Self::default() };
             return false;
         }
         let now = Instant::now();
@@ -204,10 +223,16 @@ impl Solitude {
         }
     }
 
+    /// The queue to ask first: only while nothing runs can it hand out what waits there.
+    fn first(&self) -> Option<usize> {
+        self.waited_on.filter(|_| !self.running)
+    }
+
     /// A task waits to run alone while this process is busy: holds back to become idle. Not for ever, as what runs may
     /// take hours, and every worker would wait for the same task.
-    fn hold(&mut self, taken: usize, at_most: Duration) {
+    fn hold(&mut self, queue: usize, taken: usize, at_most: Duration) {
         let now = Instant::now();
+        self.waited_on = Some(queue);
         if taken > 0 && self.relenting_until.is_none_or(|until| now >= until) {
             self.holding_until.get_or_insert(now + at_most);
         }
@@ -222,12 +247,12 @@ mod tests {
     fn it_holds_back_for_a_while_only() {
         let mut solitude = Solitude::default();
         assert!(!solitude.forbids(1), "nothing waits");
-        solitude.hold(1, Duration::from_secs(60));
+        solitude.hold(0, 1, Duration::from_secs(60));
         assert!(solitude.forbids(1), "one waits");
         assert!(!solitude.forbids(0), "idle");
-        solitude.hold(1, Duration::ZERO);
+        solitude.hold(0, 1, Duration::ZERO);
         assert!(!solitude.forbids(1), "held back long enough");
-        solitude.hold(1, Duration::from_secs(60));
+        solitude.hold(0, 1, Duration::from_secs(60));
         assert!(!solitude.forbids(1), "not again at once");
     }
 

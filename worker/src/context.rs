@@ -60,7 +60,8 @@ impl Context {
     }
 
     /// Whether the handler should stop: the lease is lost, so what it returns will be refused, or the worker is
-    /// made to end. An async handler is dropped instead of being told.
+    /// made to end. A blocking handler that then returns an error is given back uncharged, unless it buries the task. An
+    /// async handler is dropped instead of being told.
     #[must_use]
     pub fn cancelled(&self) -> bool {
         self.0.cancelled.is_cancelled()

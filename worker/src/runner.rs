@@ -101,13 +101,17 @@ fn judge(result: Option<Stopped>, task: &ClaimedTask, context: &Context) -> (End
             (Ending::Completed, Some(End::Complete { children: context.take_children() }))
         }
         Some(Stopped::Result(Err(error))) => match error.verdict {
-            Verdict::Retry(after) => retry(error.message().to_owned(), after, task),
+            // A thread that was told to stop, and did: that is no failure of the task.
+            Verdict::Retry(_) if context.cancelled() => (Ending::Released, Some(End::Release)),
+            Verdict::Retry(after) => retry(cut(error.message()), after, task),
             Verdict::Bury => {
-                let error = error.message().to_owned();
+                let error = cut(error.message());
                 (Ending::Buried(error.clone()), Some(End::Bury { error }))
             }
         },
-        Some(Stopped::Panicked(message)) => retry(format!("the handler panicked: {message}"), None, task),
+        Some(Stopped::Panicked(message)) => {
+            retry(cut(&format!("the handler panicked: {message}")), None, task)
+        }
     }
 }
 
@@ -133,6 +137,11 @@ fn log(ending: &Ending, task: &ClaimedTask) {
         }
         Ending::Lost => tracing::warn!(task = %id, %queue, "the lease was lost while the task ran"),
     }
+}
+
+/// The part of an error that is kept with the task: what a handler says has no bound.
+fn cut(error: &str) -> String {
+    error[..error.floor_char_boundary(limits::MAX_ERROR)].to_owned()
 }
 
 /// What spreads the back-off of tasks that failed together.

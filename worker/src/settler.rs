@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use manyhands_broker::{Broker, ClaimedTask, End, Settled, Settlement, limits};
+use manyhands_broker::{Broker, ClaimedTask, End, ErrorKind, Settled, Settlement, limits};
 use tokio::sync::mpsc;
 
 use crate::{Observer, Running, leases::Held, slots::Slot};
@@ -79,7 +79,8 @@ async fn settle(broker: &dyn Broker, observer: &dyn Observer, mut batch: Vec<End
                 }
                 return;
             }
-            Err(error) if error.is_retryable() => {
+            // Only what is wrong with the settlement itself can be mended by another one; all else may pass.
+            Err(error) if error.kind() != ErrorKind::Invalid => {
                 tracing::warn!(tasks = batch.len(), error = %error.report(), "settlements wait");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSES.1);

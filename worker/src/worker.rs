@@ -20,8 +20,11 @@ use crate::{
 /// How many async tasks run at a time in a process unless told otherwise.
 const CONCURRENCY: usize = 100;
 
-/// The most slots of a kind.
+/// The most async tasks at a time.
 const MAX_SLOTS: usize = 10_000;
+
+/// The most blocking tasks at a time: as many threads as the runtime gives unless told otherwise.
+pub(crate) const MAX_THREADS: usize = 512;
 
 /// How long running tasks get after the order to stop.
 const GRACE: Duration = Duration::from_secs(30);
@@ -115,7 +118,13 @@ impl Worker {
     /// Not cancel safe: handlers would go on without anybody to settle them. Use `shutdown`.
     pub async fn run(self, shutdown: &Shutdown) -> Result<Summary> {
         for (queue, options) in &self.app.options {
-            self.broker.declare(queue, Some(options)).await?;
+            tokio::select! {
+                declared = self.broker.declare(queue, Some(options)) => {
+                    declared?;
+                }
+                // The broker may not answer at all.
+                () = shutdown.aborting() => return Ok(Summary::default()),
+            }
         }
         let Settings { strict, concurrency, threads, lease, grace, until_ended, observer } = self.settings;
         let slots = Slots::new(concurrency, threads);
@@ -140,7 +149,11 @@ impl Worker {
             runs,
             solitude: Solitude::default(),
         };
-        let result = claims.run(shutdown, until_ended).await;
+        let result = tokio::select! {
+            result = claims.run(shutdown, until_ended) => result,
+            // In the middle of a claim that is not answered: what it still gets is taken back with this session.
+            () = shutdown.aborting() => Ok(()),
+        };
         let strays = finish(&slots, &leases, shutdown, grace).await;
         settling.abort();
         result.map(|()| Summary { strays })
@@ -191,7 +204,7 @@ impl WorkerBuilder {
         self
     }
 
-    /// Sets how many blocking tasks run at a time; one a core unless told otherwise.
+    /// Sets how many blocking tasks run at a time; one a core unless told otherwise, at most 512.
     pub fn threads(mut self, threads: usize) -> Self {
         self.settings.threads = threads;
         self
@@ -229,8 +242,9 @@ impl WorkerBuilder {
     pub fn build(self) -> Result<Worker> {
         let app = self.app.checked()?;
         for (what, slots) in [("async", self.settings.concurrency), ("blocking", self.settings.threads)] {
-            if !(1..=MAX_SLOTS).contains(&slots) {
-                let message = format!("a worker runs 1 to {MAX_SLOTS} {what} tasks at a time, not {slots}");
+            let most = if what == "async" { MAX_SLOTS } else { MAX_THREADS };
+            if !(1..=most).contains(&slots) {
+                let message = format!("a worker runs 1 to {most} {what} tasks at a time, not {slots}");
                 return Err(Error::invalid("build", message));
             }
         }

@@ -154,6 +154,5 @@ pub fn park_delay(parks: u32) -> Duration {
 
 /// Keeps errors bounded, whole characters only.
 fn cut(error: &str) -> String {
-    let end = (0..=limits::MAX_ERROR.min(error.len())).rev().find(|at| error.is_char_boundary(*at));
-    error[..end.unwrap_or(0)].to_owned()
+    error[..error.floor_char_boundary(limits::MAX_ERROR)].to_owned()
 }

@@ -18,7 +18,7 @@ pub(super) struct WorkerArgs {
     #[arg(long)]
     pub(super) strict: bool,
 
-    /// How many tasks of each kind (async, blocking) run at a time
+    /// How many tasks of each kind (async, blocking) run at a time; of the blocking ones at most 512
     #[arg(long, value_name = "N")]
     pub(super) concurrency: Option<usize>,
 
@@ -33,7 +33,7 @@ pub(super) struct WorkerArgs {
 /// Which broker.
 #[derive(Clone, Debug, Args)]
 pub struct BrokerArg {
-    /// The broker: local:, local:/path or memory:  [default: local:, in the user's data folder]
+    /// The broker: local:, local:/path or redis://host:port  [default: local:, in the user's data folder]
     #[arg(long, value_name = "URL", env = "MANYHANDS_BROKER", hide_env_values = true)]
     broker: Option<String>,
 }

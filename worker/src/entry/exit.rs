@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use manyhands_broker::{Error, ErrorKind};
+use manyhands_broker::{BrokerUrl, Error, ErrorKind};
 
 /// Wrong usage or configuration.
 const USAGE: u8 = 2;
@@ -38,7 +38,7 @@ pub fn success() -> ExitCode {
 pub fn report(error: &Error, broker: Option<&str>) -> ExitCode {
     let mut text = format!("error: {}\n", error.report());
     if let Some(broker) = broker {
-        text.push_str(&format!("  broker  {}\n", without_password(broker)));
+        text.push_str(&format!("  broker  {}\n", BrokerUrl::without_password(broker)));
     }
     if let Some(advice) = error.advice() {
         text.push_str(&format!("  try     {advice}\n"));
@@ -64,26 +64,7 @@ fn say(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// A URL that may be shown.
-fn without_password(url: &str) -> String {
-    match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
-        Some((scheme, host)) => format!("{scheme}://…@{host}"),
-        None => url.to_owned(),
-    }
-}
-
 /// Whether standard error is a terminal.
 pub(super) fn on_terminal() -> bool {
     std::io::stderr().is_terminal()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_not_shown() {
-        assert_eq!(without_password("redis://u:p@ss@host:1/0"), "redis://…@host:1/0");
-        assert_eq!(without_password("local:/a@b"), "local:/a@b");
-    }
 }

@@ -21,7 +21,10 @@ pub use self::{
     logging::start as start_logging,
     signals::{Signals, until_signal},
 };
-use crate::{App, Worker, worker::Summary};
+use crate::{
+    App, Worker,
+    worker::{MAX_THREADS, Summary},
+};
 
 /// Runs a worker program: reads its flags, opens the broker, runs the handlers that `register` adds, and drains on
 /// SIGTERM or SIGINT.
@@ -80,7 +83,7 @@ async fn run(args: &args::WorkerArgs, app: App) -> Result<ExitCode> {
         .strict(args.strict)
         .until_ended(args.until_ended);
     if let Some(slots) = args.concurrency {
-        builder = builder.concurrency(slots).threads(slots);
+        builder = builder.concurrency(slots).threads(slots.min(MAX_THREADS));
     }
     let worker = builder.build()?;
     if !args.log.quiet {

@@ -317,3 +317,24 @@ async fn a_handler_that_panics_while_it_is_dropped_is_given_back_all_the_same() 
     assert_eq!(worker.end().await.unwrap().strays, 0);
     assert_eq!(bench.counts("jobs").await, [1, 0, 0, 0]);
 }
+
+/// A thread that obeys and says so by an error has not failed.
+#[tokio::test]
+async fn a_blocking_handler_that_gives_up_when_told_is_not_charged() {
+    let (bench, inside) = (Bench::new(), Gauge::default());
+    let gauge = inside.clone();
+    let app = App::new().handle_blocking(move |Sum(_), ctx: &Context| {
+        let _inside = gauge.enter();
+        while !ctx.cancelled() {
+            std::thread::yield_now();
+        }
+        Err(TaskError::retry("told to stop"))
+    });
+    bench.send([sum(1)]).await;
+    let mut worker = start(bench.session(), app, |builder| builder);
+    inside.until(1).await;
+    worker.shutdown.abort();
+    assert_eq!(worker.end().await.unwrap().strays, 0);
+    assert_eq!(bench.counts("sums").await, [1, 0, 0, 0]);
+    assert_eq!(claim(&*bench.broker, "sums", 1).await[0].attempts, 0);
+}

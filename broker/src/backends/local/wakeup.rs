@@ -3,6 +3,7 @@
 //! A hint and nothing more. Whoever waits also polls, so what gets lost costs time, never a task.
 
 use std::{
+    cell::Cell,
     fs::{File, OpenOptions},
     io,
     os::{
@@ -10,7 +11,7 @@ use std::{
         unix::fs::FileExt,
     },
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::error;
@@ -54,6 +55,8 @@ pub(super) struct Watch {
     #[cfg(target_os = "linux")]
     bell: i32,
     stop: OwnedFd,
+    /// When the dead were last looked for, whatever was heard.
+    looked: Cell<Instant>,
 }
 
 /// Ends a [`Watch`] when it is dropped.
@@ -70,11 +73,22 @@ impl Watch {
         let bell = add_watch(&inotify, bell, WatchFlags::MODIFY)?;
         add_watch(&inotify, incarnations, WatchFlags::CLOSE_WRITE)?;
         let (stop, end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        Ok((Self { inotify, bell, stop }, Stop { _end: end }))
+        Ok((Self { inotify, bell, stop, looked: Cell::new(Instant::now()) }, Stop { _end: end }))
     }
 
-    /// Waits for news; `None` when told to stop.
+    /// Waits for news; `None` when told to stop. However much is heard, it is time to look for the dead now and then.
     pub(super) fn next(&self) -> io::Result<Option<News>> {
+        let news = self.hear()?;
+        Ok(news.map(|mut news| {
+            news.death |= self.looked.get().elapsed() >= ROUND;
+            if news.death {
+                self.looked.set(Instant::now());
+            }
+            news
+        }))
+    }
+
+    fn hear(&self) -> io::Result<Option<News>> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let round = Timespec::try_from(ROUND).map_err(io::Error::other)?;
         let mut fds = [
@@ -114,7 +128,7 @@ impl Watch {
 
     pub(super) fn new(_bell: &Path, _incarnations: &Path) -> io::Result<(Self, Stop)> {
         let (stop, end) = rustix::pipe::pipe()?;
-        Ok((Self { stop }, Stop { _end: end }))
+        Ok((Self { stop, looked: Cell::new(Instant::now()) }, Stop { _end: end }))
     }
 
     /// Waits for a moment; `None` when told to stop.

@@ -179,6 +179,10 @@ impl Thread {
             Ok(()) => group.into_iter().for_each(|job| job.finish(None)),
             Err(error) => match <[Box<dyn Job>; 1]>::try_from(group) {
                 Ok([job]) => job.finish(Some(error)),
+                // A lock or a disk that does not let one of them through lets none through, and each would wait again.
+                Err(group) if error.kind() == ErrorKind::Unavailable => {
+                    group.into_iter().for_each(|job| job.finish(Some(again(&error))));
+                }
                 // One of them is to blame: alone, each gets its own answer.
                 Err(group) => group.into_iter().for_each(|job| self.write(vec![job])),
             },
@@ -211,4 +215,10 @@ impl Thread {
         }
         Ok(())
     }
+}
+
+/// The error of a whole group, for one of it.
+fn again(error: &Error) -> Error {
+    let advice = error.advice().unwrap_or_default();
+    Error::new(error.kind(), error.operation(), error.report()).advise(advice)
 }

@@ -18,6 +18,12 @@ pub(super) fn redis(operation: &'static str, error: &RedisError) -> Error {
             "redis does not let us in",
             "check the user and password of the URL, and its permissions",
         ),
+        // The session opens the namespace again when it is built anew, which this kind of error makes it do.
+        (_, "UNOPENED") => (
+            ErrorKind::Unavailable,
+            "the namespace was removed from redis while it was in use",
+            "repeat the call",
+        ),
         (_, "WRONGTYPE") => (
             ErrorKind::Corrupt,
             "a key of the namespace is not ours",
@@ -41,6 +47,19 @@ pub(super) fn redis(operation: &'static str, error: &RedisError) -> Error {
         ),
     };
     Error::new(kind, operation, message).because(error.to_string()).advise(advice)
+}
+
+/// Says what an error means that came while connecting: the call was not made.
+pub(super) fn connecting(operation: &'static str, error: &RedisError) -> Error {
+    let known = redis(operation, error);
+    match known.kind() {
+        ErrorKind::Internal | ErrorKind::Corrupt => {
+            Error::new(ErrorKind::Unavailable, operation, "redis does not take the connection")
+                .because(error.to_string())
+                .advise("check the server's log, and its maxclients")
+        }
+        _ => known,
+    }
 }
 
 /// The server did not answer in time: whether the call took effect is unknown.

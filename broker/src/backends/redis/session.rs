@@ -44,11 +44,18 @@ impl fmt::Debug for RedisBroker {
     }
 }
 
+/// A connection, and how many there were: who saw one fail must not tear down the next.
+#[derive(Default)]
+struct Numbered {
+    number: u64,
+    connection: Option<MultiplexedConnection>,
+}
+
 /// What the calls share.
 struct Link {
     client: Client,
     keys: Keys,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connection: Mutex<Numbered>,
     /// Counts what may concern somebody who waits.
     changes: watch::Sender<u64>,
 }
@@ -73,7 +80,7 @@ impl RedisBroker {
         let link = Arc::new(Link {
             client,
             keys: keys.clone(),
-            connection: Mutex::new(None),
+            connection: Mutex::new(Numbered::default()),
             changes: watch::Sender::new(0),
         });
         let this = Self { incarnation: Incarnation::generate(), keys, link, runtime, _stop: stop };
@@ -127,11 +134,16 @@ async fn probe(link: std::sync::Weak<Link>) {
     loop {
         tokio::time::sleep(PROBE).await;
         let Some(link) = link.upgrade() else { return };
-        let Some(mut connection) = link.connection.lock().await.clone() else { continue };
+        let (number, Some(mut connection)) = ({
+            let kept = link.connection.lock().await;
+            (kept.number, kept.connection.clone())
+        }) else {
+            continue;
+        };
         let ping = redis::cmd("PING");
         let answer = tokio::time::timeout(ANSWER, ping.query_async::<String>(&mut connection)).await;
         if !matches!(answer, Ok(Ok(_))) {
-            link.tear_down().await;
+            link.tear_down(number).await;
         }
     }
 }
@@ -144,7 +156,7 @@ impl Link {
         keys: &[String],
         arguments: &[Vec<u8>],
     ) -> Result<T> {
-        let mut connection = self.connected(operation).await?;
+        let (number, mut connection) = self.connected(operation).await?;
         let mut invocation = script.prepare_invoke();
         for key in keys {
             invocation.key(key);
@@ -158,39 +170,47 @@ impl Link {
                 let error = error::redis(operation, &e);
                 // A server that answers is there; all else is torn down, whatever its name.
                 if error.kind() == ErrorKind::Unavailable {
-                    self.tear_down().await;
+                    self.tear_down(number).await;
                 }
                 Err(error)
             }
             Err(_) => {
-                self.tear_down().await;
+                self.tear_down(number).await;
                 Err(error::silent(operation))
             }
         }
     }
 
     /// The connection; a new one if there is none.
-    async fn connected(&self, operation: &'static str) -> Result<MultiplexedConnection> {
-        // Held while connecting: whoever comes meanwhile waits for the same connection, within the same bound.
-        let mut kept = self.connection.lock().await;
-        if let Some(connection) = kept.as_ref() {
-            return Ok(connection.clone());
-        }
-        let connection = tokio::time::timeout(CONNECT, self.connect(operation));
-        let connection = connection.await.map_err(|_| error::silent(operation))??;
-        *kept = Some(connection.clone());
-        // What happened meanwhile was not heard.
-        self.changes.send_modify(|changes| *changes += 1);
-        Ok(connection)
+    async fn connected(&self, operation: &'static str) -> Result<(u64, MultiplexedConnection)> {
+        // Held while connecting, and waited for within the same bound: whoever comes meanwhile gets the same connection, or
+        // fails when the attempt has had its time.
+        let connected = async {
+            let mut kept = self.connection.lock().await;
+            if let Some(connection) = &kept.connection {
+                return Ok((kept.number, connection.clone()));
+            }
+            let connection = self.connect(operation).await?;
+            kept.number += 1;
+            kept.connection = Some(connection.clone());
+            // What happened meanwhile was not heard.
+            self.changes.send_modify(|changes| *changes += 1);
+            Ok((kept.number, connection))
+        };
+        tokio::time::timeout(CONNECT, connected).await.map_err(|_| error::silent(operation))?
     }
 
-    async fn tear_down(&self) {
-        *self.connection.lock().await = None;
-        self.changes.send_modify(|changes| *changes += 1);
+    async fn tear_down(&self, number: u64) {
+        let mut kept = self.connection.lock().await;
+        if kept.number == number {
+            kept.connection = None;
+            self.changes.send_modify(|changes| *changes += 1);
+        }
     }
 
     async fn connect(&self, operation: &'static str) -> Result<MultiplexedConnection> {
-        let failed = |e: redis::RedisError| error::redis(operation, &e);
+        // Nothing that a server says while the connection is being built is about the call: it is not ready, whatever it says.
+        let failed = |e: redis::RedisError| error::connecting(operation, &e);
         let changes = self.changes.clone();
         let heard = move |push: PushInfo| {
             // A lost connection is news too: whoever waits should ask, and so build a new one.

@@ -4,6 +4,8 @@ local answers = {}
 for at = 2, #ARGV, 4 do
   local q, id = queue(tonumber(ARGV[at])), ARGV[at + 1]
   if held(q, id, tonumber(ARGV[at + 2]), ARGV[at + 3]) then
+    -- Removed first: a server out of memory refuses scripts whose first write may need some, and a refused beat would be a lost lease.
+    redis.call('ZREM', q.lease, id)
     redis.call('ZADD', q.lease, now + lease, id)
     answers[#answers + 1] = 1
   else

@@ -5,6 +5,9 @@
 -- epoch, attempts, crashes, deaths, alone (1 or 0).
 local q = queue(0)
 local max, lease, idle, holder = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1', ARGV[5]
+local generation = tonumber(redis.call('HGET', KEYS[1], 'generation'))
+-- Somebody removed the namespace's key under an open session, which the client takes as the order to open it again.
+if not generation then return redis.error_reply('UNOPENED the namespace was removed') end
 local full = -1
 for index = tonumber(ARGV[6]), 1, -1 do
   if is_full(queue(index)) then full = index end
@@ -21,9 +24,19 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', q.lease, '-inf', now, 'LIMIT', 0
 end
 
 local reply = { full, 0, 0, -1, tonumber(redis.call('HGET', q.info, 'added')) }
-local generation = tonumber(redis.call('HGET', KEYS[1], 'generation'))
+
+-- One reply carries no more than this (the largest call of four tasks, and some more), but always one task: a server closes the connection of
+-- a subscriber that it owes too much, 32 MB by default.
+local MAX_BYTES = 5242880
+local bytes, taken = 0, 0
+
+local function fits(id)
+  bytes = bytes + redis.call('HSTRLEN', q.body, id)
+  return taken < max and (taken == 0 or bytes <= MAX_BYTES)
+end
 
 local function take(id, seq)
+  taken = taken + 1
   local p = progress(q, id)
   p.epoch = math.max(p.epoch + 1, generation * EPOCHS)
   p.alone = p.deaths >= 2
@@ -42,11 +55,27 @@ if full < 0 then
     redis.call('ZREM', q.alone, alone[1])
     take(alone[1], tonumber(alone[2]))
   else
-    local back = redis.call('ZPOPMIN', q.returned, max)
-    for at = 1, #back, 2 do take(back[at], tonumber(back[at + 1])) end
-    local left = max - #back / 2
-    if left > 0 then
-      for _, id in ipairs(redis.call('LPOP', q.ready, left) or {}) do take(id) end
+    -- A task without a body is what somebody else left: it is dropped here, where it would stop the queue.
+    local function next_of(first, drop, grant)
+      local id, seq = first()
+      while id do
+        if redis.call('HEXISTS', q.body, id) == 0 then
+          drop(id)
+        elseif fits(id) then
+          drop(id)
+          grant(id, seq)
+        else
+          return
+        end
+        id, seq = first()
+      end
+    end
+    next_of(function()
+      local head = redis.call('ZRANGE', q.returned, 0, 0, 'WITHSCORES')
+      return head[1], head[1] and tonumber(head[2])
+    end, function(id) redis.call('ZREM', q.returned, id) end, take)
+    if taken < max and redis.call('ZCARD', q.returned) == 0 then
+      next_of(function() return redis.call('LINDEX', q.ready, 0) end, function() redis.call('LPOP', q.ready) end, take)
     end
   end
 end

@@ -1,0 +1,145 @@
+//! What only the Redis broker does: a namespace that is removed under it, large tasks, a server without memory, one that evicts.
+
+#![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
+
+mod support;
+
+use std::{process::Child, sync::Arc, time::Duration};
+
+use manyhands_broker::{
+    Beaten, Broker, Claim, End, Enqueued, ErrorKind, NewTask, Payload, QueueName, Settled, Settlement,
+    TaskName, connect,
+};
+
+struct Server {
+    _folder: tempfile::TempDir,
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (child, url) = support::redis(folder.path()).unwrap();
+        Self { _folder: folder, child, url }
+    }
+
+    async fn session(&self) -> Arc<dyn Broker> {
+        connect(&self.url.parse().unwrap()).await.unwrap()
+    }
+
+    /// Says something to the server as another client.
+    async fn say(&self, words: &[&str]) -> redis::Value {
+        let client = redis::Client::open(self.url.as_str()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let (name, arguments) = words.split_first().unwrap();
+        redis::cmd(name).arg(arguments).query_async(&mut connection).await.unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn queue() -> QueueName {
+    QueueName::new("q").unwrap()
+}
+
+fn task(bytes: usize) -> NewTask {
+    let payload = Payload::from_json(&format!("\"{}\"", "x".repeat(bytes - 2))).unwrap();
+    NewTask::new(queue(), TaskName::new("work").unwrap(), payload)
+}
+
+async fn enqueue(broker: &dyn Broker, tasks: &[NewTask]) {
+    assert_eq!(broker.enqueue(tasks).await.unwrap(), vec![Enqueued::Enqueued; tasks.len()]);
+}
+
+/// Once, a script failed after it had taken the tasks: they were in no set, and their ids existed for ever.
+#[tokio::test]
+async fn a_namespace_that_is_removed_is_opened_again_and_nothing_after_it_is_lost() {
+    let server = Server::start();
+    let broker = server.session().await;
+    enqueue(&*broker, &[task(9)]).await;
+    server.say(&["FLUSHALL"]).await;
+    enqueue(&*broker, &[task(9), task(9)]).await;
+    let claim = Claim::new(queue(), 9);
+    let error = broker.claim(&claim).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report());
+    assert_eq!(broker.claim(&claim).await.unwrap().tasks.len(), 2, "the same call again");
+}
+
+/// A subscriber that is owed too much loses its connection, and with it a whole claim.
+#[tokio::test]
+async fn large_tasks_are_claimed_in_parts() {
+    let server = Server::start();
+    let broker = server.session().await;
+    for _ in 0..10 {
+        let ten: Vec<_> = (0..10).map(|_| task(400 * 1024)).collect();
+        enqueue(&*broker, &ten).await;
+    }
+    let mut claims = Vec::new();
+    loop {
+        let tasks = broker.claim(&Claim::new(queue(), 100)).await.unwrap().tasks.len();
+        if tasks == 0 {
+            break;
+        }
+        claims.push(tasks);
+    }
+    assert_eq!(claims.iter().sum::<usize>(), 100);
+    assert!(claims.iter().all(|tasks| *tasks <= 13), "{claims:?}");
+}
+
+/// A server that is full must still be told who lives and what is done, or it can never become empty again.
+#[tokio::test]
+async fn a_server_without_memory_refuses_producers_only() {
+    let server = Server::start();
+    let broker = server.session().await;
+    enqueue(&*broker, &[task(9), task(9)]).await;
+    let first = broker.claim(&Claim::new(queue(), 1)).await.unwrap().tasks.remove(0);
+    server.say(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let error = broker.enqueue(&[task(9)]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Full, "{}", error.report());
+    let kept = broker.beat(std::slice::from_ref(&first.lease), Duration::from_secs(30)).await.unwrap();
+    assert_eq!(kept, [Beaten::Kept]);
+    let second = broker.claim(&Claim::new(queue(), 1)).await.unwrap().tasks.remove(0);
+    for task in [first, second] {
+        let end = End::Complete { children: Vec::new() };
+        let settled = broker.settle(&[Settlement::new(task.lease, end)]).await.unwrap();
+        assert_eq!(settled, [Settled::Settled]);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_evicts_is_refused() {
+    let server = Server::start();
+    server.say(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
+    let error = connect(&server.url.parse().unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", error.report());
+    assert!(error.to_string().contains("allkeys-lru"), "{error}");
+}
+
+#[tokio::test]
+async fn a_newer_format_is_refused() {
+    let server = Server::start();
+    drop(server.session().await);
+    server.say(&["HSET", "mh:{mh}", "oldest_writer", "2"]).await;
+    let error = connect(&server.url.parse().unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Incompatible, "{}", error.report());
+}
+
+/// Whoever took over may have lost the last claims: epochs rise above all that were given before.
+#[tokio::test]
+async fn another_server_raises_the_epochs() {
+    let server = Server::start();
+    let broker = server.session().await;
+    enqueue(&*broker, &[task(9), task(9)]).await;
+    let before = broker.claim(&Claim::new(queue(), 1)).await.unwrap().tasks.remove(0).lease.epoch;
+    // As a failover leaves it: the data is there, the run id is another.
+    server.say(&["HSET", "mh:{mh}", "server", "another"]).await;
+    let after =
+        server.session().await.claim(&Claim::new(queue(), 1)).await.unwrap().tasks.remove(0).lease.epoch;
+    assert!(after >= before + (1 << 20), "{after} after {before}");
+}
