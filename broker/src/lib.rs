@@ -48,4 +48,4 @@ pub use queue::{QueueOptions, QueueStatus};
 pub use settlement::{End, Settlement};
 pub use task::NewTask;
 pub use typed::Task;
-pub use url::BrokerUrl;
+pub use url::{BrokerUrl, Place, ServerUrl};

@@ -143,3 +143,31 @@ async fn another_server_raises_the_epochs() {
         server.session().await.claim(&Claim::new(queue(), 1)).await.unwrap().tasks.remove(0).lease.epoch;
     assert!(after >= before + (1 << 20), "{after} after {before}");
 }
+
+/// The next call does not have to fail for the session to notice.
+#[tokio::test]
+async fn a_connection_that_the_server_closes_is_built_anew_without_an_error() {
+    let server = Server::start();
+    let broker = server.session().await;
+    let hint = broker.wait(&[queue()]);
+    server.say(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    tokio::time::timeout(Duration::from_secs(20), hint).await.expect("the loss is told to those who wait");
+    enqueue(&*broker, &[task(9)]).await;
+}
+
+/// Another client removed what belongs to tasks: the others must not suffer.
+#[tokio::test]
+async fn tasks_without_a_body_are_dropped_and_the_others_go_on() {
+    let server = Server::start();
+    let broker = server.session().await;
+    enqueue(&*broker, &[task(9), task(9)]).await;
+    let lost = broker.claim(&Claim::new(queue(), 1)).await.unwrap().tasks.remove(0);
+    server.say(&["DEL", "mh:{mh}:body:q"]).await;
+    let other = task(9);
+    enqueue(&*broker, std::slice::from_ref(&other)).await;
+    let tasks = broker.claim(&Claim::new(queue(), 9)).await.unwrap().tasks;
+    assert_eq!(tasks.iter().map(|task| &task.lease.id).collect::<Vec<_>>(), [&other.id]);
+    let done = |lease| Settlement::new(lease, End::Complete { children: Vec::new() });
+    let settlements = [done(lost.lease), done(tasks[0].lease.clone())];
+    assert_eq!(broker.settle(&settlements).await.unwrap(), [Settled::Lost, Settled::Settled]);
+}

@@ -3,7 +3,14 @@
 //! The connection lives on a thread of its own. Calls come from any runtime, beats from the worker's own thread among
 //! them, and none of them depends on another runtime being free.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use redis::{
     AsyncConnectionConfig, Client, FromRedisValue, PushInfo, PushKind, Script, aio::MultiplexedConnection,
@@ -49,6 +56,8 @@ impl fmt::Debug for RedisBroker {
 struct Numbered {
     number: u64,
     connection: Option<MultiplexedConnection>,
+    /// Whether its other end is known to be gone: then no call needs to fail to find out.
+    gone: Arc<AtomicBool>,
 }
 
 /// What the calls share.
@@ -187,10 +196,11 @@ impl Link {
         // fails when the attempt has had its time.
         let connected = async {
             let mut kept = self.connection.lock().await;
-            if let Some(connection) = &kept.connection {
+            if let Some(connection) = kept.connection.as_ref().filter(|_| !kept.gone.load(Ordering::SeqCst)) {
                 return Ok((kept.number, connection.clone()));
             }
-            let connection = self.connect(operation).await?;
+            kept.gone = Arc::default();
+            let connection = self.connect(operation, Arc::clone(&kept.gone)).await?;
             kept.number += 1;
             kept.connection = Some(connection.clone());
             // What happened meanwhile was not heard.
@@ -208,12 +218,15 @@ impl Link {
         }
     }
 
-    async fn connect(&self, operation: &'static str) -> Result<MultiplexedConnection> {
+    async fn connect(&self, operation: &'static str, gone: Arc<AtomicBool>) -> Result<MultiplexedConnection> {
         // Nothing that a server says while the connection is being built is about the call: it is not ready, whatever it says.
         let failed = |e: redis::RedisError| error::connecting(operation, &e);
         let changes = self.changes.clone();
         let heard = move |push: PushInfo| {
             // A lost connection is news too: whoever waits should ask, and so build a new one.
+            if push.kind == PushKind::Disconnection {
+                gone.store(true, Ordering::SeqCst);
+            }
             if matches!(push.kind, PushKind::Message | PushKind::Disconnection) {
                 changes.send_modify(|changes| *changes += 1);
             }

@@ -48,34 +48,34 @@ local function take(id, seq)
   for _, value in ipairs(task) do reply[#reply + 1] = value end
 end
 
+-- Hands a task out. One whose body somebody else has removed cannot be: it is dropped, and the server's log says so.
+local function grant(id, seq)
+  if redis.call('HEXISTS', q.body, id) == 1 then return take(id, seq) end
+  remove(q, id)
+  redis.log(redis.LOG_WARNING, 'manyhands: a task without a body was dropped from ' .. q.info)
+end
+
 if full < 0 then
   local alone = redis.call('ZRANGE', q.alone, 0, 0, 'WITHSCORES')
   local first = redis.call('ZRANGE', q.returned, 0, 0, 'WITHSCORES')
   if idle and alone[1] and (not first[1] or tonumber(alone[2]) < tonumber(first[2])) then
     redis.call('ZREM', q.alone, alone[1])
-    take(alone[1], tonumber(alone[2]))
+    grant(alone[1], tonumber(alone[2]))
   else
-    -- A task without a body is what somebody else left: it is dropped here, where it would stop the queue.
-    local function next_of(first, drop, grant)
-      local id, seq = first()
-      while id do
-        if redis.call('HEXISTS', q.body, id) == 0 then
-          drop(id)
-        elseif fits(id) then
-          drop(id)
-          grant(id, seq)
-        else
-          return
-        end
-        id, seq = first()
-      end
+    -- One more look for each that has no body: bounded, whatever was left behind.
+    local looks = max + UPKEEP
+    while first[1] and looks > 0 and fits(first[1]) do
+      redis.call('ZREM', q.returned, first[1])
+      grant(first[1], tonumber(first[2]))
+      first = redis.call('ZRANGE', q.returned, 0, 0, 'WITHSCORES')
+      looks = looks - 1
     end
-    next_of(function()
-      local head = redis.call('ZRANGE', q.returned, 0, 0, 'WITHSCORES')
-      return head[1], head[1] and tonumber(head[2])
-    end, function(id) redis.call('ZREM', q.returned, id) end, take)
-    if taken < max and redis.call('ZCARD', q.returned) == 0 then
-      next_of(function() return redis.call('LINDEX', q.ready, 0) end, function() redis.call('LPOP', q.ready) end, take)
+    local id = not first[1] and redis.call('LINDEX', q.ready, 0)
+    while id and looks > 0 and fits(id) do
+      redis.call('LPOP', q.ready)
+      grant(id)
+      id = redis.call('LINDEX', q.ready, 0)
+      looks = looks - 1
     end
   end
 end

@@ -171,6 +171,8 @@ end
 -- Whether id, epoch and holder all match; returns the progress if so.
 local function held(q, id, epoch, holder)
   if not redis.call('ZSCORE', q.lease, id) then return nil end
+  -- Without its body a task cannot be settled; when its lease runs out, the next claim drops it.
+  if redis.call('HEXISTS', q.body, id) == 0 then return nil end
   local p = progress(q, id)
   if p.epoch == epoch and p.holder == holder then return p end
   return nil
