@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use manyhands::BrokerUrl;
-use manyhands_broker::Namespace;
+use manyhands_broker::{Namespace, Place};
 use manyhands_worker::entry;
 use rustix::process::Signal;
 use tokio::{process::ChildStdin, sync::mpsc};
@@ -90,7 +90,7 @@ async fn play(
         Some(url) => url,
         None => format!("local:{}", folder.path().display()).parse()?,
     };
-    if url.to_string().starts_with("memory:") {
+    if url.place == Place::Memory {
         bail!("memory: is for one process, and the demo has six; use local:/path, or none");
     }
     let url = url.with_namespace(Namespace::new(&run)?);

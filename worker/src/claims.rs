@@ -8,7 +8,6 @@ use std::{
 
 use manyhands_broker::{Broker, Claim, ClaimReply, ClaimedTask, Error, ErrorKind, QueueName, Result, limits};
 use tokio::sync::mpsc;
-use tokio_util::task::TaskTracker;
 
 use crate::{
     App, Observer, Shutdown,
@@ -40,7 +39,6 @@ pub(crate) struct Claims {
     pub(crate) leases: Arc<Leases>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) settler: mpsc::UnboundedSender<Ended>,
-    pub(crate) runs: TaskTracker,
     pub(crate) solitude: Solitude,
 }
 
@@ -147,11 +145,10 @@ impl Claims {
         let mut left = Vec::new();
         let mut order = self.turns.round(|mode| self.slots.free(mode));
         // The queue for whose sake this process became idle is asked while it is: before the others fill its slots.
-        if let Some(first) = self.solitude.first() {
-            order.sort_by_key(|(index, _)| *index != first);
-        }
+        let first = self.solitude.waited_on.filter(|_| self.slots.counts().taken == 0);
+        order.sort_by_key(|(index, _)| Some(*index) != first);
         for (index, share) in order {
-            let share = if self.solitude.first() == Some(index) { 1 } else { share };
+            let share = if Some(index) == first { 1 } else { share };
             if share == 0 || self.claim(index, share, &mut round).await? {
                 left.push(index);
             }
@@ -200,7 +197,8 @@ impl Claims {
         let held = self.leases.hold(task.lease.clone(), began);
         let slot = self.slots.take(mode);
         let (observer, settler) = (Arc::clone(&self.observer), self.settler.clone());
-        self.runs.spawn(runner::run(task, registered, held, slot, observer, settler));
+        // Its slot tells when it ended; nothing else waits for it.
+        tokio::spawn(runner::run(task, registered, held, slot, observer, settler));
     }
 }
 
@@ -221,11 +219,6 @@ impl Solitude {
             Some(_) => true,
             None => self.running,
         }
-    }
-
-    /// The queue to ask first: only while nothing runs can it hand out what waits there.
-    fn first(&self) -> Option<usize> {
-        self.waited_on.filter(|_| !self.running)
     }
 
     /// A task waits to run alone while this process is busy: holds back to become idle. Not for ever, as what runs may

@@ -4,7 +4,6 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use manyhands_broker::{Broker, Error, ErrorKind, QueueName, Result, limits};
 use tokio::sync::mpsc;
-use tokio_util::task::TaskTracker;
 
 use crate::{
     App, Observer, Shutdown,
@@ -135,7 +134,6 @@ impl Worker {
         })?;
         let (settler, ended) = mpsc::unbounded_channel();
         let settling = settler::settle_for_ever(Arc::clone(&self.broker), Arc::clone(&observer), ended);
-        let runs = TaskTracker::new();
         let settling = tokio::spawn(settling);
         let mut claims = Claims {
             broker: self.broker,
@@ -146,7 +144,6 @@ impl Worker {
             leases: Arc::clone(&leases),
             observer,
             settler,
-            runs,
             solitude: Solitude::default(),
         };
         let result = tokio::select! {
