@@ -38,8 +38,8 @@
 //! ```
 
 pub use manyhands_broker::{
-    Broker, BrokerExt, BrokerUrl, Enqueued, Error, ErrorKind, NewTask, Payload, QueueName, QueueOptions,
-    QueueStatus, Result, Task, TaskId, TaskName, connect,
+    Broker, BrokerExt, BrokerUrl, Capabilities, Enqueued, Error, ErrorKind, NewTask, Payload, QueueName,
+    QueueOptions, QueueStatus, Result, Task, TaskId, TaskName, capabilities, connect,
 };
 pub use manyhands_producer::Client;
 #[cfg(feature = "cli")]

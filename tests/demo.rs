@@ -362,7 +362,7 @@ fn what_cannot_work_is_said_at_once() {
         (&["--out", "missing/films.jsonl"], 1, "missing/films.jsonl: cannot write there"),
         (&["--out", "/"], 1, "no file's name"),
         (&["--broker", "memory:"], 1, "memory: is for one process"),
-        (&["--broker", "amqp://user:secret@host"], 2, "no amqp broker yet"),
+        (&["--broker", "amqps://user:secret@host"], 2, "no amqps broker yet"),
         (&["--broker", &below], 1, "Not a directory"),
         (&["--kill=me"], 2, "invalid value 'me'"),
     ];

@@ -16,22 +16,27 @@ pub async fn connect(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
             let config = backends::local::LocalConfig::new(path, url.namespace.clone());
             Ok(Arc::new(Guard::new(backends::local::LocalBroker::open(config).await?)))
         }
+        #[cfg(feature = "rabbitmq")]
+        Place::RabbitMq(server) => {
+            let config = backends::rabbitmq::RabbitMqConfig::new(server.expose(), url.namespace.clone())?;
+            Ok(Arc::new(Guard::new(backends::rabbitmq::RabbitMqBroker::open(config).await?)))
+        }
         #[cfg(feature = "redis")]
         Place::Redis(server) => {
             let config = backends::redis::RedisConfig::new(server.expose(), url.namespace.clone())?;
             Ok(Arc::new(Guard::new(backends::redis::RedisBroker::open(config).await?)))
         }
         #[cfg(not(feature = "local"))]
-        Place::Local(_) => Err(crate::Error::new(
-            crate::ErrorKind::Unsupported,
-            "connect",
-            format!("{url} cannot be used: this program was built without the feature `local`"),
-        )),
+        Place::Local(_) => Err(lacks(url, "local")),
+        #[cfg(not(feature = "rabbitmq"))]
+        Place::RabbitMq(_) => Err(lacks(url, "rabbitmq")),
         #[cfg(not(feature = "redis"))]
-        Place::Redis(_) => Err(crate::Error::new(
-            crate::ErrorKind::Unsupported,
-            "connect",
-            format!("{url} cannot be used: this program was built without the feature `redis`"),
-        )),
+        Place::Redis(_) => Err(lacks(url, "redis")),
     }
+}
+
+#[cfg(not(all(feature = "local", feature = "rabbitmq", feature = "redis")))]
+fn lacks(url: &BrokerUrl, feature: &str) -> crate::Error {
+    let message = format!("{url} cannot be used: this program was built without the feature `{feature}`");
+    crate::Error::new(crate::ErrorKind::Unsupported, "connect", message)
 }

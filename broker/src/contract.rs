@@ -5,8 +5,8 @@ use std::{fmt::Debug, future::Future, pin::Pin, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    ClaimedTask, Incarnation, Lease, NewTask, QueueName, QueueOptions, QueueStatus, Result, Settlement,
-    limits,
+    Capabilities, ClaimedTask, Incarnation, Lease, NewTask, QueueName, QueueOptions, QueueStatus, Result,
+    Settlement, limits,
 };
 
 /// A future that completes when something may have changed. It is a hint and nothing else: it may complete
@@ -31,8 +31,11 @@ pub type Waiter = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 /// [`claim`](Broker::claim).
 #[async_trait]
 pub trait Broker: Debug + Send + Sync + 'static {
-    /// The name of the backend: `memory`, `local`, `redis`.
+    /// The name of the backend: `memory`, `local`, `redis`, `rabbitmq`.
     fn backend(&self) -> &'static str;
+
+    /// What this broker promises beyond what all do.
+    fn capabilities(&self) -> Capabilities;
 
     /// Who this session is. Leases that it claims belong to this incarnation.
     fn incarnation(&self) -> Incarnation;

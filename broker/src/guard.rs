@@ -1,15 +1,16 @@
-//! What holds for every broker, checked before any of them does I/O.
+//! What is refused before any broker does I/O: what none accepts, and what this one does not claim to do.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::{
-    Beaten, Broker, Claim, ClaimReply, End, Enqueued, Error, Incarnation, Lease, NewTask, QueueName,
-    QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter, limits,
+    Beaten, Broker, Capabilities, Claim, ClaimReply, End, Enqueued, Error, ErrorKind, Incarnation, Lease,
+    NewTask, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter, capabilities::Ids,
+    limits,
 };
 
-/// Wraps a backend and refuses what no broker accepts, before any I/O.
+/// Wraps a backend and refuses, before any I/O, what no broker accepts and what this one cannot do.
 #[derive(Debug)]
 pub struct Guard<B>(B);
 
@@ -29,6 +30,10 @@ impl<B: Broker> Broker for Guard<B> {
         self.0.backend()
     }
 
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
     fn incarnation(&self) -> Incarnation {
         self.0.incarnation()
     }
@@ -36,6 +41,7 @@ impl<B: Broker> Broker for Guard<B> {
     async fn declare(&self, queue: &QueueName, options: Option<&QueueOptions>) -> Result<QueueStatus> {
         if let Some(options) = options {
             check_options(queue, options)?;
+            self.check_remember_ids(queue, options)?;
         }
         self.0.declare(queue, options).await
     }
@@ -43,6 +49,7 @@ impl<B: Broker> Broker for Guard<B> {
     async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
         check_batch("enqueue", tasks.len())?;
         check_tasks("enqueue", tasks.iter())?;
+        self.check_ids("enqueue", tasks.iter())?;
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
@@ -57,13 +64,13 @@ impl<B: Broker> Broker for Guard<B> {
                 format!("a claim takes 1 to {max} tasks, not {}", claim.max),
             ));
         }
-        check_lease("claim", claim.lease)?;
+        self.check_lease("claim", claim.lease)?;
         self.0.claim(claim).await
     }
 
     async fn beat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Beaten>> {
         check_batch("beat", leases.len())?;
-        check_lease("beat", lease)?;
+        self.check_lease("beat", lease)?;
         if leases.is_empty() {
             return Ok(Vec::new());
         }
@@ -72,19 +79,17 @@ impl<B: Broker> Broker for Guard<B> {
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
         check_batch("settle", settlements.len())?;
-        let children = settlements.iter().flat_map(|settlement| match &settlement.end {
-            End::Complete { children } => children.as_slice(),
-            _ => &[],
-        });
-        check_tasks("settle", children)?;
+        let children = || {
+            settlements.iter().flat_map(|settlement| match &settlement.end {
+                End::Complete { children } => children.as_slice(),
+                _ => &[],
+            })
+        };
+        check_tasks("settle", children())?;
+        self.check_ids("settle", children())?;
         for Settlement { lease, end } in settlements {
-            if let End::Retry { delay, .. } = end
-                && *delay > limits::MAX_DELAY
-            {
-                let (id, queue) = (&lease.id, &lease.queue);
-                let message =
-                    format!("task {id} of queue \"{queue}\" cannot be put off by more than ten years");
-                return Err(Error::invalid("settle", message));
+            if let End::Retry { delay, .. } = end {
+                self.check_delay(lease, *delay)?;
             }
         }
         if settlements.is_empty() {
@@ -103,6 +108,74 @@ impl<B: Broker> Broker for Guard<B> {
 
     fn wait(&self, queues: &[QueueName]) -> Waiter {
         self.0.wait(queues)
+    }
+}
+
+impl<B: Broker> Guard<B> {
+    /// Refuses an option that this backend cannot keep, before any I/O.
+    fn unsupported(&self, operation: &'static str, what: &str, instead: &str) -> Error {
+        let message = format!("{} cannot do that: {what}", self.0.backend());
+        Error::new(ErrorKind::Unsupported, operation, message).advise(instead)
+    }
+
+    /// An id is given so that the same task is not enqueued twice: where nothing can be looked up, that cannot be promised.
+    fn check_ids<'a>(&self, operation: &'static str, tasks: impl Iterator<Item = &'a NewTask>) -> Result<()> {
+        if self.0.capabilities().ids == Ids::Remembered {
+            return Ok(());
+        }
+        match { tasks }.find(|task| task.id_given) {
+            Some(NewTask { id, queue, .. }) => {
+                let what = format!(
+                    "task {id} for queue \"{queue}\" has an id that was given, and no id is remembered"
+                );
+                Err(self.unsupported(
+                    operation,
+                    &what,
+                    "leave the id to be generated, or use a local: or redis:// broker",
+                ))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn check_remember_ids(&self, queue: &QueueName, options: &QueueOptions) -> Result<()> {
+        if self.0.capabilities().ids == Ids::Remembered || options.remember_ids == limits::REMEMBER_IDS {
+            return Ok(());
+        }
+        let what =
+            format!("queue \"{queue}\" is to remember ids for a time of its own, and no id is remembered");
+        Err(self.unsupported("declare", &what, "leave remember_ids out, or use a local: or redis:// broker"))
+    }
+
+    fn check_delay(&self, lease: &Lease, delay: Duration) -> Result<()> {
+        let (id, queue, max) = (&lease.id, &lease.queue, self.0.capabilities().max_delay());
+        if delay > limits::MAX_DELAY {
+            let message = format!("task {id} of queue \"{queue}\" cannot be put off by more than ten years");
+            return Err(Error::invalid("settle", message));
+        }
+        if delay > max {
+            let (days, max) = (delay.as_secs() / 86_400, max.as_secs() / 86_400);
+            let what = format!(
+                "task {id} of queue \"{queue}\" is to be put off by {days} days, at most {max} are possible"
+            );
+            return Err(self.unsupported("settle", &what, "put it off by less, again if need be"));
+        }
+        Ok(())
+    }
+
+    fn check_lease(&self, operation: &'static str, lease: Duration) -> Result<()> {
+        let max = self.0.capabilities().max_lease();
+        if !(limits::MIN_LEASE..=limits::MAX_LEASE).contains(&lease) {
+            let message = format!("a lease lasts 100 ms to 24 h, not {} ms", lease.as_millis());
+            return Err(Error::invalid(operation, message));
+        }
+        if lease > max {
+            let what =
+                format!("a lease of {} s, when a silent connection is given up before", lease.as_secs());
+            let instead = format!("leases of {} s at most", max.as_secs());
+            return Err(self.unsupported(operation, &what, &instead));
+        }
+        Ok(())
     }
 }
 
@@ -128,13 +201,6 @@ fn check_batch(operation: &'static str, len: usize) -> Result<()> {
     }
     let message = format!("a call takes at most {} tasks, not {len}", limits::MAX_BATCH);
     Err(Error::invalid(operation, message).advise("split it into several calls"))
-}
-
-fn check_lease(operation: &'static str, lease: Duration) -> Result<()> {
-    if (limits::MIN_LEASE..=limits::MAX_LEASE).contains(&lease) {
-        return Ok(());
-    }
-    Err(Error::invalid(operation, format!("a lease lasts 100 ms to 24 h, not {} ms", lease.as_millis())))
 }
 
 fn check_tasks<'a>(operation: &'static str, tasks: impl Iterator<Item = &'a NewTask>) -> Result<()> {

@@ -15,6 +15,7 @@
 compile_error!("manyhands runs on Linux and macOS; Windows has neither flock nor the signals it needs");
 
 pub mod backends;
+pub mod capabilities;
 pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -35,6 +36,7 @@ mod task;
 mod typed;
 mod url;
 
+pub use capabilities::Capabilities;
 pub use connect::connect;
 pub use contract::{Beaten, Broker, Claim, ClaimReply, Enqueued, Settled, Waiter};
 pub use error::{Error, ErrorKind, Result};

@@ -40,11 +40,17 @@ pub const MAX_LEASE: Duration = Duration::from_secs(24 * 3600);
 /// The longest time for which a task can be put off: ten years.
 pub const MAX_DELAY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+/// The longest time for which a task can be put off where that is done by waiting lines of 1, 2, 4 … s: 2^20 s, twelve days.
+pub const MAX_DOUBLING_DELAY: Duration = Duration::from_secs(1 << 20);
+
 /// How often a handler may fail before its task is dead.
 pub const MAX_ATTEMPTS: u32 = 5;
 
 /// How often a process may die while it ran a task alone before the task is dead.
 pub const MAX_CRASHES: u32 = 3;
+
+/// How often a task may be handed out and lost before it is dead, where a broker cannot tell what a lost connection was.
+pub const MAX_DELIVERIES: u32 = 20;
 
 /// How long a task whose name nobody knows is parked again and again before it is dead.
 pub const MAX_PARKED: Duration = Duration::from_secs(3600);

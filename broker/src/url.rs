@@ -9,6 +9,7 @@ use crate::{Error, Namespace, Result};
 /// * `memory:` one process; gone with it.
 /// * `local:/path` or `local:path` a directory of this box, shared by many processes.
 /// * `redis://[user:password@]host[:port][/database]` a server, shared by many boxes.
+/// * `amqp://[user:password@]host[:port][/vhost]` a RabbitMQ server, shared by many boxes.
 ///
 /// `?namespace=NAME` chooses the set of queues; `mh` unless given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub enum Place {
     Memory,
     /// A directory.
     Local(PathBuf),
+    /// A RabbitMQ server.
+    RabbitMq(ServerUrl),
     /// A Redis server.
     Redis(ServerUrl),
 }
@@ -61,7 +64,7 @@ impl BrokerUrl {
     pub fn expose(&self) -> String {
         let shown = self.to_string();
         match &self.place {
-            Place::Redis(url) => shown.replacen(&url.to_string(), url.expose(), 1),
+            Place::Redis(url) | Place::RabbitMq(url) => shown.replacen(&url.to_string(), url.expose(), 1),
             _ => shown,
         }
     }
@@ -104,9 +107,13 @@ impl FromStr for BrokerUrl {
             Some(("redis", _)) => {
                 return Err(bad(text, "it has no // after redis:").advise("redis://host:6379"));
             }
-            Some((scheme @ ("rediss" | "amqp" | "amqps"), _)) => {
-                let why = format!("this version has no {scheme} broker yet");
-                return Err(bad(text, &why).advise("local:/path/of/a/directory"));
+            Some(("amqp", rest)) if rest.starts_with("//") => Place::RabbitMq(ServerUrl(place.to_owned())),
+            Some(("amqp", _)) => {
+                return Err(bad(text, "it has no // after amqp:").advise("amqp://host:5672"));
+            }
+            Some((scheme @ ("rediss" | "amqps"), _)) => {
+                let why = format!("this version has no {scheme} broker yet: connections are not encrypted");
+                return Err(bad(text, &why).advise(format!("{}://host", scheme.trim_end_matches('s'))));
             }
             _ => return Err(bad(text, "it begins with no known scheme").advise("local:/path/of/a/directory")),
         };
@@ -131,7 +138,7 @@ impl fmt::Display for BrokerUrl {
         match &self.place {
             Place::Memory => f.write_str("memory:")?,
             Place::Local(path) => write!(f, "local:{}", path.display())?,
-            Place::Redis(url) => write!(f, "{url}")?,
+            Place::Redis(url) | Place::RabbitMq(url) => write!(f, "{url}")?,
         }
         if self.namespace == Namespace::default() {
             Ok(())
@@ -166,6 +173,12 @@ mod tests {
             ("redis://…@host:1/0?namespace=films", text)
         );
         assert!(!format!("{url:?}").contains("cret"));
+        let text = "amqp://user:secret@host:5672/a?namespace=films";
+        let url: BrokerUrl = text.parse().unwrap();
+        assert_eq!(
+            (url.to_string().as_str(), url.expose().as_str()),
+            ("amqp://…@host:5672/a?namespace=films", text)
+        );
     }
 
     #[test]
@@ -177,7 +190,8 @@ mod tests {
             ("memory:x", "no path"),
             ("local:/a?capacity=3", "no option"),
             ("local:/a?namespace=../b", "may not begin"),
-            ("amqp://user:secret@host", "no amqp broker yet"),
+            ("amqps://user:secret@host", "no amqps broker yet"),
+            ("amqp:user:secret@host", "no // after amqp:"),
             ("valkey://user:secret@host", "no known scheme"),
             ("redis:user:secret@host", "no // after redis:"),
             ("redis://user:secret@host?foo=1", "\"foo\" is no option"),

@@ -12,10 +12,11 @@ use std::{
 use async_trait::async_trait;
 use libtest_mimic::{Arguments, Trial};
 use manyhands_broker::{
-    Broker, Guard, Namespace,
+    Broker, Capabilities, Guard, Incarnation, Namespace,
     backends::{
         local::{LocalBroker, LocalConfig},
         memory::MemoryBroker,
+        rabbitmq::{RabbitMqBroker, RabbitMqConfig},
     },
     clock::ManualClock,
     conformance::{Failure, Harness, Stage, VICTIMS_LEASE, cases},
@@ -146,6 +147,42 @@ impl Drop for RedisStage {
     }
 }
 
+/// A namespace of its own on a server that all cases share.
+#[derive(Clone, Copy)]
+struct RabbitMq;
+
+struct RabbitMqStage {
+    clock: ManualClock,
+    url: String,
+    namespace: Namespace,
+}
+
+#[async_trait]
+impl Harness for RabbitMq {
+    async fn stage(&self) -> Result<Box<dyn Stage>, Failure> {
+        let url = std::env::var("MANYHANDS_TEST_RABBITMQ").map_err(|e| Failure(e.to_string()))?;
+        let namespace = Namespace::new(&format!("case-{}", Incarnation::generate()))?;
+        Ok(Box::new(RabbitMqStage { clock: ManualClock::default(), url, namespace }))
+    }
+}
+
+#[async_trait]
+impl Stage for RabbitMqStage {
+    async fn session(&self) -> Result<Arc<dyn Broker>, Failure> {
+        let config = RabbitMqConfig::new(&self.url, self.namespace.clone())?;
+        let config = config.with_clock(Arc::new(self.clock.clone()));
+        Ok(Arc::new(Guard::new(RabbitMqBroker::open(config).await?)))
+    }
+
+    async fn kill(&self, session: Arc<dyn Broker>) -> Result<(), Failure> {
+        last(session)
+    }
+
+    async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+}
+
 fn last(session: Arc<dyn Broker>) -> Result<(), Failure> {
     if Arc::strong_count(&session) > 1 {
         return Err(Failure("the case still holds the session that it kills".to_owned()));
@@ -154,8 +191,12 @@ fn last(session: Arc<dyn Broker>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn trials(backend: &'static str, harness: impl Harness + Copy + 'static) -> impl Iterator<Item = Trial> {
-    cases().into_iter().map(move |case| {
+fn trials(
+    backend: &'static str,
+    column: Capabilities,
+    harness: impl Harness + Copy + 'static,
+) -> impl Iterator<Item = Trial> {
+    cases(&column).into_iter().map(move |case| {
         Trial::test(format!("{backend}::{}::{}", case.area, case.name), move || {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -170,7 +211,10 @@ fn trials(backend: &'static str, harness: impl Harness + Copy + 'static) -> impl
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials =
-        trials("memory", Memory).chain(trials("local", Local)).chain(trials("redis", Redis)).collect();
+    let trials = trials("memory", Capabilities::FULL, Memory)
+        .chain(trials("local", Capabilities::FULL, Local))
+        .chain(trials("redis", Capabilities::REDIS, Redis))
+        .chain(trials("rabbitmq", Capabilities::RABBITMQ, RabbitMq))
+        .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -1,6 +1,6 @@
 //! The producer: enqueues the ten pages, and says that no more will come.
 
-use manyhands::{Client, QueueName, Task};
+use manyhands::{Client, QueueName, Task, capabilities::Ids};
 
 use super::{
     events::{Event, tell},
@@ -22,15 +22,18 @@ pub(crate) struct ProducerArgs {
     halt_after: Option<u32>,
 }
 
-/// Enqueues the pages under ids of their own, so that a producer that is started again enqueues nothing twice.
+/// Enqueues the pages. Under ids of their own, where the broker can remember them: then a producer that is started again
+/// enqueues nothing twice. Where it cannot, some pages are fetched twice, and the saver drops what it has.
 pub(crate) async fn producer_role(args: ProducerArgs) -> anyhow::Result<()> {
     let client = Client::new(session(&args.broker).await?);
+    let remembers = client.broker().capabilities().ids == Ids::Remembered;
     for (sent, start) in (0..FILMS).step_by(PAGE as usize).enumerate() {
         if args.halt_after.is_some_and(|halt| sent >= halt as usize) {
             std::future::pending::<()>().await;
         }
         let page = Fetch { url: format!("{}/?start={start}", args.site) };
-        let id = client.send(page).id(&format!("page-{start}")).await?;
+        let sending = client.send(page);
+        let id = if remembers { sending.id(&format!("page-{start}")).await? } else { sending.await? };
         tell(&Event::Sent { id: id.to_string() });
     }
     client.close(&QueueName::new(Fetch::QUEUE)?).await?;

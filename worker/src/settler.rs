@@ -80,7 +80,7 @@ async fn settle(broker: &dyn Broker, observer: &dyn Observer, mut batch: Vec<End
                 return;
             }
             // Only what is wrong with the settlement itself can be mended by another one; all else may pass.
-            Err(error) if error.kind() != ErrorKind::Invalid => {
+            Err(error) if !matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Unsupported) => {
                 tracing::warn!(tasks = batch.len(), error = %error.report(), "settlements wait");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSES.1);

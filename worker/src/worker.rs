@@ -235,7 +235,8 @@ impl WorkerBuilder {
     /// Builds the worker.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] when there is no handler, or two of one name, or a name or a number is out of range.
+    /// [`ErrorKind::Invalid`] when there is no handler, or two of one name, or a name or a number is out of range;
+    /// [`ErrorKind::Unsupported`] when the broker cannot have leases as long.
     pub fn build(self) -> Result<Worker> {
         let app = self.app.checked()?;
         for (what, slots) in [("async", self.settings.concurrency), ("blocking", self.settings.threads)] {
@@ -247,6 +248,15 @@ impl WorkerBuilder {
         }
         if !(limits::MIN_LEASE..=limits::MAX_LEASE).contains(&self.settings.lease) {
             return Err(Error::invalid("build", "a lease lasts 100 ms to 24 h"));
+        }
+        let (lease, longest) = (self.settings.lease, self.broker.capabilities().max_lease());
+        if lease > longest {
+            let message =
+                format!("a lease of {} s is too long for {}", lease.as_secs(), self.broker.backend());
+            return Err(Error::new(ErrorKind::Unsupported, "build", message).advise(format!(
+                "a lease of {} s at most; it never bounds how long a task may run",
+                longest.as_secs()
+            )));
         }
         let named = app.queues().into_iter().map(|queue| (queue, 1));
         let queues: Vec<_> = if self.queues.is_empty() { named.collect() } else { self.queues };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Outcome, Stage, area, holds, same, support::*};
 use crate::{ErrorKind, QueueOptions};
 
-area!("declare": creates_with_defaults, configures_once, a_different_configuration_is_refused, use_comes_before_configuration, bad_options_are_refused);
+area!("declare": creates_with_defaults, configures_once, a_different_configuration_is_refused, use_comes_before_configuration, bad_options_are_refused, remembering_ids_is_an_option if REMEMBERS, remembering_ids_is_refused_where_it_cannot_be if FORGETS);
 
 async fn creates_with_defaults(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
@@ -19,7 +19,7 @@ async fn creates_with_defaults(stage: &dyn Stage) -> Outcome {
 
 async fn configures_once(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
-    let options = QueueOptions::default().with_capacity(3).with_remember_ids(Duration::from_secs(5));
+    let options = QueueOptions::default().with_capacity(3);
     let first = a.declare(&q, Some(&options)).await?;
     same!(first.options, options, "options given to a new queue");
     same!(b.declare(&q, Some(&options)).await?, first, "the same options again, from elsewhere");
@@ -59,5 +59,20 @@ async fn bad_options_are_refused(stage: &dyn Stage) -> Outcome {
         refused(a.declare(&q, Some(&bad)).await, ErrorKind::Invalid)?;
     }
     same!(a.status(&q).await?, None, "the queue after the refusals");
+    Ok(())
+}
+
+async fn remembering_ids_is_an_option(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    let options = QueueOptions::default().with_remember_ids(Duration::from_secs(5));
+    same!(a.declare(&q, Some(&options)).await?.options, options, "options given to a new queue");
+    Ok(())
+}
+
+async fn remembering_ids_is_refused_where_it_cannot_be(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    let options = QueueOptions::default().with_remember_ids(Duration::from_secs(5));
+    refused(a.declare(&q, Some(&options)).await, ErrorKind::Unsupported)?;
+    same!(a.status(&q).await?, None, "the queue after the refusal");
     Ok(())
 }

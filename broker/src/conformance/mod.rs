@@ -20,7 +20,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::Broker;
+use crate::{Broker, Capabilities};
 
 /// Builds stages for one backend.
 #[async_trait]
@@ -53,6 +53,8 @@ pub struct Case {
     pub area: &'static str,
     /// What it says.
     pub name: &'static str,
+    /// Which brokers it is for.
+    needs: fn(&Capabilities) -> bool,
     run: Run,
 }
 
@@ -102,10 +104,10 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// All cases.
+/// The cases for a broker with these capabilities: what it claims must be so, and what it does not claim must be refused.
 #[must_use]
-pub fn cases() -> Vec<Case> {
-    [
+pub fn cases(capabilities: &Capabilities) -> Vec<Case> {
+    let all = [
         declare::CASES,
         enqueue::CASES,
         claim::CASES,
@@ -115,15 +117,22 @@ pub fn cases() -> Vec<Case> {
         close::CASES,
         wait::CASES,
     ]
-    .concat()
+    .concat();
+    all.into_iter().filter(|case| (case.needs)(capabilities)).collect()
 }
 
-/// Lists the cases of an area under their names.
+/// Lists the cases of an area under their names, some with what they need.
 macro_rules! area {
-    ($area:literal: $($case:ident),+ $(,)?) => {
-        pub(super) const CASES: &[super::Case] =
-            &[$(super::Case { area: $area, name: stringify!($case), run: |stage| Box::pin($case(stage)) }),+];
+    ($area:literal: $($case:ident $(if $needs:expr)?),+ $(,)?) => {
+        pub(super) const CASES: &[super::Case] = &[$(super::Case {
+            area: $area,
+            name: stringify!($case),
+            needs: area!(@needs $($needs)?),
+            run: |stage| Box::pin($case(stage)),
+        }),+];
     };
+    (@needs) => { |_| true };
+    (@needs $needs:expr) => { $needs };
 }
 
 /// Fails the case unless both are equal, and says what was expected of whom.

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Failure, Stage, VICTIMS_LEASE};
 use crate::{
-    Broker, Claim, ClaimReply, ClaimedTask, End, Enqueued, Error, ErrorKind, NewTask, Payload, QueueName,
-    QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId, TaskName,
+    Broker, Capabilities, Claim, ClaimReply, ClaimedTask, End, Enqueued, Error, ErrorKind, NewTask, Payload,
+    QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId, TaskName,
+    capabilities::{Delay, Ids},
 };
 
 /// How long an event of another process is waited for. Only a broken broker takes that long.
@@ -15,23 +16,48 @@ pub(super) fn queue(name: &str) -> Result<QueueName> {
     QueueName::new(name)
 }
 
-/// A task whose id and payload are its name in the case.
-pub(super) fn task(queue: &QueueName, id: &str) -> Result<NewTask> {
-    let payload = Payload::encode(id)?;
-    Ok(NewTask::new(queue.clone(), TaskName::new("work")?, payload).with_id(TaskId::new(id)?))
+/// A task whose payload is its name in the case.
+pub(super) fn task(queue: &QueueName, name: &str) -> Result<NewTask> {
+    Ok(NewTask::new(queue.clone(), TaskName::new("work")?, Payload::encode(name)?))
 }
 
-pub(super) fn tasks(queue: &QueueName, ids: &[&str]) -> Result<Vec<NewTask>> {
-    ids.iter().map(|id| task(queue, id)).collect()
+pub(super) fn tasks(queue: &QueueName, names: &[&str]) -> Result<Vec<NewTask>> {
+    names.iter().map(|name| task(queue, name)).collect()
 }
+
+/// Tasks that have their names in the case also as ids.
+pub(super) fn with_ids(queue: &QueueName, ids: &[&str]) -> Result<Vec<NewTask>> {
+    ids.iter().map(|id| Ok(task(queue, id)?.with_id(TaskId::new(id)?))).collect()
+}
+
+/// Brokers that remember ids.
+pub(super) const REMEMBERS: fn(&Capabilities) -> bool = |broker| broker.ids == Ids::Remembered;
+
+/// Brokers that cannot look an id up.
+pub(super) const FORGETS: fn(&Capabilities) -> bool = |broker| broker.ids == Ids::Unknown;
+
+/// Brokers that put tasks off to the millisecond, by a clock that the stage moves.
+pub(super) const PUNCTUAL: fn(&Capabilities) -> bool = |broker| broker.delay == Delay::Exact;
+
+/// Brokers that round delays up, by a clock of their own.
+pub(super) const ROUNDING: fn(&Capabilities) -> bool = |broker| broker.delay == Delay::Doubling;
 
 /// Enqueues tasks that must all be accepted.
-pub(super) async fn enqueue(broker: &dyn Broker, queue: &QueueName, ids: &[&str]) -> Result<(), Failure> {
-    let answers = broker.enqueue(&tasks(queue, ids)?).await?;
-    if answers.len() == ids.len() && answers.iter().all(|answer| *answer == Enqueued::Enqueued) {
+pub(super) async fn enqueue(broker: &dyn Broker, queue: &QueueName, names: &[&str]) -> Result<(), Failure> {
+    accepted(broker, tasks(queue, names)?).await
+}
+
+/// Enqueues tasks that have ids, and must all be accepted.
+pub(super) async fn enqueue_ids(broker: &dyn Broker, queue: &QueueName, ids: &[&str]) -> Result<(), Failure> {
+    accepted(broker, with_ids(queue, ids)?).await
+}
+
+async fn accepted(broker: &dyn Broker, tasks: Vec<NewTask>) -> Result<(), Failure> {
+    let answers = broker.enqueue(&tasks).await?;
+    if answers.len() == tasks.len() && answers.iter().all(|answer| *answer == Enqueued::Enqueued) {
         Ok(())
     } else {
-        Err(Failure(format!("enqueue of {ids:?} answered {answers:?}")))
+        Err(Failure(format!("enqueue of {tasks:?} answered {answers:?}")))
     }
 }
 
@@ -124,8 +150,13 @@ pub(super) async fn counts(broker: &dyn Broker, queue: &QueueName) -> Result<(u6
     Ok((status.ready, status.scheduled, status.leased, status.dead))
 }
 
-pub(super) fn ids(tasks: &[ClaimedTask]) -> Vec<String> {
-    tasks.iter().map(|task| task.lease.id.to_string()).collect()
+/// What a task is called in the case.
+pub(super) fn name(task: &ClaimedTask) -> String {
+    task.payload.decode().unwrap_or_else(|error| format!("{error}: {:?}", task.payload))
+}
+
+pub(super) fn names(tasks: &[ClaimedTask]) -> Vec<String> {
+    tasks.iter().map(name).collect()
 }
 
 /// Whether a call was refused for this kind of reason.

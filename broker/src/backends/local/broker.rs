@@ -13,8 +13,8 @@ use super::{
     },
 };
 use crate::{
-    Beaten, Broker, Claim, ClaimReply, Enqueued, Incarnation, Lease, NewTask, QueueName, QueueOptions,
-    QueueStatus, Result, Settled, Settlement, Waiter,
+    Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Incarnation, Lease, NewTask, QueueName,
+    QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter,
 };
 
 // Who is told something about a queue from outside needs it to survive a power cut. Claims, beats and settlements
@@ -23,6 +23,10 @@ use crate::{
 impl Broker for LocalBroker {
     fn backend(&self) -> &'static str {
         "local"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::FULL
     }
 
     fn incarnation(&self) -> Incarnation {

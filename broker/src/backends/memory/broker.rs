@@ -6,14 +6,18 @@ use async_trait::async_trait;
 
 use super::MemoryBroker;
 use crate::{
-    Beaten, Broker, Claim, ClaimReply, Enqueued, Incarnation, Lease, NewTask, QueueName, QueueOptions,
-    QueueStatus, Result, Settled, Settlement, Waiter,
+    Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Incarnation, Lease, NewTask, QueueName,
+    QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter,
 };
 
 #[async_trait]
 impl Broker for MemoryBroker {
     fn backend(&self) -> &'static str {
         "memory"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::FULL
     }
 
     fn incarnation(&self) -> Incarnation {

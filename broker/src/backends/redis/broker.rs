@@ -11,15 +11,19 @@ use super::{
     scripts,
 };
 use crate::{
-    Beaten, Broker, Claim, ClaimReply, ClaimedTask, End, Enqueued, Error, ErrorKind, Incarnation, Lease,
-    NewTask, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter, clock::millis,
-    machine::Configuration,
+    Beaten, Broker, Capabilities, Claim, ClaimReply, ClaimedTask, End, Enqueued, Error, ErrorKind,
+    Incarnation, Lease, NewTask, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter,
+    clock::millis, machine::Configuration,
 };
 
 #[async_trait]
 impl Broker for RedisBroker {
     fn backend(&self) -> &'static str {
         "redis"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::REDIS
     }
 
     fn incarnation(&self) -> Incarnation {

@@ -7,8 +7,8 @@ use std::{
 
 use async_trait::async_trait;
 use manyhands_broker::{
-    Beaten, Broker, Claim, ClaimReply, Enqueued, Error, ErrorKind, Incarnation, Lease, NewTask, QueueName,
-    QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter,
+    Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Error, ErrorKind, Incarnation, Lease, NewTask,
+    QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter,
 };
 use tokio::sync::watch;
 
@@ -126,6 +126,10 @@ impl Flaky {
 impl Broker for Flaky {
     fn backend(&self) -> &'static str {
         self.inner.backend()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
     }
 
     fn incarnation(&self) -> Incarnation {

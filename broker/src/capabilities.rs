@@ -1,0 +1,233 @@
+//! What a broker promises beyond what all of them do.
+//!
+//! One value a session, the same for all sessions of one backend. The guard refuses by it what cannot be kept, before any
+//! I/O; the conformance suite tests each claim, and that what is not claimed is refused; `docs/backends.md` shows it.
+
+use std::{fmt, time::Duration};
+
+use crate::limits;
+
+/// What differs between the brokers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// How a task comes back that was put off.
+    pub delay: Delay,
+    /// Where a task goes that is given back: always before all that were never claimed.
+    pub returns: Returns,
+    /// What a queue's capacity counts.
+    pub capacity: Capacity,
+    /// How it is known that nothing of a queue is unsettled.
+    pub join: Join,
+    /// Whether an id that the user gives is unique.
+    pub ids: Ids,
+    /// How the children in a settlement come about.
+    pub children: Children,
+    /// Who checks that a lease is still held.
+    pub fences: Fences,
+    /// What the death of a process does to the tasks that it held.
+    pub crashes: Crashes,
+    /// When the tasks of a dead process are given to others.
+    pub redelivery: Redelivery,
+}
+
+macro_rules! capability {
+    ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        ///
+        /// In order: who claims more, promises more.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name { $($(#[$of])* $variant),+ }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(match self { $(Self::$variant => $text),+ })
+            }
+        }
+    };
+}
+
+capability! {
+    /// How a task comes back that was put off.
+    Delay {
+        /// By one of a row of waiting lines of 1, 2, 4 … seconds: the delay is rounded up to the next of them.
+        Doubling = "rounded up to 1, 2, 4 … s, at most 12 days",
+        /// To the millisecond of the broker's clock.
+        Exact = "exact",
+    }
+}
+
+capability! {
+    /// Where a task goes that is given back.
+    Returns {
+        /// Behind those that were given back before it. One that was lost or given back before goes to the end of the queue.
+        AsTheyCome = "first; in the order of their return",
+        /// Where it stood among them.
+        InPlace = "first; in their old order",
+    }
+}
+
+capability! {
+    /// What a queue's capacity counts.
+    Capacity {
+        /// What is ready, as it was a moment ago.
+        ReadyOnly = "approximate, ready only",
+        /// What is not settled, in the step that enqueues.
+        Exact = "exact",
+    }
+}
+
+capability! {
+    /// How it is known that nothing of a queue is unsettled.
+    Join {
+        /// The queue's live workers are asked.
+        Asked = "by asking the queue's live workers",
+        /// The broker counts.
+        Exact = "exact",
+    }
+}
+
+capability! {
+    /// Whether an id that the user gives is unique.
+    Ids {
+        /// No task can be looked up: a call that is repeated after an unknown outcome may double its tasks, and an
+        /// id cannot be given.
+        Unknown = "no; a repeated enqueue may double",
+        /// While the task is there, and for a time after.
+        Remembered = "unique, and remembered",
+    }
+}
+
+capability! {
+    /// How the children in a settlement come about.
+    Children {
+        /// First they are stored, then the parent ends: a death in between runs the parent again.
+        AfterConfirm = "after confirm",
+        /// With the end of the parent, in one step.
+        Atomic = "atomic",
+    }
+}
+
+capability! {
+    /// Who checks that a lease is still held.
+    Fences {
+        /// The session that holds it: a fence that is handed to others may be old.
+        Advisory = "advisory",
+        /// The broker, in the step that settles.
+        Kept = "kept by the broker",
+    }
+}
+
+capability! {
+    /// What the death of a process does to the tasks that it held.
+    Crashes {
+        /// Every loss of a connection counts, whoever is to blame; twenty of them are death.
+        PerDelivery = "per delivery",
+        /// Only a death while the task ran alone counts.
+        WhileAlone = "while alone",
+    }
+}
+
+capability! {
+    /// When the tasks of a dead process are given to others.
+    Redelivery {
+        /// When its leases have run out.
+        AfterLease = "within the lease",
+        /// When its connection ends; when its host is gone, after the heartbeats' time.
+        OnDisconnect = "on disconnect",
+        /// When the process is gone.
+        AtOnce = "at once",
+    }
+}
+
+impl Capabilities {
+    /// What a broker has that counts, remembers and decides in one step.
+    pub const FULL: Self = Self {
+        delay: Delay::Exact,
+        returns: Returns::InPlace,
+        capacity: Capacity::Exact,
+        join: Join::Exact,
+        ids: Ids::Remembered,
+        children: Children::Atomic,
+        fences: Fences::Kept,
+        crashes: Crashes::WhileAlone,
+        redelivery: Redelivery::AtOnce,
+    };
+
+    /// What a Redis server has.
+    pub const REDIS: Self = Self { redelivery: Redelivery::AfterLease, ..Self::FULL };
+
+    /// What a RabbitMQ server has by itself, without anything that could look a task up.
+    pub const RABBITMQ: Self = Self {
+        delay: Delay::Doubling,
+        returns: Returns::AsTheyCome,
+        capacity: Capacity::ReadyOnly,
+        join: Join::Asked,
+        ids: Ids::Unknown,
+        children: Children::AfterConfirm,
+        fences: Fences::Advisory,
+        crashes: Crashes::PerDelivery,
+        redelivery: Redelivery::OnDisconnect,
+    };
+
+    /// The longest time that a task can be put off.
+    #[must_use]
+    pub fn max_delay(&self) -> Duration {
+        match self.delay {
+            Delay::Exact => limits::MAX_DELAY,
+            Delay::Doubling => limits::MAX_DOUBLING_DELAY,
+        }
+    }
+
+    /// The longest lease. Where a broker notices a silent process by its connection, a lease that outlives it would keep a
+    /// handler going whose task was given to another.
+    #[must_use]
+    pub fn max_lease(&self) -> Duration {
+        match self.redelivery {
+            Redelivery::OnDisconnect => limits::LEASE,
+            Redelivery::AtOnce | Redelivery::AfterLease => limits::MAX_LEASE,
+        }
+    }
+
+    /// The names and values, as they are shown.
+    #[must_use]
+    pub fn rows(&self) -> [(&'static str, String); 9] {
+        [
+            ("delay", self.delay.to_string()),
+            ("given back", self.returns.to_string()),
+            ("capacity", self.capacity.to_string()),
+            ("join", self.join.to_string()),
+            ("ids", self.ids.to_string()),
+            ("children in the settlement", self.children.to_string()),
+            ("fences", self.fences.to_string()),
+            ("crash counted", self.crashes.to_string()),
+            ("redelivery", self.redelivery.to_string()),
+        ]
+    }
+
+    /// Whether everything that `column` promises is promised here.
+    #[must_use]
+    pub fn at_least(&self, column: &Self) -> bool {
+        self.delay >= column.delay
+            && self.returns >= column.returns
+            && self.capacity >= column.capacity
+            && self.join >= column.join
+            && self.ids >= column.ids
+            && self.children >= column.children
+            && self.fences >= column.fences
+            && self.crashes >= column.crashes
+            && self.redelivery >= column.redelivery
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claiming_less_is_noticed() {
+        assert!(Capabilities::FULL.at_least(&Capabilities::RABBITMQ));
+        assert!(!Capabilities::RABBITMQ.at_least(&Capabilities::REDIS));
+        let less = Capabilities { fences: Fences::Advisory, ..Capabilities::FULL };
+        assert!(!less.at_least(&Capabilities::FULL));
+    }
+}
