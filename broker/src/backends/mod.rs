@@ -4,5 +4,7 @@
 #[cfg(feature = "local")]
 pub mod local;
 pub mod memory;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 #[cfg(feature = "redis")]
 pub mod redis;

@@ -1,0 +1,69 @@
+//! What a RabbitMQ broker is told.
+
+use std::sync::Arc;
+
+use lapin::uri::AMQPUri;
+
+use crate::{
+    Error, Namespace, Result,
+    clock::{Clock, ProcessClock},
+};
+
+/// How long a silent connection lasts, in seconds, before its other end gives it up and hands its tasks to others.
+const HEARTBEAT: u16 = 20;
+
+/// Which server, and which namespace of it.
+#[derive(Clone, Debug)]
+pub struct RabbitMqConfig {
+    pub(super) server: AMQPUri,
+    pub(super) namespace: Namespace,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl RabbitMqConfig {
+    /// A namespace of the server of a URL: `amqp://[user:password@]host[:port][/vhost]`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when the URL cannot be used. The error does not repeat
+    /// it, as it may hold a password.
+    pub fn new(url: &str, namespace: Namespace) -> Result<Self> {
+        let mut server: AMQPUri = url.parse().map_err(|e: String| {
+            Error::invalid("connect", "the RabbitMQ URL cannot be used")
+                .because(e)
+                .advise("amqp://host:5672, or amqp://user:password@host:5672/vhost")
+        })?;
+        if server.vhost.is_empty() {
+            // `amqp://host/` would be a virtual host without a name, which nobody means.
+            server.vhost = "/".to_owned();
+        }
+        server.query.heartbeat = Some(HEARTBEAT);
+        Ok(Self { server, namespace, clock: Arc::new(ProcessClock::default()) })
+    }
+
+    /// Measures leases by another clock: for tests.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slash_alone_is_the_default_virtual_host() {
+        for (url, vhost) in
+            [("amqp://h", "/"), ("amqp://h/", "/"), ("amqp://h/%2f", "/"), ("amqp://h/a", "a")]
+        {
+            assert_eq!(RabbitMqConfig::new(url, Namespace::default()).unwrap().server.vhost, vhost, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_bad_url_is_not_repeated() {
+        let error = RabbitMqConfig::new("amqp://user:secret@host:port", Namespace::default()).unwrap_err();
+        assert!(!error.report().contains("secret"), "{}", error.report());
+    }
+}

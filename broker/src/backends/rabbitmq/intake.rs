@@ -1,0 +1,244 @@
+//! What a session has of each queue: what was delivered and waits to be claimed, and what is claimed and waits to be settled.
+//! Plain data; who consumes, and what is acknowledged, is decided elsewhere.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use lapin::{Consumer, message::Delivery};
+
+use super::{ask::Answer, message::Stored};
+use crate::{Claim, ClaimedTask, Error, Incarnation, Lease, QueueName, TaskId, limits};
+
+/// How long a delivery waits to be claimed before it goes back: those that ask have their slots taken by other queues.
+const STALE: Duration = Duration::from_secs(1);
+
+/// The same for one that must run alone: workers stop claiming for up to a lease to become idle for it.
+const STALE_ALONE: Duration = limits::LEASE;
+
+/// Everything that a session has.
+#[derive(Default)]
+pub(super) struct Intake {
+    lines: HashMap<QueueName, Line>,
+    held: HashMap<Lease, Held>,
+}
+
+/// What a session has of one queue.
+#[derive(Default)]
+pub(super) struct Line {
+    /// Who consumes at present.
+    pub(super) standing: Option<Standing>,
+    /// Delivered and not claimed, by delivery tag: in the order in which the server sent them.
+    pub(super) arrived: BTreeMap<u64, Arrival>,
+    /// Counts the deliveries.
+    received: u64,
+    /// Tasks that this session put off, and until when they may be neither waiting nor ready: the server is handing them
+    /// over.
+    scheduled: HashMap<TaskId, Instant>,
+    /// Makes this session one that is asked what it holds.
+    pub(super) holder: Option<Consumer>,
+    /// Since when nobody waits for the queue.
+    pub(super) unwanted_since: Option<Instant>,
+}
+
+/// A consumer of a queue.
+pub(super) struct Standing {
+    pub(super) consumer: Consumer,
+    /// How many of its deliveries may be unacknowledged.
+    prefetch: usize,
+    /// The deliveries of this consumer that are not acknowledged.
+    open: HashSet<u64>,
+}
+
+/// A delivery that waits to be claimed.
+pub(super) struct Arrival {
+    pub(super) delivery: Delivery,
+    /// What it says, or why it is none of ours.
+    pub(super) task: Result<Stored, Error>,
+    pub(super) since: Instant,
+}
+
+/// A delivery that was claimed.
+pub(super) struct Held {
+    pub(super) tag: u64,
+    pub(super) stored: Stored,
+    /// When its lease ends unless it is beaten, in steady milliseconds.
+    pub(super) until: u64,
+    /// A settlement is under way, so the lease does not end by itself.
+    pub(super) settling: bool,
+}
+
+/// What a claim takes.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) tasks: Vec<ClaimedTask>,
+    /// How many wait to run alone.
+    pub(super) waiting_alone: u64,
+    /// What is to be buried or put off without being run.
+    pub(super) refused: Vec<Arrival>,
+}
+
+impl Standing {
+    pub(super) fn new(consumer: Consumer, prefetch: usize) -> Self {
+        Self { consumer, prefetch, open: HashSet::new() }
+    }
+
+    /// How many more the server sends as things are.
+    fn credit(&self) -> usize {
+        self.prefetch.saturating_sub(self.open.len())
+    }
+}
+
+impl Arrival {
+    fn must_run_alone(&self) -> bool {
+        self.task.as_ref().is_ok_and(|task| task.progress.must_run_alone())
+    }
+
+    fn is_stale(&self) -> bool {
+        self.since.elapsed() > if self.must_run_alone() { STALE_ALONE } else { STALE }
+    }
+
+    fn is_refused(&self) -> bool {
+        self.task.as_ref().map_or(true, |task| task.progress.deaths >= limits::MAX_DELIVERIES)
+    }
+}
+
+impl Line {
+    /// How many more must be sent before a claim of `max` can be filled; none if what is on its way will do.
+    pub(super) fn lacks(&self, max: usize) -> usize {
+        let here = self.arrived.values().filter(|arrival| !arrival.must_run_alone()).count();
+        let lacking = max.saturating_sub(here);
+        let coming = self.standing.as_ref().map_or(0, Standing::credit);
+        if lacking > coming { lacking } else { 0 }
+    }
+
+    pub(super) fn has_stale(&self) -> bool {
+        self.arrived.values().any(Arrival::is_stale)
+    }
+}
+
+impl Intake {
+    pub(super) fn line(&mut self, queue: &QueueName) -> &mut Line {
+        self.lines.entry(queue.clone()).or_default()
+    }
+
+    pub(super) fn queues(&self) -> Vec<QueueName> {
+        self.lines.keys().cloned().collect()
+    }
+
+    /// Takes in what a consumer of the queue got.
+    pub(super) fn arrive(&mut self, queue: &QueueName, delivery: Delivery) {
+        let line = self.line(queue);
+        line.received += 1;
+        if let Some(standing) = &mut line.standing {
+            // One of a consumer before this one is counted too; it only makes the next claim ask for more.
+            standing.open.insert(delivery.delivery_tag);
+        }
+        let task = Stored::read(&delivery);
+        if let Ok(task) = &task {
+            line.scheduled.remove(&task.id);
+        }
+        let tag = delivery.delivery_tag;
+        line.arrived.insert(tag, Arrival { delivery, task, since: Instant::now() });
+    }
+
+    /// Notes that a delivery was acknowledged or given back.
+    pub(super) fn closed(&mut self, queue: &QueueName, tag: u64) {
+        if let Some(standing) = &mut self.line(queue).standing {
+            standing.open.remove(&tag);
+        }
+    }
+
+    /// Claims what has arrived, the oldest first.
+    pub(super) fn take(&mut self, claim: &Claim, incarnation: Incarnation, steady: u64) -> Taken {
+        let mut taken = Taken::default();
+        let line = self.lines.entry(claim.queue.clone()).or_default();
+        let refused: Vec<u64> =
+            line.arrived.iter().filter(|(_, arrival)| arrival.is_refused()).map(|(tag, _)| *tag).collect();
+        taken.refused = refused.iter().filter_map(|tag| line.arrived.remove(tag)).collect();
+        let alone = line.arrived.iter().find(|(_, arrival)| arrival.must_run_alone()).map(|(tag, _)| *tag);
+        let tags: Vec<u64> = match alone {
+            Some(tag) if claim.idle => vec![tag],
+            _ => {
+                let beside = line.arrived.iter().filter(|(_, arrival)| !arrival.must_run_alone());
+                beside.map(|(tag, _)| *tag).take(claim.max).collect()
+            }
+        };
+        for tag in tags {
+            let Some(Arrival { task: Ok(mut stored), .. }) = line.arrived.remove(&tag) else {
+                continue;
+            };
+            let mut lease =
+                Lease { queue: claim.queue.clone(), id: stored.id.clone(), epoch: 0, incarnation };
+            loop {
+                stored.progress.claim(0);
+                lease.epoch = stored.progress.epoch;
+                // A task that was doubled may be here twice at a time: each has a lease of its own.
+                if !self.held.contains_key(&lease) {
+                    break;
+                }
+            }
+            let progress = &stored.progress;
+            taken.tasks.push(ClaimedTask {
+                lease: lease.clone(),
+                name: stored.name.clone(),
+                payload: stored.payload.clone(),
+                attempts: progress.attempts,
+                max_attempts: progress.max_attempts,
+                // Who is to blame cannot be told: these are the losses since it was handed out to run alone.
+                crashes: progress.deaths.saturating_sub(2),
+                deaths: progress.deaths,
+                alone: progress.alone,
+            });
+            let until = steady.saturating_add(crate::clock::millis(claim.lease));
+            self.held.insert(lease, Held { tag, stored, until, settling: false });
+        }
+        taken.waiting_alone = line.arrived.values().filter(|arrival| arrival.must_run_alone()).count() as u64;
+        taken
+    }
+
+    pub(super) fn held(&mut self, lease: &Lease) -> Option<&mut Held> {
+        self.held.get_mut(lease)
+    }
+
+    /// Takes a lease out: it ends.
+    pub(super) fn release(&mut self, lease: &Lease) -> Option<Held> {
+        let held = self.held.remove(lease)?;
+        self.closed(&lease.queue, held.tag);
+        Some(held)
+    }
+
+    /// The leases that ran out and are not being settled, in the order in which they were delivered.
+    pub(super) fn expired(&self, steady: u64) -> Vec<Lease> {
+        let mut over: Vec<_> =
+            self.held.iter().filter(|(_, held)| held.until <= steady && !held.settling).collect();
+        over.sort_by_key(|(_, held)| held.tag);
+        over.into_iter().map(|(lease, _)| lease.clone()).collect()
+    }
+
+    /// Takes out everything of a queue that was not claimed, in order, and who consumes it.
+    pub(super) fn fold(&mut self, queue: &QueueName) -> (Option<Consumer>, Vec<Arrival>) {
+        let line = self.line(queue);
+        let standing = line.standing.take();
+        (
+            standing.map(|standing| standing.consumer),
+            std::mem::take(&mut line.arrived).into_values().collect(),
+        )
+    }
+
+    /// Notes that a task of the queue was put off, and when the server has handed it over for certain.
+    pub(super) fn put_off(&mut self, queue: &QueueName, id: TaskId, until: Instant) {
+        self.line(queue).scheduled.insert(id, until);
+    }
+
+    /// What this session says when it is asked.
+    pub(super) fn answer(&mut self, queue: &QueueName, incarnation: Incarnation, connection: u64) -> Answer {
+        let held = self.held.keys().filter(|lease| lease.queue == *queue).count();
+        let line = self.line(queue);
+        let now = Instant::now();
+        line.scheduled.retain(|_, until| *until > now);
+        let here = (held + line.arrived.len()) as u64;
+        Answer::new(incarnation, connection, here, line.scheduled.len() as u64, line.received)
+    }
+}

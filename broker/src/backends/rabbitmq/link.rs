@@ -1,0 +1,147 @@
+//! What the calls of a session share: the connections, built when they are needed, and who waits for what.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use super::{RabbitMqConfig, error, live::Live, names::Names};
+use crate::{Incarnation, QueueName, Result, TaskId};
+
+/// How long it may take until both connections are there.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How often a session looks after what it holds.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How many tasks of unknown fate are remembered.
+const DOUBTFUL: usize = 10_000;
+
+/// What the calls share.
+pub(super) struct Link {
+    pub(super) config: RabbitMqConfig,
+    pub(super) incarnation: Incarnation,
+    pub(super) names: Names,
+    live: tokio::sync::Mutex<(u64, Option<Arc<Live>>)>,
+    /// Counts what may concern somebody who waits.
+    pub(super) changes: watch::Sender<u64>,
+    pub(super) interests: Arc<Interests>,
+    pub(super) doubtful: Mutex<Doubtful>,
+}
+
+impl Link {
+    pub(super) fn new(config: RabbitMqConfig, incarnation: Incarnation) -> Self {
+        Self {
+            names: Names::new(&config.namespace),
+            config,
+            incarnation,
+            live: tokio::sync::Mutex::default(),
+            changes: watch::Sender::new(0),
+            interests: Arc::default(),
+            doubtful: Mutex::default(),
+        }
+    }
+
+    /// The connections; new ones if there are none.
+    pub(super) async fn live(&self, operation: &'static str) -> Result<Arc<Live>> {
+        // Held while connecting, and waited for within the same bound: whoever comes meanwhile gets the same connections, or
+        // fails when the attempt has had its time.
+        let connected = async {
+            let mut kept = self.live.lock().await;
+            if let Some(live) = kept.1.as_ref().filter(|live| !live.is_gone()) {
+                return Ok(Arc::clone(live));
+            }
+            kept.1 = None;
+            kept.0 += 1;
+            let live = Live::connect(self, operation, kept.0).await?;
+            kept.1 = Some(Arc::clone(&live));
+            // What happened meanwhile was not heard.
+            self.changes.send_modify(|changes| *changes += 1);
+            Ok(live)
+        };
+        tokio::time::timeout(CONNECT, connected).await.map_err(|_| error::silent(operation))?
+    }
+
+    pub(super) fn doubtful(&self) -> MutexGuard<'_, Doubtful> {
+        self.doubtful.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks after what a session holds, for as long as there is one.
+pub(super) async fn keep(link: Weak<Link>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(link) = link.upgrade() else { return };
+        let live = link.live.lock().await.1.clone();
+        if let Some(live) = live.filter(|live| !live.is_gone()) {
+            // What fails here ended the connections; whoever calls next builds new ones.
+            if let Err(error) = live.look_after(&link).await {
+                tracing::debug!(error = %error.report(), "what is held could not be looked after");
+            }
+        }
+    }
+}
+
+/// Who waits for which queue.
+#[derive(Default)]
+pub(super) struct Interests(Mutex<HashMap<QueueName, usize>>);
+
+/// Somebody waits for these queues until this is dropped.
+pub(super) struct Interest {
+    interests: Arc<Interests>,
+    queues: Vec<QueueName>,
+}
+
+impl Interests {
+    pub(super) fn register(self: &Arc<Self>, queues: &[QueueName]) -> Interest {
+        let mut waiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.iter().for_each(|queue| *waiters.entry(queue.clone()).or_default() += 1);
+        Interest { interests: Arc::clone(self), queues: queues.to_vec() }
+    }
+
+    pub(super) fn has(&self, queue: &QueueName) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(queue)
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        let mut waiters = self.interests.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for queue in &self.queues {
+            match waiters.get_mut(queue) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(waiters.remove(queue)),
+            }
+        }
+    }
+}
+
+/// The tasks whose enqueueing has an unknown outcome, the oldest forgotten first: when they are enqueued again, they may be
+/// there twice, and say so.
+#[derive(Default)]
+pub(super) struct Doubtful {
+    ids: HashSet<TaskId>,
+    order: VecDeque<TaskId>,
+}
+
+impl Doubtful {
+    pub(super) fn add(&mut self, id: &TaskId) {
+        if self.ids.insert(id.clone()) {
+            self.order.push_back(id.clone());
+        }
+        if self.order.len() > DOUBTFUL
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+    }
+
+    pub(super) fn has(&self, id: &TaskId) -> bool {
+        self.ids.contains(id)
+    }
+}

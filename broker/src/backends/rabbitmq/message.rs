@@ -1,0 +1,224 @@
+//! A task as a message: the payload is the body, as it was given; the rest are properties that people can read.
+
+use lapin::{
+    BasicProperties,
+    message::Delivery,
+    types::{AMQPValue, FieldTable, ShortString},
+};
+
+use crate::{Error, ErrorKind, NewTask, Payload, Result, TaskId, TaskName, machine::Progress};
+
+/// The format that this version reads and writes.
+const FORMAT: i64 = 1;
+
+/// How the server says how often a message was handed out and came back.
+const DELIVERY_COUNT: &str = "x-delivery-count";
+
+/// A task that is in a message.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) id: TaskId,
+    pub(super) name: TaskName,
+    pub(super) payload: Payload,
+    pub(super) progress: Progress,
+    /// Whether its enqueueing was repeated, so that it may be there twice.
+    pub(super) repeated: bool,
+}
+
+impl Stored {
+    /// A task that nobody claimed yet.
+    pub(super) fn new(task: &NewTask, repeated: bool) -> Self {
+        Self {
+            id: task.id.clone(),
+            name: task.name.clone(),
+            payload: task.payload.clone(),
+            progress: Progress::new(task.max_attempts, task.max_crashes),
+            repeated,
+        }
+    }
+
+    /// Reads a delivery. What the server counted since the copy was made is in the progress.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] when it is not a task; [`ErrorKind::Incompatible`] when a newer version made it.
+    pub(super) fn read(delivery: &Delivery) -> Result<Self> {
+        let foreign = |what: &str| {
+            Error::new(
+                ErrorKind::Corrupt,
+                "claim",
+                format!("a message in RabbitMQ is no task of ours: {what}"),
+            )
+        };
+        let none = FieldTable::default();
+        let headers = delivery.properties.headers().as_ref().unwrap_or(&none);
+        match number(headers, "mh-format") {
+            Some(FORMAT) => {}
+            Some(newer) if newer > FORMAT => {
+                let message =
+                    format!("a task needs a version that knows format {newer}; this one knows {FORMAT}");
+                return Err(Error::new(ErrorKind::Incompatible, "claim", message));
+            }
+            _ => return Err(foreign("it has no format")),
+        }
+        let id = delivery.properties.message_id().as_ref().ok_or_else(|| foreign("it has no id"))?;
+        let name = delivery.properties.kind().as_ref().ok_or_else(|| foreign("it has no name"))?;
+        let text =
+            String::from_utf8(delivery.data.clone()).map_err(|_| foreign("its payload is not UTF-8"))?;
+        let small = |key| number(headers, key).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+        let returned = small(DELIVERY_COUNT);
+        let progress = Progress {
+            epoch: number(headers, "mh-epoch").and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
+                + u64::from(returned),
+            attempts: small("mh-attempts"),
+            deaths: small("mh-deaths").saturating_add(returned),
+            parks: small("mh-parks"),
+            parked_since: number(headers, "mh-parked-since").and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+            error: string(headers, "mh-error"),
+            ..Progress::new(small("mh-max-attempts").max(1), small("mh-max-crashes").max(1))
+        };
+        Ok(Self {
+            id: TaskId::new(id.as_str()).map_err(|e| foreign("its id").because(e))?,
+            name: TaskName::new(name.as_str()).map_err(|e| foreign("its name").because(e))?,
+            payload: Payload::from_stored(text),
+            progress,
+            repeated: headers.inner().contains_key("mh-repeated"),
+        })
+    }
+
+    /// The properties of a fresh copy. Built from nothing: a copied `x-death` would look like a circle to the server, which
+    /// would drop it.
+    pub(super) fn properties(&self) -> BasicProperties {
+        let Progress {
+            epoch, attempts, max_attempts, max_crashes, deaths, parks, parked_since, error, ..
+        } = &self.progress;
+        let mut headers = FieldTable::default();
+        let mut set = |key: &str, value: i64| {
+            headers.insert(key.into(), AMQPValue::LongLongInt(value));
+        };
+        set("mh-format", FORMAT);
+        set("mh-epoch", i64::try_from(*epoch).unwrap_or(i64::MAX));
+        set("mh-attempts", i64::from(*attempts));
+        set("mh-max-attempts", i64::from(*max_attempts));
+        set("mh-max-crashes", i64::from(*max_crashes));
+        set("mh-deaths", i64::from(*deaths));
+        if *parks > 0 {
+            set("mh-parks", i64::from(*parks));
+            set("mh-parked-since", i64::try_from(*parked_since).unwrap_or(i64::MAX));
+        }
+        if self.repeated {
+            set("mh-repeated", 1);
+        }
+        if let Some(error) = error {
+            headers.insert("mh-error".into(), AMQPValue::LongString(error.as_str().into()));
+        }
+        persistent()
+            .with_message_id(ShortString::from(self.id.to_string()))
+            .with_type(ShortString::from(self.name.as_str()))
+            .with_content_type("application/json".into())
+            .with_headers(headers)
+    }
+}
+
+/// The properties of a message that is not a task of ours, when it is buried with its raw bytes.
+pub(super) fn foreign(delivery: &Delivery, why: &str) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    headers.insert("mh-error".into(), AMQPValue::LongString(why.into()));
+    let mut properties = persistent().with_headers(headers);
+    if let Some(id) = delivery.properties.message_id() {
+        properties = properties.with_message_id(id.clone());
+    }
+    if let Some(kind) = delivery.properties.kind() {
+        properties = properties.with_type(kind.clone());
+    }
+    properties
+}
+
+/// The properties of a copy of what only a newer version can read: all but what the server wrote.
+pub(super) fn as_it_was(properties: BasicProperties) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    for (key, value) in properties.headers().iter().flat_map(|headers| headers.inner()) {
+        if !key.as_str().starts_with("x-") {
+            headers.insert(key.clone(), value.clone());
+        }
+    }
+    properties.with_headers(headers)
+}
+
+/// What survives a restart of the server.
+fn persistent() -> BasicProperties {
+    BasicProperties::default().with_delivery_mode(2)
+}
+
+/// A number among the headers, however wide whoever wrote it made it.
+pub(super) fn number(headers: &FieldTable, key: &str) -> Option<i64> {
+    match headers.inner().get(key)? {
+        AMQPValue::ShortShortInt(n) => Some((*n).into()),
+        AMQPValue::ShortShortUInt(n) => Some((*n).into()),
+        AMQPValue::ShortInt(n) => Some((*n).into()),
+        AMQPValue::ShortUInt(n) => Some((*n).into()),
+        AMQPValue::LongInt(n) => Some((*n).into()),
+        AMQPValue::LongUInt(n) => Some((*n).into()),
+        AMQPValue::LongLongInt(n) => Some(*n),
+        _ => None,
+    }
+}
+
+fn string(headers: &FieldTable, key: &str) -> Option<String> {
+    match headers.inner().get(key)? {
+        AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes()).into_owned()),
+        AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::QueueName;
+
+    fn delivery(properties: BasicProperties, data: &[u8]) -> Delivery {
+        let mut delivery = Delivery::mock(1, "".into(), "".into(), false, data.to_vec());
+        delivery.properties = properties;
+        delivery
+    }
+
+    fn task() -> NewTask {
+        let payload = Payload::from_json("{\"n\": 1.50}").unwrap();
+        NewTask::new(QueueName::new("q").unwrap(), TaskName::new("work").unwrap(), payload)
+    }
+
+    #[test]
+    fn a_copy_reads_as_it_was_written() {
+        let mut stored = Stored::new(&task(), true);
+        stored.progress.claim(0);
+        stored.progress.attempts = 2;
+        stored.progress.deaths = 1;
+        stored.progress.error = Some("ü".to_owned());
+        (stored.progress.parks, stored.progress.parked_since) = (3, 99);
+        let read = Stored::read(&delivery(stored.properties(), b"{\"n\": 1.50}")).unwrap();
+        assert_eq!((read.id, read.payload, read.repeated), (stored.id, stored.payload, true));
+        assert_eq!(read.progress, stored.progress);
+    }
+
+    #[test]
+    fn what_the_server_counted_is_added() {
+        let stored = Stored::new(&task(), false);
+        let properties = stored.properties();
+        let mut headers = properties.headers().clone().unwrap();
+        headers.insert(DELIVERY_COUNT.into(), AMQPValue::LongLongInt(2));
+        let read = Stored::read(&delivery(properties.with_headers(headers), b"1")).unwrap();
+        assert_eq!((read.progress.epoch, read.progress.deaths), (2, 2));
+        assert!(read.progress.must_run_alone());
+    }
+
+    #[test]
+    fn what_is_not_ours_is_said() {
+        let kind = |properties, data: &[u8]| Stored::read(&delivery(properties, data)).unwrap_err().kind();
+        assert_eq!(kind(BasicProperties::default(), b"1"), ErrorKind::Corrupt);
+        let good = Stored::new(&task(), false).properties();
+        assert_eq!(kind(good.clone(), b"\xff"), ErrorKind::Corrupt);
+        let mut headers = FieldTable::default();
+        headers.insert("mh-format".into(), AMQPValue::LongLongInt(FORMAT + 1));
+        assert_eq!(kind(good.with_headers(headers), b"1"), ErrorKind::Incompatible);
+    }
+}

@@ -1,0 +1,70 @@
+//! What things are called in RabbitMQ.
+
+use lapin::types::ShortString;
+
+use crate::{Incarnation, Namespace, QueueName};
+
+/// The names of a namespace. Our own names have no colon, so no two of these are equal.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    prefix: String,
+}
+
+impl Names {
+    pub(super) fn new(namespace: &Namespace) -> Self {
+        Self { prefix: format!("mh:{namespace}") }
+    }
+
+    /// The stream that tells which queues there are.
+    pub(super) fn directory(&self) -> ShortString {
+        format!("{}:directory", self.prefix).into()
+    }
+
+    /// The exchange that copies to every session what may concern it.
+    pub(super) fn news(&self) -> ShortString {
+        format!("{}:news", self.prefix).into()
+    }
+
+    /// Where a session gets news, questions and answers. A new one a connection: what was sent to the old one is lost.
+    pub(super) fn inbox(&self, incarnation: Incarnation, connection: u64) -> ShortString {
+        format!("{}:inbox:{incarnation}:{connection}", self.prefix).into()
+    }
+
+    /// The tasks of a queue that are ready or leased.
+    pub(super) fn work(&self, queue: &QueueName) -> ShortString {
+        format!("{}:work:{queue}", self.prefix).into()
+    }
+
+    /// The tasks of a queue that were given up.
+    pub(super) fn dead(&self, queue: &QueueName) -> ShortString {
+        format!("{}:dead:{queue}", self.prefix).into()
+    }
+
+    /// The tasks of a queue that wait for 2^`level` seconds.
+    pub(super) fn waiting(&self, queue: &QueueName, level: u32) -> ShortString {
+        format!("{}:waiting-{}s:{queue}", self.prefix, 1_u64 << level).into()
+    }
+
+    /// A queue without messages: each session that may hold tasks of `queue` is a consumer of it, so that they can be
+    /// counted.
+    pub(super) fn holders(&self, queue: &QueueName) -> ShortString {
+        format!("{}:holders:{queue}", self.prefix).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_names_fit() {
+        let names = Names::new(&Namespace::new(&"n".repeat(64)).unwrap());
+        let queue = QueueName::new(&"q".repeat(128)).unwrap();
+        let longest = [
+            names.waiting(&queue, 20),
+            names.holders(&queue),
+            names.inbox(Incarnation::generate(), u64::MAX),
+        ];
+        assert!(longest.iter().all(|name| name.as_str().len() <= 255));
+    }
+}
