@@ -176,7 +176,7 @@ mod tests {
         let twice = read(&[Change::Close { queue: queue() }, Change::Close { queue: queue() }]);
         assert_eq!(once.get(&queue()), twice.get(&queue()));
         assert!(once.get(&queue()).unwrap().closed);
-        let mut again = once.clone();
+        let mut again = once;
         again.read(1, b"rubbish under a known offset");
         assert_eq!(again.next(), 2);
     }
