@@ -160,7 +160,7 @@ struct RabbitMqStage {
 #[async_trait]
 impl Harness for RabbitMq {
     async fn stage(&self) -> Result<Box<dyn Stage>, Failure> {
-        let url = std::env::var("MANYHANDS_TEST_RABBITMQ").map_err(|e| Failure(e.to_string()))?;
+        let url = manyhands_test_support::servers::RabbitMq::shared_url()?;
         let namespace = Namespace::new(&format!("case-{}", Incarnation::generate()))?;
         Ok(Box::new(RabbitMqStage { clock: ManualClock::default(), url, namespace }))
     }

@@ -1,0 +1,6 @@
+//! What the tests share: servers of their own, a network that fails on command, kills, and ledgers of what happened.
+//!
+//! Nothing here knows a crate of manyhands, so that it can judge all of them from outside.
+
+pub mod kill;
+pub mod servers;

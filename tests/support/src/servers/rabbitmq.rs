@@ -1,0 +1,322 @@
+//! A RabbitMQ server.
+
+use std::{
+    fs,
+    io::{self, Read, Write},
+    net::{Ipv4Addr, TcpStream},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::{
+    Detached, TRIES, missing, ports,
+    process::{Home, Process, Recipe, failed},
+    program,
+};
+use crate::kill::Signal;
+
+/// Debian's own starter. The one on the PATH becomes another user first, who cannot write here.
+const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+
+/// Names a server that many tests may use, each in namespaces of its own.
+const SHARED: &str = "MANYHANDS_TEST_RABBITMQ";
+
+/// Two threads that do not spin while they wait: a test has the machine not for itself. The port on which nodes of a
+/// cluster meet is for this machine only.
+const ERLANG: &str =
+    "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}";
+
+/// A server of one test. Dropped, it is gone with all it wrote and its epmd.
+#[derive(Debug)]
+pub struct RabbitMq {
+    home: Home,
+    options: RabbitMqOptions,
+    ports: Ports,
+    names: Process,
+    server: Process,
+}
+
+/// What a [`RabbitMq`] is started with.
+#[derive(Clone, Debug, Default)]
+pub struct RabbitMqOptions {
+    lines: Vec<String>,
+}
+
+/// Where a server listens.
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    amqp: u16,
+    /// For other nodes.
+    nodes: u16,
+    /// Of its epmd, who tells nodes where others listen. Each server has its own: a shared one could not be ended.
+    names: u16,
+}
+
+impl Ports {
+    fn free() -> io::Result<Self> {
+        Ok(Self { amqp: ports::free()?, nodes: ports::free()?, names: ports::free()? })
+    }
+
+    fn url(self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}", self.amqp)
+    }
+
+    /// The first half of the node's name, by which its answers are told from those of another server.
+    fn node(self) -> String {
+        format!("mh{}x{}@", self.amqp, self.names)
+    }
+}
+
+impl RabbitMqOptions {
+    /// Adds a line to `rabbitmq.conf`.
+    #[must_use]
+    pub fn config(mut self, line: impl Into<String>) -> Self {
+        self.lines.push(line.into());
+        self
+    }
+
+    /// The heartbeat that the server proposes: whole seconds, at least one. A peer that is silent for twice as long is
+    /// taken for dead.
+    #[must_use]
+    pub fn heartbeat(self, every: Duration) -> Self {
+        self.config(format!("heartbeat = {}", every.as_secs().max(1)))
+    }
+
+    /// Starts the server and waits until it speaks AMQP.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] if it is not installed; others if it does not start.
+    pub fn start(self) -> io::Result<RabbitMq> {
+        let home = Home::new()?;
+        for _ in 0..TRIES {
+            let ports = Ports::free()?;
+            self.prepare(home.path(), ports)?;
+            let mut names = home.start(&epmd(ports)?, &log(home.path()))?;
+            match serve(&home, ports) {
+                Ok(Some(server)) => return Ok(RabbitMq { home, options: self, ports, names, server }),
+                Ok(None) => home.kill(&mut names)?,
+                Err(error) => {
+                    home.kill(&mut names)?;
+                    return Err(error);
+                }
+            }
+        }
+        Err(failed("rabbitmq-server", &log(home.path())))
+    }
+
+    /// Starts the server for good, in this folder, which must be there.
+    ///
+    /// # Errors
+    ///
+    /// As [`RabbitMqOptions::start`].
+    pub fn detach(&self, folder: &Path) -> io::Result<Detached> {
+        let end = |process: &mut Process| process.kill(|_| Ok(()));
+        for _ in 0..TRIES {
+            let ports = Ports::free()?;
+            self.prepare(folder, ports)?;
+            let mut names = epmd(ports)?.detach(&log(folder))?;
+            let mut server = match recipe(folder, ports).and_then(|recipe| recipe.detach(&log(folder))) {
+                Ok(server) => server,
+                Err(error) => {
+                    end(&mut names)?;
+                    return Err(error);
+                }
+            };
+            match wait(&mut server, ports, end) {
+                Ok(true) => return Ok(Detached { url: ports.url(), pids: vec![server.pid(), names.pid()] }),
+                Ok(false) => end(&mut names)?,
+                Err(error) => {
+                    end(&mut names)?;
+                    return Err(error);
+                }
+            }
+        }
+        Err(failed("rabbitmq-server", &log(folder)))
+    }
+
+    fn prepare(&self, folder: &Path, ports: Ports) -> io::Result<()> {
+        let mut text = format!(
+            "listeners.tcp.1 = 127.0.0.1:{}\nloopback_users = none\nlog.console = false\n",
+            ports.amqp
+        );
+        self.lines.iter().for_each(|line| text.extend([line.as_str(), "\n"]));
+        fs::write(folder.join("rabbitmq.conf"), text)?;
+        fs::write(folder.join("enabled"), "[].\n")
+    }
+}
+
+impl RabbitMq {
+    /// Starts a server and waits until it speaks AMQP, which takes seconds: see also [`RabbitMq::shared_url`].
+    ///
+    /// # Errors
+    ///
+    /// As [`RabbitMqOptions::start`].
+    pub fn start() -> io::Result<Self> {
+        RabbitMqOptions::default().start()
+    }
+
+    /// Another server than the usual one: `RabbitMq::options().config("…").start()`.
+    #[must_use]
+    pub fn options() -> RabbitMqOptions {
+        RabbitMqOptions::default()
+    }
+
+    /// A server for all tests that keep to namespaces of their own: the one that `MANYHANDS_TEST_RABBITMQ` names,
+    /// else one that is started once for this process and ends with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`RabbitMqOptions::start`].
+    pub fn shared_url() -> io::Result<String> {
+        static OWN: Mutex<Option<RabbitMq>> = Mutex::new(None);
+        if let Some(url) = std::env::var(SHARED).ok().filter(|url| !url.is_empty()) {
+            return Ok(url);
+        }
+        let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if own.is_none() {
+            *own = Some(Self::start()?);
+        }
+        Ok(own.as_ref().map(Self::url).unwrap_or_default())
+    }
+
+    /// Where it listens, as a broker's URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.ports.url()
+    }
+
+    /// The port of 127.0.0.1 on which it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.ports.amqp
+    }
+
+    /// The leader of the server's processes.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// Its folder, which holds its data, its `log/` and what it said when it started, `output`.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// SIGSTOP: the kernel still takes connections and bytes for it, but nobody answers.
+    ///
+    /// # Errors
+    ///
+    /// If it was killed.
+    pub fn suspend(&self) -> io::Result<()> {
+        self.server.signal(Signal::STOP)
+    }
+
+    /// SIGCONT: it goes on.
+    ///
+    /// # Errors
+    ///
+    /// If it was killed.
+    pub fn resume(&self) -> io::Result<()> {
+        self.server.signal(Signal::CONT)
+    }
+
+    /// SIGKILL, and returns when it is dead. Its ports and data stay, for [`RabbitMq::restart`].
+    ///
+    /// # Errors
+    ///
+    /// If it does not die.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.home.kill(&mut self.server)
+    }
+
+    /// Starts it again, on the same data and port; one that still runs is killed first.
+    ///
+    /// # Errors
+    ///
+    /// As [`RabbitMqOptions::start`]; also if somebody took one of its ports.
+    pub fn restart(&mut self) -> io::Result<()> {
+        self.kill()?;
+        self.options.prepare(self.home.path(), self.ports)?;
+        let server = serve(&self.home, self.ports)?;
+        self.server = server.ok_or_else(|| failed("rabbitmq-server", &log(self.home.path())))?;
+        Ok(())
+    }
+
+    /// Ends it and removes what it wrote, as dropping it does.
+    pub fn stop(self) {}
+}
+
+impl Drop for RabbitMq {
+    fn drop(&mut self) {
+        let _ = self.kill();
+        let _ = self.home.kill(&mut self.names);
+    }
+}
+
+fn log(folder: &Path) -> PathBuf {
+    folder.join("output")
+}
+
+/// The server would start one for itself, which then belongs to nobody.
+fn epmd(ports: Ports) -> io::Result<Recipe> {
+    let recipe = Recipe::new(program("epmd", "rabbitmq-server")?);
+    Ok(recipe.arg("-port").arg(ports.names.to_string()).arg("-address").arg("127.0.0.1"))
+}
+
+fn recipe(folder: &Path, ports: Ports) -> io::Result<Recipe> {
+    if !Path::new(SERVER).exists() {
+        return Err(missing("rabbitmq-server"));
+    }
+    Ok(Recipe::new(SERVER)
+        .env("HOME", folder)
+        .env("RABBITMQ_NODENAME", format!("{}localhost", ports.node()))
+        .env("RABBITMQ_DIST_PORT", ports.nodes.to_string())
+        .env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq"))
+        .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+        .env("RABBITMQ_MNESIA_BASE", folder.join("mnesia"))
+        .env("RABBITMQ_LOG_BASE", folder.join("log"))
+        .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("enabled"))
+        .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG)
+        .env("ERL_EPMD_PORT", ports.names.to_string())
+        .env("ERL_EPMD_ADDRESS", "127.0.0.1"))
+}
+
+/// Starts a server; `None` if it cannot have its ports.
+fn serve(home: &Home, ports: Ports) -> io::Result<Option<Process>> {
+    let mut server = home.start(&recipe(home.path(), ports)?, &log(home.path()))?;
+    Ok(wait(&mut server, ports, |server| home.kill(server))?.then_some(server))
+}
+
+/// Waits until the server works, and ends it otherwise; false if it ended by itself.
+fn wait(
+    server: &mut Process,
+    ports: Ports,
+    end: impl Fn(&mut Process) -> io::Result<()>,
+) -> io::Result<bool> {
+    let ready = server.ready(|| greets(ports).unwrap_or(false));
+    if !matches!(ready, Ok(true)) {
+        end(server)?;
+    }
+    ready
+}
+
+/// Begins a connection, up to the server's first frame, and asks whether it is this server.
+fn greets(ports: Ports) -> io::Result<bool> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, ports.amqp))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(b"AMQP\0\0\x09\x01")?;
+    // The kind of the frame, its channel, its length.
+    let mut head = [0; 7];
+    stream.read_exact(&mut head)?;
+    let [kind, _, _, length @ ..] = head;
+    let mut body = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap_or_default().min(1 << 16)];
+    stream.read_exact(&mut body)?;
+    // connection.start is method 10 of class 10; among the server's properties is the node's name,
+    // though with the machine's for its second half.
+    let node = ports.node();
+    let ours = body.windows(node.len()).any(|part| part == node.as_bytes());
+    Ok(kind == 1 && body.starts_with(&[0, 10, 0, 10]) && ours)
+}

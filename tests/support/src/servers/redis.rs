@@ -1,0 +1,258 @@
+//! A Redis server.
+
+use std::{
+    fs,
+    io::{self, Read, Write},
+    net::{Ipv4Addr, TcpStream},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    Detached, TRIES, missing, ports,
+    process::{Home, Process, Recipe, failed},
+    program,
+};
+use crate::kill::Signal;
+
+/// A server of one test. Dropped, it is gone with all it wrote.
+#[derive(Debug)]
+pub struct Redis {
+    home: Home,
+    options: RedisOptions,
+    port: u16,
+    server: Process,
+}
+
+/// What a [`Redis`] is started with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RedisOptions {
+    append_only: bool,
+    clock: bool,
+}
+
+impl RedisOptions {
+    /// Keeps what was written, synced once a second as is the server's default: a restart finds it again.
+    #[must_use]
+    pub fn append_only(self) -> Self {
+        Self { append_only: true, ..self }
+    }
+
+    /// Lets the server go by a time that stands still until [`Redis::set_clock`] moves it. Only what the server
+    /// tells is faked, by libfaketime; its own waiting goes on as it is.
+    #[must_use]
+    pub fn clock(self) -> Self {
+        Self { clock: true, ..self }
+    }
+
+    /// Starts the server and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] if the server, or libfaketime, is not installed; others if it does not start.
+    pub fn start(self) -> io::Result<Redis> {
+        let home = Home::new()?;
+        for _ in 0..TRIES {
+            let port = ports::free()?;
+            if let Some(server) = self.serve(&home, port)? {
+                return Ok(Redis { home, options: self, port, server });
+            }
+        }
+        Err(failed("redis-server", &log(home.path())))
+    }
+
+    /// Starts the server for good, in this folder, which must be there.
+    ///
+    /// # Errors
+    ///
+    /// As [`RedisOptions::start`].
+    pub fn detach(self, folder: &Path) -> io::Result<Detached> {
+        for _ in 0..TRIES {
+            let port = ports::free()?;
+            let mut server = self.recipe(folder, port)?.detach(&log(folder))?;
+            if wait(&mut server, port, |server| server.kill(|_| Ok(())))? {
+                return Ok(Detached { url: url(port), pids: vec![server.pid()] });
+            }
+        }
+        Err(failed("redis-server", &log(folder)))
+    }
+
+    /// Starts a server; `None` if it cannot have the port.
+    fn serve(self, home: &Home, port: u16) -> io::Result<Option<Process>> {
+        let mut server = home.start(&self.recipe(home.path(), port)?, &log(home.path()))?;
+        Ok(wait(&mut server, port, |server| home.kill(server))?.then_some(server))
+    }
+
+    fn recipe(self, folder: &Path, port: u16) -> io::Result<Recipe> {
+        let recipe = Recipe::new(program("redis-server", "redis-server")?);
+        let recipe = recipe.arg("--port").arg(port.to_string()).arg("--bind").arg("127.0.0.1");
+        let recipe = recipe.arg("--save").arg("").arg("--dir").arg(folder);
+        let recipe = recipe.arg("--appendonly").arg(if self.append_only { "yes" } else { "no" });
+        if !self.clock {
+            return Ok(recipe);
+        }
+        if !folder.join("clock").exists() {
+            set_clock(folder, Duration::ZERO)?;
+        }
+        Ok(recipe
+            // The C library's malloc before jemalloc's, which asks for the time before libfaketime is ready to
+            // tell it.
+            .env("LD_PRELOAD", format!("{}:libc.so.6", faketime()?.display()))
+            .env("FAKETIME_TIMESTAMP_FILE", folder.join("clock"))
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("TZ", "UTC")
+            .env("DONT_FAKE_MONOTONIC", "1"))
+    }
+}
+
+impl Redis {
+    /// Starts a server that keeps nothing, and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// As [`RedisOptions::start`].
+    pub fn start() -> io::Result<Self> {
+        RedisOptions::default().start()
+    }
+
+    /// Another server than the usual one: `Redis::options().append_only().start()`.
+    #[must_use]
+    pub fn options() -> RedisOptions {
+        RedisOptions::default()
+    }
+
+    /// Where it listens, as a broker's URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        url(self.port)
+    }
+
+    /// The port of 127.0.0.1 on which it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The server's process, for signals.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// Its folder, which holds its data and its `log`.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Shows the server a time that stands still, this long after the beginning of 2026.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::InvalidInput`] if it has no [`RedisOptions::clock`], or for more than January; others if the
+    /// file cannot be written.
+    pub fn set_clock(&self, since: Duration) -> io::Result<()> {
+        if !self.options.clock {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "this server goes by the machine's clock",
+            ));
+        }
+        set_clock(self.home.path(), since)
+    }
+
+    /// SIGSTOP: the kernel still takes connections and bytes for it, but nobody answers.
+    ///
+    /// # Errors
+    ///
+    /// If it was killed.
+    pub fn suspend(&self) -> io::Result<()> {
+        self.server.signal(Signal::STOP)
+    }
+
+    /// SIGCONT: it goes on.
+    ///
+    /// # Errors
+    ///
+    /// If it was killed.
+    pub fn resume(&self) -> io::Result<()> {
+        self.server.signal(Signal::CONT)
+    }
+
+    /// SIGKILL, and returns when it is dead. Its port and data stay, for [`Redis::restart`].
+    ///
+    /// # Errors
+    ///
+    /// If it does not die.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.home.kill(&mut self.server)
+    }
+
+    /// Starts it again, on the same data and port; one that still runs is killed first.
+    ///
+    /// # Errors
+    ///
+    /// As [`RedisOptions::start`]; also if somebody took its port.
+    pub fn restart(&mut self) -> io::Result<()> {
+        self.kill()?;
+        let server = self.options.serve(&self.home, self.port)?;
+        self.server = server.ok_or_else(|| failed("redis-server", &log(self.home.path())))?;
+        Ok(())
+    }
+
+    /// Ends it and removes what it wrote, as dropping it does.
+    pub fn stop(self) {}
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
+
+fn url(port: u16) -> String {
+    format!("redis://127.0.0.1:{port}")
+}
+
+fn log(folder: &Path) -> PathBuf {
+    folder.join("log")
+}
+
+/// Waits until the server works, and ends it otherwise; false if it ended by itself.
+fn wait(server: &mut Process, port: u16, kill: impl Fn(&mut Process) -> io::Result<()>) -> io::Result<bool> {
+    let pid = server.pid();
+    let ready = server.ready(|| answers(port, pid).unwrap_or(false));
+    if !matches!(ready, Ok(true)) {
+        kill(server)?;
+    }
+    ready
+}
+
+/// Asks whether the server on this port has read all its data, and whether it is this one.
+fn answers(port: u16, pid: u32) -> io::Result<bool> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(b"PING\r\nINFO server\r\nQUIT\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.starts_with("+PONG") && answer.contains(&format!("process_id:{pid}\r\n")))
+}
+
+/// Where Debian puts it, whatever the machine.
+fn faketime() -> io::Result<PathBuf> {
+    let libraries = fs::read_dir("/usr/lib")?.flatten().map(|f| f.path().join("faketime/libfaketime.so.1"));
+    libraries.into_iter().find(|path| path.exists()).ok_or_else(|| missing("libfaketime"))
+}
+
+fn set_clock(folder: &Path, since: Duration) -> io::Result<()> {
+    let (seconds, ms) = (since.as_secs(), since.subsec_millis());
+    let (day, hour, minute, second) =
+        (1 + seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    if day > 31 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no test takes longer than January"));
+    }
+    // Renamed, so that the server never reads half of it.
+    let (new, clock) = (folder.join("clock.new"), folder.join("clock"));
+    fs::write(&new, format!("2026-01-{day:02} {hour:02}:{minute:02}:{second:02}.{ms:03}\n"))?;
+    fs::rename(new, clock)
+}
