@@ -18,6 +18,7 @@ use manyhands_broker::{
         memory::MemoryBroker,
         rabbitmq::{RabbitMqBroker, RabbitMqConfig},
     },
+    capabilities::{Capacity, Children, Crashes, Delay, Fences, Ids, Join, Redelivery, Returns},
     clock::ManualClock,
     conformance::{Failure, Harness, Stage, VICTIMS_LEASE, cases},
 };
@@ -209,12 +210,58 @@ fn trials(
     })
 }
 
+/// What each backend is promised to have at least, written down once more: a backend that claims less has broken a promise.
+fn columns() -> [(&'static str, Capabilities, Capabilities); 4] {
+    let full = Capabilities {
+        delay: Delay::Exact,
+        returns: Returns::InPlace,
+        capacity: Capacity::Exact,
+        join: Join::Exact,
+        ids: Ids::Remembered,
+        children: Children::Atomic,
+        fences: Fences::Kept,
+        crashes: Crashes::WhileAlone,
+        redelivery: Redelivery::AtOnce,
+    };
+    let rabbitmq = Capabilities {
+        delay: Delay::Doubling,
+        returns: Returns::AsTheyCome,
+        capacity: Capacity::ReadyOnly,
+        join: Join::Asked,
+        ids: Ids::Unknown,
+        children: Children::AfterConfirm,
+        fences: Fences::Advisory,
+        crashes: Crashes::PerDelivery,
+        redelivery: Redelivery::OnDisconnect,
+    };
+    let redis = Capabilities { redelivery: Redelivery::AfterLease, ..full };
+    [
+        ("memory", Capabilities::FULL, full),
+        ("local", Capabilities::FULL, full),
+        ("redis", Capabilities::REDIS, redis),
+        ("rabbitmq", Capabilities::RABBITMQ, rabbitmq),
+    ]
+}
+
+/// The session claims what its backend does, and that is no less than what was promised.
+fn claims(backend: &'static str, harness: impl Harness + Copy + 'static) -> impl Iterator<Item = Trial> {
+    let trial = Trial::test(format!("{backend}::capabilities::are_at_least_what_was_promised"), move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let session = runtime.block_on(async { harness.stage().await?.session().await })?;
+        let (_, claimed, promised) = columns().into_iter().find(|(name, ..)| *name == backend).unwrap();
+        assert_eq!((session.backend(), session.capabilities()), (backend, claimed));
+        assert!(claimed.at_least(&promised), "{claimed:?}");
+        Ok(())
+    });
+    std::iter::once(trial)
+}
+
 fn main() {
     let arguments = Arguments::from_args();
-    let trials = trials("memory", Capabilities::FULL, Memory)
-        .chain(trials("local", Capabilities::FULL, Local))
-        .chain(trials("redis", Capabilities::REDIS, Redis))
-        .chain(trials("rabbitmq", Capabilities::RABBITMQ, RabbitMq))
-        .collect();
-    libtest_mimic::run(&arguments, trials).exit();
+    let mut all: Vec<Trial> = Vec::new();
+    all.extend(claims("memory", Memory).chain(trials("memory", Capabilities::FULL, Memory)));
+    all.extend(claims("local", Local).chain(trials("local", Capabilities::FULL, Local)));
+    all.extend(claims("redis", Redis).chain(trials("redis", Capabilities::REDIS, Redis)));
+    all.extend(claims("rabbitmq", RabbitMq).chain(trials("rabbitmq", Capabilities::RABBITMQ, RabbitMq)));
+    libtest_mimic::run(&arguments, all).exit();
 }
