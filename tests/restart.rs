@@ -1,5 +1,8 @@
 //! A worker process is killed while another has free slots: how long until its tasks run there.
 //!
+//! The workers are this program, started again with the one test that is below. Where `MANYHANDS_TEST_RESTART_BROKER`
+//! names a broker, that test is a worker of it until it is killed.
+//!
 //! `cargo test --test restart -- --nocapture` prints the times; the test itself asserts what ran where, never how fast.
 
 #![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
@@ -16,6 +19,7 @@ use std::{
 use manyhands::{App, Broker, Client, Context, Shutdown, Task, TaskError, Worker};
 use serde::{Deserialize, Serialize};
 
+/// What makes the test a worker.
 const BROKER: &str = "MANYHANDS_TEST_RESTART_BROKER";
 
 /// A task that never ends by itself.
@@ -32,11 +36,8 @@ async fn hold(_task: Hold, ctx: Context) -> Result<(), TaskError> {
     std::future::pending().await
 }
 
-/// Not a test: the process that `tasks_of_a_killed_worker_start_again` starts.
-#[test]
-#[ignore = "a worker process, started by the test beside it"]
-fn worker() {
-    let Ok(url) = std::env::var(BROKER) else { return };
+/// What a process does that [`Process::start`] started.
+fn work(url: &str) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let broker: Arc<dyn Broker> = manyhands::connect(&url.parse().unwrap()).await.unwrap();
@@ -53,7 +54,7 @@ struct Process {
 impl Process {
     fn start(url: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "worker", "--ignored", "--nocapture"])
+            .args(["--exact", "tasks_of_a_killed_worker_start_again", "--nocapture"])
             .env(BROKER, url)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -84,6 +85,9 @@ impl Drop for Process {
 #[test]
 fn tasks_of_a_killed_worker_start_again() {
     const TASKS: usize = 10;
+    if let Ok(url) = std::env::var(BROKER) {
+        return work(&url);
+    }
     let rounds = if std::env::var_os("MANYHANDS_TEST_LONG").is_some() { 200 } else { 20 };
     let mut times = Vec::new();
     for _ in 0..rounds {

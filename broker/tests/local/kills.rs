@@ -7,13 +7,16 @@ use super::*;
 /// lock on the incarnation's file can tell.
 #[tokio::test]
 async fn a_killed_process_loses_its_tasks() {
+    if let Some((folder, _)) = child() {
+        return child_claims(&folder).await;
+    }
     let folder = tempfile::tempdir().unwrap();
     let (broker, q) = (session(folder.path()).await.unwrap(), queue("q"));
     for round in 0..10 {
         let ids: Vec<String> = (0..5).map(|number| format!("{round}-{number}")).collect();
         enqueue(&*broker, &q, &ids).await.unwrap();
 
-        let mut child = Child::start("kills::child_claims", folder.path(), 0);
+        let mut child = Child::start("kills::a_killed_process_loses_its_tasks", folder.path(), 0);
         let incarnation = child.hear("incarnation").unwrap();
         assert_eq!(child.hear("held").unwrap(), ids[..3].join(" "), "what the child got");
         let file = folder.path().join("mh/incarnations").join(incarnation);
@@ -35,18 +38,16 @@ async fn a_killed_process_loses_its_tasks() {
     }
 }
 
-#[tokio::test]
-#[ignore = "the other process of a_killed_process_loses_its_tasks, which starts it"]
-async fn child_claims() {
-    let Some((folder, _)) = child() else { return };
-    let broker = session(&folder).await.unwrap();
+/// The other process of `a_killed_process_loses_its_tasks`.
+async fn child_claims(folder: &Path) {
+    let broker = session(folder).await.unwrap();
     say("incarnation", broker.incarnation());
     let claim = Claim::new(queue("q"), 3).with_lease(Duration::from_secs(30));
     let tasks = broker.claim(&claim).await.unwrap().tasks;
     let ids: Vec<String> = tasks.iter().map(|task| task.lease.id.to_string()).collect();
     say("held", ids.join(" "));
-    // Until we are killed, or the one who would do that is gone.
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    unreachable!("nobody is left to kill this child");
 }
 
 /// A process that writes is killed anywhere: nothing that it was told is lost or undone, nothing is there
@@ -54,6 +55,9 @@ async fn child_claims() {
 /// that both kinds of recovery happen.
 #[tokio::test]
 async fn a_killed_writer_leaves_all_it_was_told() {
+    if let Some((folder, round)) = child() {
+        return child_writes(&folder, round).await;
+    }
     let folder = tempfile::tempdir().unwrap();
     let rounds = if std::env::var_os("MANYHANDS_TEST_LONG").is_some() { 100 } else { 10 };
     let mut random = Random(0x6d61_6e79_6861_6e64);
@@ -61,7 +65,7 @@ async fn a_killed_writer_leaves_all_it_was_told() {
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for round in 0..rounds {
         let beside = if round % 2 == 0 { None } else { Some(session(folder.path()).await.unwrap()) };
-        let mut child = Child::start("kills::child_writes", folder.path(), round);
+        let mut child = Child::start("kills::a_killed_writer_leaves_all_it_was_told", folder.path(), round);
         for _ in 0..1 + random.below(150) {
             note(child.line().unwrap(), &mut tried, &mut told, &mut ended, &mut over);
         }
@@ -116,11 +120,9 @@ fn note(
     assert!(set.insert(id.clone()) || word == "complete", "{word} {id}, said twice");
 }
 
-#[tokio::test]
-#[ignore = "the other process of a_killed_writer_leaves_all_it_was_told, which starts it"]
-async fn child_writes() {
-    let Some((folder, round)) = child() else { return };
-    let broker = session(&folder).await.unwrap();
+/// The other process of `a_killed_writer_leaves_all_it_was_told`.
+async fn child_writes(folder: &Path, round: u64) {
+    let broker = session(folder).await.unwrap();
     let orphan = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&orphan);
     std::thread::spawn(move || {
@@ -129,9 +131,7 @@ async fn child_writes() {
     });
     let mut random = Random(round + 1);
     for number in 0.. {
-        if orphan.load(Ordering::SeqCst) {
-            break;
-        }
+        assert!(!orphan.load(Ordering::SeqCst), "nobody is left to kill this child");
         let name = queue(["a", "b"][usize::try_from(random.below(2)).unwrap()]);
         let ids: Vec<String> =
             (0..1 + random.below(3)).map(|task| format!("{round}-{number}-{task}")).collect();

@@ -1,9 +1,11 @@
 //! What only the local store does: locks that tell of dead processes, files that survive a SIGKILL, reboots,
 //! files that are not ours, a full disk, and directories.
 //!
-//! Some tests need other processes. For that the test binary starts itself again and runs one of the ignored tests
-//! named `child_…`, which does nothing unless `MANYHANDS_TEST_CHILD` names a directory. A child says what it does
-//! in lines on its standard output and ends when its standard input does, so that none outlives its test.
+//! Some tests need other processes. Such a test starts this program again, with itself as the only test to run and
+//! with `MANYHANDS_TEST_CHILD` set. By that it sees that it is the child, and does the child's part instead: a
+//! function `child_…`. A child says what it does in lines on its standard output and works until it is killed. When
+//! its standard input ends, nobody is left to do that: it fails, so none outlives its test, and no test that was
+//! made a child by mistake passes.
 //!
 //! The tests of full disks mount a small tmpfs and therefore need root. `MANYHANDS_TEST_LONG` set: ten times as
 //! many kills.

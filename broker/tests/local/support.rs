@@ -2,16 +2,16 @@
 
 use super::*;
 
-/// Another process of this test: this program again, running one of its ignored tests.
+/// Another process of a test: this program again, running that test, which sees in [`child`] what it is.
 pub(crate) struct Child {
     process: std::process::Child,
     lines: mpsc::Receiver<(String, String)>,
 }
 
 impl Child {
-    pub(crate) fn start(role: &str, folder: &Path, number: u64) -> Self {
+    pub(crate) fn start(test: &str, folder: &Path, number: u64) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", role, "--ignored", "--nocapture", "--test-threads=1"])
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .env("MANYHANDS_TEST_CHILD", folder)
             .env("MANYHANDS_TEST_NUMBER", number.to_string())
             .stdin(Stdio::piped())
@@ -61,7 +61,7 @@ impl Drop for Child {
     }
 }
 
-/// In a child: the directory that it works on, and its number.
+/// In a child: the directory that it works on, and its number. `None` in the test that starts it.
 pub(crate) fn child() -> Option<(PathBuf, u64)> {
     let folder = std::env::var_os("MANYHANDS_TEST_CHILD")?;
     let number = std::env::var("MANYHANDS_TEST_NUMBER").unwrap();
