@@ -3,4 +3,5 @@
 //! Nothing here knows a crate of manyhands, so that it can judge all of them from outside.
 
 pub mod kill;
+pub mod relay;
 pub mod servers;

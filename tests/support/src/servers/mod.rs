@@ -4,7 +4,7 @@
 //! process beside it notices, ends the server and removes the folder.
 
 mod guard;
-mod ports;
+pub(crate) mod ports;
 mod process;
 mod rabbitmq;
 mod redis;
