@@ -4,6 +4,9 @@ use lapin::ErrorKind as Lapin;
 
 use crate::{Error, ErrorKind};
 
+/// What the server says when something failed in it.
+const INTERNAL_ERROR: u16 = 541;
+
 /// Says what an error of RabbitMQ means for the caller.
 pub(super) fn rabbitmq(operation: &'static str, error: &lapin::Error) -> Error {
     let code = match error.kind() {
@@ -21,6 +24,11 @@ pub(super) fn rabbitmq(operation: &'static str, error: &lapin::Error) -> Error {
             "a queue or exchange of the namespace is not ours",
             "use another namespace: ?namespace=NAME",
         ),
+        INTERNAL_ERROR => (
+            ErrorKind::Unavailable,
+            "something failed in RabbitMQ",
+            "repeat the call; if it goes on, see the server's log",
+        ),
         530 => (
             ErrorKind::Unavailable,
             "RabbitMQ has no such virtual host, or not for this user",
@@ -33,6 +41,12 @@ pub(super) fn rabbitmq(operation: &'static str, error: &lapin::Error) -> Error {
         ),
     };
     Error::new(kind, operation, message).because(error.clone()).advise(advice)
+}
+
+/// Whether the server failed by itself, as it does for a moment while another session creates the same queue or stream.
+pub(super) fn is_passing(error: &Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<lapin::Error>());
+    matches!(source.map(lapin::Error::kind), Some(Lapin::ProtocolError(e)) if e.get_id() == INTERNAL_ERROR)
 }
 
 /// The server did not answer in time: whether the call took effect is unknown.

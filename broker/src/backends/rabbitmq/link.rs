@@ -14,6 +14,9 @@ use crate::{Incarnation, QueueName, Result, TaskId};
 /// How long it may take until both connections are there.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// How long to wait when the server failed for a reason that passes.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// How often a session looks after what it holds.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -56,7 +59,13 @@ impl Link {
             }
             kept.1 = None;
             kept.0 += 1;
-            let live = Live::connect(self, operation, kept.0).await?;
+            let live = loop {
+                match Live::connect(self, operation, kept.0).await {
+                    // Somebody else is creating what was found: the server fails instead of waiting.
+                    Err(error) if error::is_passing(&error) => tokio::time::sleep(AGAIN).await,
+                    connected => break connected?,
+                }
+            };
             kept.1 = Some(Arc::clone(&live));
             // What happened meanwhile was not heard.
             self.changes.send_modify(|changes| *changes += 1);

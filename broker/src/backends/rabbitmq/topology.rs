@@ -189,6 +189,7 @@ impl Live {
                 break;
             }
         }
+        let empty = self.directory.borrow().next() == 0;
         let live = Arc::downgrade(self);
         tokio::spawn(async move {
             // The channel lives as long as its consumer.
@@ -204,7 +205,8 @@ impl Live {
                 live.end();
             }
         });
-        Ok(())
+        // So that the format stands in it before anything else does.
+        if empty { self.tell(operation, &Change::Open).await } else { Ok(()) }
     }
 
     async fn read_event(&self, event: lapin::message::Delivery) -> lapin::Result<()> {

@@ -1,0 +1,117 @@
+//! `manyhands demo` as a process, for the tests that run it.
+//!
+//! The 250 films are computed here again, and compared with the file field for field.
+
+#![allow(dead_code, reason = "each test uses what it needs")]
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use tempfile::TempDir;
+
+#[path = "../../src/demo/films.rs"]
+mod films;
+
+/// The demo's command, in a folder.
+pub(crate) fn demo(folder: &TempDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_manyhands"));
+    command.arg("demo").current_dir(folder.path()).env_remove("MANYHANDS_BROKER");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs the demo to its end.
+pub(crate) fn run(folder: &TempDir, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+    demo(folder).args(args).output().unwrap()
+}
+
+/// Runs the demo, which must succeed, and checks the films.
+pub(crate) fn run_well(folder: &TempDir, args: &[&str]) -> String {
+    let output = run(folder, args);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{args:?}: {}\n{out}\n{err}", output.status);
+    check_films(&folder.path().join("films.jsonl"));
+    out
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The file holds exactly the films, one whole line each, and nothing lies beside it.
+pub(crate) fn check_films(path: &Path) {
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(text.ends_with('\n'), "the last line is whole");
+    let read = |line: &str| serde_json::from_str::<films::Film>(line).unwrap();
+    let saved: Vec<_> = text.lines().map(read).map(|film| (film.id, film)).collect();
+    assert_eq!(saved.len(), 250);
+    let made: BTreeMap<_, _> = films::films().into_iter().map(|film| (film.id, film)).collect();
+    assert_eq!(saved.into_iter().collect::<BTreeMap<_, _>>(), made);
+    let beside: Vec<_> =
+        std::fs::read_dir(path.parent().unwrap()).unwrap().map(|f| f.unwrap().file_name()).collect();
+    assert!(!beside.iter().any(|name| name.to_string_lossy().contains("part")), "{beside:?}");
+}
+
+/// A demo that was started, and the pids that it told of.
+pub(crate) struct Running {
+    /// Where the director makes its folder: a killed one cannot remove it.
+    _temporary: TempDir,
+    pub(crate) child: Child,
+    pub(crate) lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
+    pub(crate) pids: Vec<(String, u32)>,
+}
+
+impl Running {
+    pub(crate) fn start(folder: &TempDir, args: &[&str]) -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut child = demo(folder).args(args).env("TMPDIR", temporary.path()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { _temporary: temporary, child, lines, pids: Vec::new() }
+    }
+
+    /// Reads until a line that has this in it.
+    pub(crate) fn until(&mut self, what: &str) {
+        let mut seen = String::new();
+        loop {
+            let line =
+                self.lines.next().unwrap_or_else(|| panic!("the demo ended before {what:?}:{seen}")).unwrap();
+            if line.contains(what) {
+                return;
+            }
+            seen.push_str(&format!("\n{line}"));
+        }
+    }
+
+    /// Reads to the end, which must be a good one.
+    pub(crate) fn ends_well(mut self, folder: &TempDir) {
+        let rest: Vec<_> = self.lines.by_ref().map(Result::unwrap).collect();
+        assert!(self.child.wait().unwrap().success(), "{}", rest.join("\n"));
+        check_films(&folder.path().join("films.jsonl"));
+    }
+
+    /// Reads until a process of the role has started.
+    pub(crate) fn until_started(&mut self, role: &str) -> u32 {
+        loop {
+            let line = self.lines.next().expect("the demo says that its processes start").unwrap();
+            if let Some((name, pid)) = line.strip_suffix(" started").and_then(|line| line.split_once(' ')) {
+                let pid = pid.parse().unwrap();
+                self.pids.push((name.to_owned(), pid));
+                if name == role {
+                    return pid;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
