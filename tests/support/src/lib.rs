@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows a crate of manyhands, so that it can judge all of them from outside.
 
+pub mod checker;
 pub mod kill;
+pub mod ledger;
 pub mod relay;
 pub mod servers;
