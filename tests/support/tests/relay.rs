@@ -228,7 +228,7 @@ fn bytes_go_one_by_one() {
     let mut client = stage.connected();
     stage.relay.set(Fault::ByteByByte(Duration::from_millis(2))).unwrap();
     assert_eq!(ask(&mut client, b"spelled"), b"spelled");
-    let mut heard = Vec::new();
+    let mut heard: Vec<Vec<u8>> = Vec::new();
     while heard.concat().len() < 7 {
         let Said::Heard(bytes) = stage.hears() else { unreachable!("the connection stays") };
         heard.push(bytes);

@@ -72,6 +72,7 @@ async fn connect(shared: &Shared, end: &mut End) -> Option<TcpStream> {
     // Of no use here: nothing was lost yet.
     let (_, lost) = watch::channel(None);
     tokio::select! {
+        biased;
         ended = told(shared, lost) => {
             *end = ended;
             None
