@@ -3,18 +3,21 @@
 //! The 250 films are computed here again, and compared with the file field for field.
 
 #![cfg(feature = "demo")]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
+#![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
 
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
     io::{BufRead, BufReader},
-    net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Output, Stdio},
+    time::Duration,
 };
 
-use rustix::process::{Pid, Signal};
+use manyhands_test_support::{
+    kill::{self, Signal, Watch},
+    servers::Redis,
+};
 use tempfile::TempDir;
 
 #[allow(dead_code, reason = "the site's half of the file is not needed here")]
@@ -181,16 +184,12 @@ impl Running {
     }
 
     fn signal(&self, signal: Signal) {
-        rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill::send(self.child.id(), signal).unwrap();
     }
 
     /// Watches the processes, so that their end can be awaited though they are not ours.
-    fn watch(&self) -> Vec<std::os::fd::OwnedFd> {
-        let open = |(_, pid): &(String, u32)| {
-            let pid = Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap();
-            rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap()
-        };
-        self.pids.iter().map(open).collect()
+    fn watch(&self) -> Vec<Watch> {
+        self.pids.iter().map(|(_, pid)| Watch::open(*pid).unwrap()).collect()
     }
 }
 
@@ -202,12 +201,9 @@ impl Drop for Running {
 }
 
 /// Waits until all of them ended.
-fn all_end(processes: &[std::os::fd::OwnedFd]) {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+fn all_end(processes: &[Watch]) {
     for process in processes {
-        let mut fds = [PollFd::new(process, PollFlags::IN)];
-        let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
-        assert_eq!(poll(&mut fds, Some(&patience)).unwrap(), 1, "a process did not end with the director");
+        process.end(Duration::from_secs(20)).unwrap();
     }
 }
 
@@ -257,80 +253,16 @@ fn it_runs_again_on_the_same_broker() {
     assert_eq!(std::fs::read_dir(store.path()).unwrap().count(), 2, "a namespace a run");
 }
 
-/// A server for one test, on a free port, gone with it.
-struct Redis {
-    folder: TempDir,
-    port: u16,
-    server: Child,
-}
-
-impl Redis {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        // Between asking for a free port and taking it, somebody else may: then another one is tried.
-        for _ in 0..5 {
-            let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-            if let Some(server) = Self::serve(&folder, port) {
-                return Self { folder, port, server };
-            }
-        }
-        panic!("redis-server does not start");
-    }
-
-    /// Starts a server that keeps everything, and waits until it listens; `None` if it cannot have the port.
-    fn serve(folder: &TempDir, port: u16) -> Option<Child> {
-        let mut server = Command::new("redis-server");
-        server.args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "yes",
-        ]);
-        let server =
-            server.arg("--dir").arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        let mut server = server.expect("redis-server, which `cargo xtask test` installs");
-        while server.try_wait().unwrap().is_none() {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Some(server);
-            }
-            std::thread::yield_now();
-        }
-        None
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    /// Kills the server and starts another one on the same data.
-    fn restart(&mut self) {
-        self.server.kill().unwrap();
-        self.server.wait().unwrap();
-        self.server = Self::serve(&self.folder, self.port).expect("its own port again");
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
-
 /// Killed in the middle of the work and started again: sessions are rebuilt, and what was sent is still there.
 #[test]
 fn it_outlives_a_restart_of_redis() {
-    let (mut redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
+    let (mut redis, folder) = (Redis::options().append_only().start().unwrap(), tempfile::tempdir().unwrap());
     let url = redis.url();
     let mut running = Running::start(&folder, &["--broker", &url]);
     running.until_started("producer");
     // The pages were sent, and fetching has begun.
     while !running.lines.next().expect("the demo goes on").unwrap().contains("fetched 1/10") {}
-    redis.restart();
+    redis.restart().unwrap();
     let rest: Vec<_> = running.lines.by_ref().map(Result::unwrap).collect();
     assert!(running.child.wait().unwrap().success(), "{rest:?}");
     check_films(&folder.path().join("films.jsonl"));
@@ -339,7 +271,7 @@ fn it_outlives_a_restart_of_redis() {
 /// The same by one URL, on a server: here a death is noticed by the leases, which are 2 s in the demo.
 #[test]
 fn it_runs_on_redis_whoever_is_killed() {
-    let redis = Redis::start();
+    let redis = Redis::options().append_only().start().unwrap();
     let broker = redis.url();
     for kill in ["", "--kill", "--kill=site", "--kill=producer", "--kill=parser", "--kill=saver"] {
         let folder = tempfile::tempdir().unwrap();

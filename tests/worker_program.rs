@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use rustix::process::{Pid, Signal};
+use manyhands_test_support::kill::{self, Signal};
 use tempfile::TempDir;
 
 /// Built by cargo beside this test.
@@ -40,7 +40,7 @@ impl Worker {
     }
 
     fn end(mut self, signal: Signal) -> (Option<i32>, String) {
-        rustix::process::kill_process(Pid::from_child(&self.0), signal).unwrap();
+        kill::send(self.0.id(), signal).unwrap();
         let mut err = String::new();
         std::io::Read::read_to_string(&mut self.0.stderr.take().unwrap(), &mut err).unwrap();
         (self.0.wait().unwrap().code(), err)

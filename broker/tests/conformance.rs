@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
 
-mod support;
-
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -22,6 +20,7 @@ use manyhands_broker::{
     clock::ManualClock,
     conformance::{Failure, Harness, Stage, VICTIMS_LEASE, cases},
 };
+use manyhands_test_support::servers;
 
 #[derive(Clone, Copy)]
 struct Memory;
@@ -107,25 +106,22 @@ impl Stage for LocalStage {
 struct Redis;
 
 struct RedisStage {
-    folder: tempfile::TempDir,
-    url: String,
-    server: std::process::Child,
+    server: servers::Redis,
     moved: Mutex<Duration>,
 }
 
 #[async_trait]
 impl Harness for Redis {
     async fn stage(&self) -> Result<Box<dyn Stage>, Failure> {
-        let folder = tempfile::tempdir()?;
-        let (server, url) = support::redis(folder.path())?;
-        Ok(Box::new(RedisStage { folder, url, server, moved: Mutex::new(Duration::ZERO) }))
+        let server = servers::Redis::options().clock().start()?;
+        Ok(Box::new(RedisStage { server, moved: Mutex::new(Duration::ZERO) }))
     }
 }
 
 #[async_trait]
 impl Stage for RedisStage {
     async fn session(&self) -> Result<Arc<dyn Broker>, Failure> {
-        Ok(manyhands_broker::connect(&self.url.parse()?).await?)
+        Ok(manyhands_broker::connect(&self.server.url().parse()?).await?)
     }
 
     async fn kill(&self, session: Arc<dyn Broker>) -> Result<(), Failure> {
@@ -137,14 +133,7 @@ impl Stage for RedisStage {
     async fn advance(&self, by: Duration) {
         let mut moved = self.moved.lock().unwrap();
         *moved += by;
-        support::move_clock(self.folder.path(), *moved).unwrap();
-    }
-}
-
-impl Drop for RedisStage {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        self.server.set_clock(*moved).unwrap();
     }
 }
 

@@ -2,45 +2,31 @@
 
 #![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
 
-mod support;
-
-use std::{process::Child, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use manyhands_broker::{
     Beaten, Broker, Claim, End, Enqueued, ErrorKind, NewTask, Payload, QueueName, Settled, Settlement,
     TaskName, connect,
 };
+use manyhands_test_support::servers::Redis;
 
-struct Server {
-    _folder: tempfile::TempDir,
-    child: Child,
-    url: String,
-}
+struct Server(Redis);
 
 impl Server {
     fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (child, url) = support::redis(folder.path()).unwrap();
-        Self { _folder: folder, child, url }
+        Self(Redis::options().clock().start().unwrap())
     }
 
     async fn session(&self) -> Arc<dyn Broker> {
-        connect(&self.url.parse().unwrap()).await.unwrap()
+        connect(&self.0.url().parse().unwrap()).await.unwrap()
     }
 
     /// Says something to the server as another client.
     async fn say(&self, words: &[&str]) -> redis::Value {
-        let client = redis::Client::open(self.url.as_str()).unwrap();
+        let client = redis::Client::open(self.0.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         let (name, arguments) = words.split_first().unwrap();
         redis::cmd(name).arg(arguments).query_async(&mut connection).await.unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -116,7 +102,7 @@ async fn a_server_without_memory_refuses_producers_only() {
 async fn a_server_that_evicts_is_refused() {
     let server = Server::start();
     server.say(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
-    let error = connect(&server.url.parse().unwrap()).await.unwrap_err();
+    let error = connect(&server.0.url().parse().unwrap()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", error.report());
     assert!(error.to_string().contains("allkeys-lru"), "{error}");
 }
@@ -126,7 +112,7 @@ async fn a_newer_format_is_refused() {
     let server = Server::start();
     drop(server.session().await);
     server.say(&["HSET", "mh:{mh}", "oldest_writer", "2"]).await;
-    let error = connect(&server.url.parse().unwrap()).await.unwrap_err();
+    let error = connect(&server.0.url().parse().unwrap()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Incompatible, "{}", error.report());
 }
 
