@@ -41,28 +41,48 @@ enum Victim {
     Producer,
 }
 
-/// The processes of the demo. They are started by it and end with it.
+/// The processes of the demo. It starts them itself; by hand, they work on as many hosts as there are.
 #[derive(Debug, Subcommand)]
 enum Role {
-    #[command(hide = true)]
-    Site(demo::SiteArgs),
-    #[command(hide = true)]
-    Producer(demo::ProducerArgs),
-    #[command(hide = true)]
-    Fetcher(demo::FetcherArgs),
-    #[command(hide = true)]
-    Parser(demo::StageArgs),
-    #[command(hide = true)]
-    Saver(demo::SaverArgs),
+    /// Only the site: serves the films until SIGTERM
+    Site(Part<demo::SiteArgs>),
+    /// Only the producer: sends the site's pages to be fetched, then ends
+    Producer(Part<demo::ProducerArgs>),
+    /// Only a fetcher, of which there may be many: ends when all pages are fetched
+    Fetcher(Part<demo::FetcherArgs>),
+    /// Only a parser, of which there may be many: ends when all pages are parsed
+    Parser(Part<demo::StageArgs>),
+    /// Only the saver, of which there must be one: ends when all films are in the file
+    Saver(Part<demo::SaverArgs>),
+}
+
+/// The arguments of a role, and whether the demo started it.
+#[derive(Debug, clap::Args)]
+struct Part<A: clap::Args> {
+    /// Tell what happens in JSON, and end when standard input does
+    #[arg(long, hide = true)]
+    directed: bool,
+
+    #[command(flatten)]
+    args: A,
+}
+
+impl<A: clap::Args> Part<A> {
+    fn play<F>(self, role: demo::RoleName, act: impl FnOnce(A, demo::Scene) -> F) -> ExitCode
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        demo::play(role, self.directed, |scene| act(self.args, scene))
+    }
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
     match args.role {
-        Some(Role::Site(args)) => demo::play("site", demo::site_role(args)),
-        Some(Role::Producer(args)) => demo::play("producer", demo::producer_role(args)),
-        Some(Role::Fetcher(args)) => demo::play("fetcher", demo::fetcher_role(args)),
-        Some(Role::Parser(args)) => demo::play("parser", demo::parser_role(args)),
-        Some(Role::Saver(args)) => demo::play("saver", demo::saver_role(args)),
+        Some(Role::Site(part)) => part.play(demo::RoleName::Site, demo::site_role),
+        Some(Role::Producer(part)) => part.play(demo::RoleName::Producer, demo::producer_role),
+        Some(Role::Fetcher(part)) => part.play(demo::RoleName::Fetcher, demo::fetcher_role),
+        Some(Role::Parser(part)) => part.play(demo::RoleName::Parser, demo::parser_role),
+        Some(Role::Saver(part)) => part.play(demo::RoleName::Saver, demo::saver_role),
         None => demo::direct(demo::Plan {
             // Without a broker of the user's, a folder that is gone afterwards: a demo leaves nothing behind.
             broker: args.broker.as_deref().filter(|url| !url.is_empty()).map(|url| resolve(Some(url))),

@@ -36,6 +36,7 @@ impl Member {
         let mut child = Command::new(std::env::current_exe()?)
             .arg("demo")
             .arg(role.as_str())
+            .arg("--directed")
             .args(args)
             .env("MANYHANDS_BROKER", broker)
             .stdin(Stdio::piped())

@@ -11,6 +11,9 @@
 //! director (`director.rs`) only starts them and watches what they tell of themselves (`events.rs`): it has no
 //! session with the broker, so it cannot enqueue, repeat or remove anything. A stage ends when its queue is closed and
 //! joined, and its workers then close the next queue.
+//!
+//! The roles also work without a director, on as many hosts as there are: then somebody else starts them (see
+//! `docker-compose.yml`), they tell what they do in words (`words.rs`), and each can be started again at any time.
 
 mod board;
 mod crew;
@@ -29,11 +32,12 @@ mod saver;
 mod site;
 mod tasks;
 mod verdict;
+mod words;
 
 pub(crate) use director::{Plan, direct};
 pub(crate) use fetcher::{FetcherArgs, fetcher_role};
 pub(crate) use parser::{StageArgs, parser_role};
 pub(crate) use producer::{ProducerArgs, producer_role};
-pub(crate) use role::{RoleName, play};
+pub(crate) use role::{RoleName, Scene, play};
 pub(crate) use saver::{SaverArgs, saver_role};
 pub(crate) use site::{SiteArgs, site_role};

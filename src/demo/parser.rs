@@ -4,22 +4,22 @@ use manyhands::{Context, QueueName, Task, TaskError};
 
 use super::{
     page,
-    role::{session, work},
+    role::Scene,
     tasks::{self, Parse, Save},
 };
 
 /// Where to work.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StageArgs {
-    /// By the environment, where other users cannot read it as they can read arguments.
-    #[arg(long, env = "MANYHANDS_BROKER", hide_env_values = true)]
+    /// The broker: local:, local:/path or redis://host:port. By the environment, other users of the host cannot read it
+    #[arg(long, value_name = "URL", env = "MANYHANDS_BROKER", hide_env_values = true)]
     broker: String,
 }
 
 /// Parses until no more pages will come, then closes the saver's queue.
-pub(crate) async fn parser_role(args: StageArgs) -> anyhow::Result<()> {
-    let broker = session(&args.broker).await?;
-    work(broker.clone(), tasks::app().handle_blocking(parse), 1).await?;
+pub(crate) async fn parser_role(args: StageArgs, scene: Scene) -> anyhow::Result<()> {
+    let broker = scene.session(&args.broker).await?;
+    scene.work(broker.clone(), tasks::app().handle_blocking(parse), 1).await?;
     broker.close(&QueueName::new(Save::QUEUE)?).await?;
     Ok(())
 }

@@ -1,41 +1,79 @@
 //! The producer: enqueues the ten pages, and says that no more will come.
 
-use manyhands::{Client, QueueName, Task, capabilities::Ids};
+use std::time::{Duration, Instant};
+
+use manyhands::{Client, ErrorKind, NewTask, QueueName, Result, Task, TaskId, capabilities::Ids};
 
 use super::{
-    events::{Event, tell},
+    events::Audience,
     films::{FILMS, PAGE},
-    role::session,
+    role::Scene,
     tasks::Fetch,
 };
+
+/// How long a broker that cannot be reached is tried again.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The time between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Where to send what.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProducerArgs {
-    /// By the environment, where other users cannot read it as they can read arguments.
-    #[arg(long, env = "MANYHANDS_BROKER", hide_env_values = true)]
+    /// The broker: local:, local:/path, redis://host:port or amqp://host:port. By the environment, other users of the host
+    /// cannot read it
+    #[arg(long, value_name = "URL", env = "MANYHANDS_BROKER", hide_env_values = true)]
     broker: String,
-    #[arg(long)]
+    /// The site whose pages are to be fetched
+    #[arg(long, value_name = "URL")]
     site: String,
-    /// Stop after so many pages and wait to be killed.
-    #[arg(long)]
+    /// Stop after so many pages and wait to be killed
+    #[arg(long, hide = true)]
     halt_after: Option<u32>,
 }
 
 /// Enqueues the pages. Under ids of their own, where the broker can remember them: then a producer that is started again
 /// enqueues nothing twice. Where it cannot, some pages are fetched twice, and the saver drops what it has.
-pub(crate) async fn producer_role(args: ProducerArgs) -> anyhow::Result<()> {
-    let client = Client::new(session(&args.broker).await?);
+pub(crate) async fn producer_role(args: ProducerArgs, scene: Scene) -> anyhow::Result<()> {
+    let client = Client::new(scene.session(&args.broker).await?);
+    scene.unless_stopped(produce(&client, &args, scene.audience)).await
+}
+
+async fn produce(client: &Client, args: &ProducerArgs, audience: Audience) -> anyhow::Result<()> {
     let remembers = client.broker().capabilities().ids == Ids::Remembered;
     for (sent, start) in (0..FILMS).step_by(PAGE as usize).enumerate() {
         if args.halt_after.is_some_and(|halt| sent >= halt as usize) {
             std::future::pending::<()>().await;
         }
-        let page = Fetch { url: format!("{}/?start={start}", args.site) };
-        let sending = client.send(page);
-        let id = if remembers { sending.id(&format!("page-{start}")).await? } else { sending.await? };
-        tell(&Event::Sent { id: id.to_string() });
+        let mut page = NewTask::of(&Fetch { url: format!("{}/?start={start}", args.site) })?;
+        if remembers {
+            page = page.with_id(TaskId::new(&format!("page-{start}"))?);
+        }
+        // The same task each time: a call whose outcome is unknown is repeated, not made anew.
+        match patiently(|| client.send_task(page.clone())).await {
+            Ok(id) => audience.sent(id.to_string()),
+            // Closed after the last page: by a producer so long ago that the ids are forgotten.
+            Err(error) if error.kind() == ErrorKind::Closed => {
+                audience.remark("all pages were sent before");
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
-    client.close(&QueueName::new(Fetch::QUEUE)?).await?;
+    let queue = QueueName::new(Fetch::QUEUE)?;
+    patiently(|| client.close(&queue)).await?;
     Ok(())
+}
+
+/// Makes a call again while the broker cannot be reached, for a time.
+async fn patiently<T, F: Future<Output = Result<T>>>(call: impl Fn() -> F) -> Result<T> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match call().await {
+            Err(error) if error.kind() == ErrorKind::Unavailable && Instant::now() < end => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            result => return result,
+        }
+    }
 }

@@ -1,14 +1,22 @@
-//! What all roles have in common: they end with the director, and say why they fail.
+//! What all roles have in common: how they begin and end, and that they say why they fail.
 
-use std::{fmt, future::Future, io::Read, process::ExitCode, sync::Arc, time::Duration};
+use std::{fmt, io::Read, process::ExitCode, sync::Arc, time::Duration};
 
-use manyhands::{App, Broker, BrokerUrl, Worker};
-use manyhands_worker::entry::until_signal;
+use manyhands::{App, Broker, Shutdown, Worker};
+use manyhands_broker::Place;
+use manyhands_worker::entry::{LogArgs, Signals, resolve, start_logging, until_signal};
 
-use super::events::Teller;
+use super::events::Audience;
 
 /// How long leases last: where a broker hears of a death only by them, or a process is stopped, this is how long it takes.
 const LEASE: Duration = Duration::from_secs(2);
+
+/// How long the handlers of a role get after the order to end. With what they get to be given back, less than the 10 s
+/// after which a container that was told to stop is killed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What a role ends with that was told to end by a second signal.
+const INTERRUPTED: u8 = 130;
 
 /// The parts in the play.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,26 +47,110 @@ impl fmt::Display for RoleName {
     }
 }
 
-/// Runs a role until it is done.
-pub(crate) fn play(name: &str, role: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
-    if let Err(error) = std::thread::Builder::new().name("with-parent".to_owned()).spawn(end_with_parent) {
-        return fail(name, &error.into());
-    }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(name, &error.into()),
-    };
-    let result = runtime.block_on(role);
-    runtime.shutdown_timeout(Duration::ZERO);
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(name, &error),
+/// What a role is given besides its arguments.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    role: RoleName,
+    pub(super) audience: Audience,
+    /// The order to end. Never given under a director, which starts again who is ended by a signal; only [`work`], where there is
+    /// something to finish, then watches signals.
+    pub(super) shutdown: Shutdown,
+}
+
+/// A role was told to end before it was done. Whoever starts it again lets it go on.
+#[derive(Debug)]
+struct Stopped;
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ended by a signal before its work was done")
     }
 }
 
+impl std::error::Error for Stopped {}
+
+impl Scene {
+    /// What `work` comes to, unless there is the order to end before.
+    pub(super) async fn unless_stopped<T>(
+        &self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        tokio::select! {
+            result = work => result,
+            () = self.shutdown.stopping() => Err(Stopped.into()),
+        }
+    }
+
+    /// Opens the session of a role.
+    pub(super) async fn session(&self, broker: &str) -> anyhow::Result<Arc<dyn Broker>> {
+        let url = resolve(Some(broker))?;
+        anyhow::ensure!(url.place != Place::Memory, "memory: is for one process, and the demo has six");
+        let broker = self.unless_stopped(async { Ok(manyhands::connect(&url).await?) }).await?;
+        self.audience.remark(&format!("{} started, broker {url}", self.role));
+        Ok(broker)
+    }
+
+    /// Runs a stage of the pipeline: a worker that ends with its queues.
+    pub(super) async fn work(&self, broker: Arc<dyn Broker>, app: App, slots: usize) -> anyhow::Result<()> {
+        let worker = Worker::builder(broker)
+            .app(app)
+            .concurrency(slots)
+            .threads(slots)
+            .lease(LEASE)
+            .grace(GRACE)
+            .until_ended(true)
+            .observer(self.audience.observer(self.role))
+            .build()?;
+        let shutdown = match self.audience {
+            Audience::Director => until_signal()?.0,
+            Audience::Reader => self.shutdown.clone(),
+        };
+        worker.run(&shutdown).await?;
+        if shutdown.is_stopping() { Err(Stopped.into()) } else { Ok(()) }
+    }
+}
+
+/// Runs a role until it is done: for a director, with which it ends, or on its own, until a signal tells it to end.
+///
+/// Exit codes on its own: 0 when it is done, or has ended cleanly after a signal; 1 when it failed; 130 when a second signal came.
+pub(crate) fn play<F>(role: RoleName, directed: bool, act: impl FnOnce(Scene) -> F) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    if directed {
+        let watch = std::thread::Builder::new().name("with-parent".to_owned()).spawn(end_with_parent);
+        if let Err(error) = watch {
+            return fail(role, &error.into());
+        }
+    } else {
+        start_logging(&LogArgs::default());
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(role, &error.into()),
+    };
+    let result = runtime.block_on(async {
+        let (audience, (shutdown, signals)) = if directed {
+            (Audience::Director, (Shutdown::new(), Signals::default()))
+        } else {
+            (Audience::Reader, until_signal()?)
+        };
+        let result = act(Scene { role, audience, shutdown }).await;
+        match result {
+            Err(error) if audience == Audience::Reader && error.is::<Stopped>() => {
+                audience.remark(&format!("{error}: start it again, and it goes on"));
+                Ok(if signals.count() > 1 { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+            }
+            result => result.map(|()| ExitCode::SUCCESS),
+        }
+    });
+    runtime.shutdown_timeout(Duration::ZERO);
+    result.unwrap_or_else(|error| fail(role, &error))
+}
+
 #[expect(clippy::print_stderr, reason = "the role's process has no other way to say it")]
-fn fail(name: &str, error: &anyhow::Error) -> ExitCode {
-    eprintln!("{name}: {error:#}");
+fn fail(role: RoleName, error: &anyhow::Error) -> ExitCode {
+    eprintln!("{role}: {error:#}");
     ExitCode::FAILURE
 }
 
@@ -72,26 +164,4 @@ fn end_with_parent() {
     let mut rest = [0; 64];
     while std::io::stdin().lock().read(&mut rest).is_ok_and(|bytes| bytes > 0) {}
     std::process::exit(1);
-}
-
-/// Runs a stage of the pipeline: a worker that ends with its queues.
-pub(super) async fn work(broker: Arc<dyn Broker>, app: App, slots: usize) -> anyhow::Result<()> {
-    let worker = Worker::builder(broker)
-        .app(app)
-        .concurrency(slots)
-        .threads(slots)
-        .lease(LEASE)
-        .until_ended(true)
-        .observer(Arc::new(Teller))
-        .build()?;
-    let (shutdown, _) = until_signal()?;
-    worker.run(&shutdown).await?;
-    anyhow::ensure!(!shutdown.is_stopping(), "ended by a signal before its queue was");
-    Ok(())
-}
-
-/// Opens the session of a role.
-pub(super) async fn session(broker: &str) -> anyhow::Result<Arc<dyn Broker>> {
-    let url: BrokerUrl = broker.parse()?;
-    Ok(manyhands::connect(&url).await?)
 }

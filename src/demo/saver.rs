@@ -8,45 +8,81 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::Context as _;
 use manyhands::{Context, TaskError};
 
 use super::{
-    films::Film,
-    role::{session, work},
+    films::{FILMS, Film},
+    role::Scene,
     tasks::{self, Save},
+    verdict::check_films,
 };
 
 /// What to write where.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SaverArgs {
-    /// By the environment, where other users cannot read it as they can read arguments.
-    #[arg(long, env = "MANYHANDS_BROKER", hide_env_values = true)]
+    /// The broker: local:, local:/path or redis://host:port. By the environment, other users of the host cannot read it
+    #[arg(long, value_name = "URL", env = "MANYHANDS_BROKER", hide_env_values = true)]
     broker: String,
-    /// The unfinished file, which the director made.
-    #[arg(long)]
-    part: PathBuf,
-    /// What it is called in the end.
-    #[arg(long)]
+    /// The unfinished file, which the director made
+    #[arg(long, hide = true)]
+    part: Option<PathBuf>,
+    /// Where the films go, one JSON object a line; until it is whole, it has the ending .part
+    #[arg(long, value_name = "FILE", default_value = "films.jsonl")]
     out: PathBuf,
 }
 
 /// Saves until no more films will come.
-pub(crate) async fn saver_role(args: SaverArgs) -> anyhow::Result<()> {
-    let broker = session(&args.broker).await?;
-    let lines = match Lines::open(&args.part) {
+pub(crate) async fn saver_role(args: SaverArgs, scene: Scene) -> anyhow::Result<()> {
+    let SaverArgs { broker, part, out } = args;
+    match part {
+        Some(part) => save_films(&broker, &part, &scene).await?.map_or(Ok(()), |_| finish(&part, &out)),
+        None => save_alone(&broker, &out, &scene).await,
+    }
+}
+
+/// Saves into an unfinished file that it makes itself, or finds where a saver before it was stopped; checks and finishes it.
+async fn save_alone(broker: &str, out: &Path, scene: &Scene) -> anyhow::Result<()> {
+    let name = out.file_name().with_context(|| format!("--out {}: this is no file's name", out.display()))?;
+    let part = out.with_file_name(format!("{}.part", name.to_string_lossy()));
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&part)
+        .with_context(|| format!("--out {}: cannot write there", out.display()))?;
+    let saved = save_films(broker, &part, scene).await?;
+    if saved == Some(0) && out.exists() {
+        // The queue had ended before: the file is the one of then.
+        std::fs::remove_file(&part)?;
+        check_films(out)?;
+    } else {
+        check_films(&part)?;
+        finish(&part, out)?;
+    }
+    scene.audience.remark(&format!("{FILMS} films in {}, equal to what the site made", out.display()));
+    Ok(())
+}
+
+/// Saves into a file that is there; tells how many films are in it then, or that it was finished before.
+async fn save_films(broker: &str, part: &Path, scene: &Scene) -> anyhow::Result<Option<usize>> {
+    let broker = scene.session(broker).await?;
+    let lines = match Lines::open(part) {
         // The saver before this one was killed after it had renamed the file: all is done.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        lines => Mutex::new(lines.with_context(|| format!("cannot write {}", args.part.display()))?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        lines => Mutex::new(lines.with_context(|| format!("cannot write {}", part.display()))?),
     };
-    let save = move |task: Save, _: &Context| -> Result<(), TaskError> {
-        Ok(lines.lock().unwrap_or_else(PoisonError::into_inner).save(&task.film)?)
-    };
-    work(broker, tasks::app().handle_blocking(save), 4).await?;
-    finish(&args.part, &args.out).with_context(|| format!("cannot write {}", args.out.display()))
+    let lines = Arc::new(lines);
+    let kept = Arc::clone(&lines);
+    let save = move |task: Save, _: &Context| -> Result<(), TaskError> { Ok(lock(&lines).save(&task.film)?) };
+    scene.work(broker, tasks::app().handle_blocking(save), 4).await?;
+    Ok(Some(lock(&kept).saved.len()))
+}
+
+fn lock(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
+    lines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A file of films, and what is in it.
@@ -88,9 +124,10 @@ impl Lines {
 }
 
 /// Gives the file its name: who reads it finds all of it or the one before.
-fn finish(part: &Path, out: &Path) -> io::Result<()> {
-    File::open(part)?.sync_all()?;
-    std::fs::rename(part, out)
+fn finish(part: &Path, out: &Path) -> anyhow::Result<()> {
+    let finished =
+        File::open(part).and_then(|file| file.sync_all()).and_then(|()| std::fs::rename(part, out));
+    finished.with_context(|| format!("cannot write {}", out.display()))
 }
 
 #[cfg(test)]

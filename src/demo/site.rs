@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
 
+use anyhow::Context;
 use http_body_util::Full;
 use hyper::body::{Body, Bytes};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -14,9 +15,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::events::{Event, tell};
 use super::films;
 use super::page;
+use super::role::Scene;
 
 /// How long the site takes for a page.
 const DELAY: Duration = Duration::from_millis(300);
@@ -24,16 +25,17 @@ const DELAY: Duration = Duration::from_millis(300);
 /// Where the site listens.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SiteArgs {
-    /// The address; a free port of loopback at first, the same again when the site is started again.
-    #[arg(long, default_value = "127.0.0.1:0")]
+    /// Where to listen: address and port, port 0 for any that is free
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: std::net::SocketAddr,
 }
 
-/// Serves the films until the director is gone.
-pub(crate) async fn site_role(args: SiteArgs) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(args.listen).await?;
-    tell(&Event::Listening { address: listener.local_addr()?.to_string() });
-    serve(listener, DELAY, std::future::pending()).await?;
+/// Serves the films until it is told to end.
+pub(crate) async fn site_role(args: SiteArgs, scene: Scene) -> anyhow::Result<()> {
+    let listener =
+        TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    scene.audience.listening(listener.local_addr()?.to_string());
+    serve(listener, DELAY, scene.shutdown.stopping()).await?;
     Ok(())
 }
 

@@ -23,6 +23,8 @@ impl Task for Fetch {
 /// A page that was fetched.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Parse {
+    /// Which: the id of the task that fetched it.
+    pub(super) page: String,
     pub(super) html: String,
 }
 

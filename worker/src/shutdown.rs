@@ -33,7 +33,11 @@ impl Shutdown {
         self.stop.is_cancelled()
     }
 
-    pub(crate) async fn stopping(&self) {
+    /// Completes when either order was given.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn stopping(&self) {
         self.stop.cancelled().await;
     }
 
