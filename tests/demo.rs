@@ -1,88 +1,14 @@
 //! `manyhands demo`, as a user runs it: real processes over a real store, killed in all the places.
-//!
-//! The 250 films are computed here again, and compared with the file field for field.
 
 #![cfg(feature = "demo")]
 #![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
 
-use std::{
-    collections::BTreeMap,
-    ffi::OsStr,
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Child, Command, Output, Stdio},
-    time::Duration,
-};
+mod demo_process;
 
-use manyhands_test_support::{
-    kill::{self, Signal, Watch},
-    servers::Redis,
-};
-use tempfile::TempDir;
+use std::time::Duration;
 
-#[allow(dead_code, reason = "the site's half of the file is not needed here")]
-#[path = "../src/demo/films.rs"]
-mod films;
-
-fn demo(folder: &TempDir) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_manyhands"));
-    command.arg("demo").current_dir(folder.path()).env_remove("MANYHANDS_BROKER");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn run(folder: &TempDir, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
-    demo(folder).args(args).output().unwrap()
-}
-
-/// Runs the demo, which must succeed, and checks the films.
-fn run_well(folder: &TempDir, args: &[&str]) -> String {
-    let output = run(folder, args);
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{args:?}: {}\n{out}\n{err}", output.status);
-    check_films(&folder.path().join("films.jsonl"));
-    out
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// The file holds exactly the films, one whole line each, and nothing lies beside it.
-fn check_films(path: &Path) {
-    let text = std::fs::read_to_string(path).unwrap();
-    assert!(text.ends_with('\n'), "the last line is whole");
-    let read = |line: &str| serde_json::from_str::<films::Film>(line).unwrap();
-    let saved: Vec<_> = text.lines().map(read).map(|film| (film.id, film)).collect();
-    assert_eq!(saved.len(), 250);
-    let made: BTreeMap<_, _> = films::films().into_iter().map(|film| (film.id, film)).collect();
-    assert_eq!(saved.into_iter().collect::<BTreeMap<_, _>>(), made);
-    let beside: Vec<_> =
-        std::fs::read_dir(path.parent().unwrap()).unwrap().map(|f| f.unwrap().file_name()).collect();
-    assert!(!beside.iter().any(|name| name.to_string_lossy().contains("part")), "{beside:?}");
-}
-
-/// The pid in a line such as `killed fetcher 123, which was running page-0, page-25`, and the ids.
-fn killed(out: &str) -> (u32, Vec<String>) {
-    let line = out.lines().find(|line| line.starts_with("killed fetcher")).unwrap();
-    let (head, ids) = line.split_once(", which was running ").unwrap();
-    (head.rsplit_once(' ').unwrap().1.parse().unwrap(), list(ids))
-}
-
-/// The pid in a line such as `process 124 then ran page-0, page-25: 3 to 5 ms after the kill`, and the ids.
-fn then_ran(out: &str) -> Vec<(u32, Vec<String>)> {
-    let line = |line: &str| {
-        let (pid, rest) = line.strip_prefix("process ")?.split_once(" then ran ")?;
-        Some((pid.parse().ok()?, list(rest.split_once(": ")?.0)))
-    };
-    out.lines().filter_map(line).collect()
-}
-
-fn list(ids: &str) -> Vec<String> {
-    let mut ids: Vec<_> = ids.split(", ").map(str::to_owned).collect();
-    ids.sort();
-    ids
-}
+use demo_process::{Running, killed, run, run_well, text, then_ran};
+use manyhands_test_support::kill::{Signal, Watch};
 
 #[test]
 fn all_films_are_saved() {
@@ -152,54 +78,6 @@ fn a_killed_producer_sends_nothing_twice() {
     assert_eq!(fetched, 10, "{out}");
 }
 
-/// A director that was started, and the pids that it told of.
-struct Running {
-    /// Where the director makes its folder: a killed one cannot remove it.
-    _temporary: TempDir,
-    child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
-    pids: Vec<(String, u32)>,
-}
-
-impl Running {
-    fn start(folder: &TempDir, args: &[&str]) -> Self {
-        let temporary = tempfile::tempdir().unwrap();
-        let mut child = demo(folder).args(args).env("TMPDIR", temporary.path()).spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        Self { _temporary: temporary, child, lines, pids: Vec::new() }
-    }
-
-    /// Reads until a process of the role has started.
-    fn until_started(&mut self, role: &str) -> u32 {
-        loop {
-            let line = self.lines.next().expect("the demo says that its processes start").unwrap();
-            if let Some((name, pid)) = line.strip_suffix(" started").and_then(|line| line.split_once(' ')) {
-                let pid = pid.parse().unwrap();
-                self.pids.push((name.to_owned(), pid));
-                if name == role {
-                    return pid;
-                }
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill::send(self.child.id(), signal).unwrap();
-    }
-
-    /// Watches the processes, so that their end can be awaited though they are not ours.
-    fn watch(&self) -> Vec<Watch> {
-        self.pids.iter().map(|(_, pid)| Watch::open(*pid).unwrap()).collect()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Waits until all of them ended.
 fn all_end(processes: &[Watch]) {
     for process in processes {
@@ -251,37 +129,6 @@ fn it_runs_again_on_the_same_broker() {
         assert!(out.contains(&format!("left in {broker}?namespace=demo-")), "{out}");
     }
     assert_eq!(std::fs::read_dir(store.path()).unwrap().count(), 2, "a namespace a run");
-}
-
-/// Killed in the middle of the work and started again: sessions are rebuilt, and what was sent is still there.
-#[test]
-fn it_outlives_a_restart_of_redis() {
-    let (mut redis, folder) = (Redis::options().append_only().start().unwrap(), tempfile::tempdir().unwrap());
-    let url = redis.url();
-    let mut running = Running::start(&folder, &["--broker", &url]);
-    running.until_started("producer");
-    // The pages were sent, and fetching has begun.
-    while !running.lines.next().expect("the demo goes on").unwrap().contains("fetched 1/10") {}
-    redis.restart().unwrap();
-    let rest: Vec<_> = running.lines.by_ref().map(Result::unwrap).collect();
-    assert!(running.child.wait().unwrap().success(), "{rest:?}");
-    check_films(&folder.path().join("films.jsonl"));
-}
-
-/// The same by one URL, on a server: here a death is noticed by the leases, which are 2 s in the demo.
-#[test]
-fn it_runs_on_redis_whoever_is_killed() {
-    let redis = Redis::options().append_only().start().unwrap();
-    let broker = redis.url();
-    for kill in ["", "--kill", "--kill=site", "--kill=producer", "--kill=parser", "--kill=saver"] {
-        let folder = tempfile::tempdir().unwrap();
-        let args = ["--broker", &broker, kill];
-        let out = run_well(&folder, if kill.is_empty() { &args[..2] } else { &args });
-        if kill == "--kill" {
-            let ((pid, held), reruns) = (killed(&out), then_ran(&out));
-            assert!(held.len() >= 2 && reruns.iter().all(|(other, _)| *other != pid), "{out}");
-        }
-    }
 }
 
 #[test]

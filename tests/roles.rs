@@ -118,7 +118,9 @@ fn they_do_the_work_and_a_second_time_find_it_done() {
     check_films(&place.films());
 
     let again: [&[&str]; 4] = [&["saver"], &["producer", "--site", &url], &["fetcher"], &["parser"]];
-    again.map(|args| place.start(args)).map(Role::end);
+    for role in again.map(|args| place.start(args)) {
+        role.end();
+    }
     check_films(&place.films());
     let mut left: Vec<_> =
         std::fs::read_dir(place.0.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
@@ -149,7 +151,9 @@ fn what_a_stopped_one_left_the_next_one_does() {
     saver.end();
     let others = [["parser"], ["saver"]].map(|args| place.start(&args));
     assert_eq!(before + fetched(&place.start(&["fetcher"]).end()), 10);
-    others.map(Role::end);
+    for role in others {
+        role.end();
+    }
     check_films(&place.films());
 }
 

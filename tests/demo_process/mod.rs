@@ -3,6 +3,7 @@
 //! The 250 films are computed here again, and compared with the file field for field.
 
 #![allow(dead_code, reason = "each test uses what it needs")]
+#![allow(clippy::panic, reason = "what a helper cannot do fails the test")]
 
 use std::{
     collections::BTreeMap,
@@ -12,6 +13,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
+use manyhands_test_support::kill::{self, Signal, Watch};
 use tempfile::TempDir;
 
 #[path = "../../src/demo/films.rs"]
@@ -109,9 +111,42 @@ impl Running {
     }
 }
 
+impl Running {
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill::send(self.child.id(), signal).unwrap();
+    }
+
+    /// Watches the processes, so that their end can be awaited though they are not ours.
+    pub(crate) fn watch(&self) -> Vec<Watch> {
+        self.pids.iter().map(|(_, pid)| Watch::open(*pid).unwrap()).collect()
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The pid in a line such as `killed fetcher 123, which was running page-0, page-25`, and the ids.
+pub(crate) fn killed(out: &str) -> (u32, Vec<String>) {
+    let line = out.lines().find(|line| line.starts_with("killed fetcher")).unwrap();
+    let (head, ids) = line.split_once(", which was running ").unwrap();
+    (head.rsplit_once(' ').unwrap().1.parse().unwrap(), list(ids))
+}
+
+/// The pid in a line such as `process 124 then ran page-0, page-25: 3 to 5 ms after the kill`, and the ids.
+pub(crate) fn then_ran(out: &str) -> Vec<(u32, Vec<String>)> {
+    let line = |line: &str| {
+        let (pid, rest) = line.strip_prefix("process ")?.split_once(" then ran ")?;
+        Some((pid.parse().ok()?, list(rest.split_once(": ")?.0)))
+    };
+    out.lines().filter_map(line).collect()
+}
+
+fn list(ids: &str) -> Vec<String> {
+    let mut ids: Vec<_> = ids.split(", ").map(str::to_owned).collect();
+    ids.sort();
+    ids
 }

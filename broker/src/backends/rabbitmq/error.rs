@@ -43,10 +43,15 @@ pub(super) fn rabbitmq(operation: &'static str, error: &lapin::Error) -> Error {
     Error::new(kind, operation, message).because(error.clone()).advise(advice)
 }
 
-/// Whether the server failed by itself, as it does for a moment while another session creates the same queue or stream.
+/// Whether the server failed for a reason that passes: another session is creating the stream that was found.
 pub(super) fn is_passing(error: &Error) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<lapin::Error>());
-    matches!(source.map(lapin::Error::kind), Some(Lapin::ProtocolError(e)) if e.get_id() == INTERNAL_ERROR)
+    match source.map(lapin::Error::kind) {
+        Some(Lapin::ProtocolError(e)) => {
+            e.get_id() == INTERNAL_ERROR || e.get_message().as_str().contains("does not have a replica")
+        }
+        _ => false,
+    }
 }
 
 /// The server did not answer in time: whether the call took effect is unknown.
