@@ -14,7 +14,7 @@ use std::{
 
 use manyhands_test_support::{
     kill::{self, Watch, descendants},
-    servers::{RabbitMq, Redis},
+    servers::{Detached, RabbitMq, Redis},
 };
 
 /// Set for the process that a test starts to kill it: this program again, in the same test.
@@ -139,6 +139,36 @@ fn victim(name: &str) -> (std::process::Child, PathBuf) {
     let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines().map(Result::unwrap);
     let folder = lines.find_map(|line| line.strip_prefix("@ ").map(PathBuf::from)).unwrap();
     (child, folder)
+}
+
+#[test]
+fn a_detached_server_runs_until_it_is_told_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = Redis::options().append_only().detach(folder.path()).unwrap();
+    assert!(redis.is_running().unwrap());
+    let pids = redis.running().unwrap();
+    // As another process finds it.
+    let text = serde_json::to_string(&redis).unwrap();
+    let found: Detached = serde_json::from_str(&text).unwrap();
+    let other = text.replace("\"started\":", "\"started\":1");
+    let other: Detached = serde_json::from_str(&other).unwrap();
+    other.kill().unwrap();
+    assert!(found.is_running().unwrap(), "another process with its pid is not ours to end");
+    found.kill().unwrap();
+    assert!(redis.running().unwrap().is_empty());
+    assert_eq!(kill::started(pids[0]), None);
+    found.kill().unwrap();
+}
+
+#[test]
+fn a_detached_rabbitmq_ends_with_all_its_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let rabbit = RabbitMq::options().detach(folder.path()).unwrap();
+    assert!(rabbit.is_running().unwrap());
+    let family = descendants(std::process::id());
+    let family: Vec<_> = family.into_iter().map(|pid| Watch::open(pid).unwrap()).collect();
+    rabbit.kill().unwrap();
+    assert!(family.len() > 3 && family.iter().all(|watch| watch.ended(Duration::ZERO).unwrap()));
 }
 
 /// Says where the server is, and waits to be killed, or until nobody is there to do so.

@@ -3,6 +3,7 @@
 //! A server ends when its value is dropped. When that never happens (a static, a test that was killed), a small
 //! process beside it notices, ends the server and removes the folder.
 
+mod detached;
 mod guard;
 pub(crate) mod ports;
 mod process;
@@ -12,21 +13,13 @@ mod redis;
 use std::{io, path::PathBuf};
 
 pub use self::{
+    detached::Detached,
     rabbitmq::{RabbitMq, RabbitMqOptions},
     redis::{Redis, RedisOptions},
 };
 
 /// How often other ports are tried: between asking for a free one and taking it, somebody else may.
 const TRIES: usize = 5;
-
-/// A server that outlives whoever started it.
-#[derive(Clone, Debug)]
-pub struct Detached {
-    /// Where it listens, as a broker's URL.
-    pub url: String,
-    /// Its processes, each the leader of a group of its own.
-    pub pids: Vec<u32>,
-}
 
 /// Finds a program on the PATH.
 fn program(name: &str, package: &str) -> io::Result<PathBuf> {

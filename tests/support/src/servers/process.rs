@@ -45,20 +45,21 @@ impl Recipe {
         self
     }
 
-    /// In a group of its own, with nothing of this process but PATH: neither its variables nor its outputs.
+    /// With nothing of this process but PATH: neither its variables nor its outputs.
     fn outfit(&self, mut command: Command, log: &Path) -> io::Result<Command> {
         let log = fs::OpenOptions::new().create(true).append(true).open(log)?;
         let path = std::env::var_os("PATH").unwrap_or_default();
         command.env_clear().env("PATH", path).env("LANG", "C.UTF-8");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.stdout(log.try_clone()?).stderr(log).current_dir("/").process_group(0);
+        command.stdout(log.try_clone()?).stderr(log).current_dir("/");
         Ok(command)
     }
 
     /// Starts it for good: it does not end with this process.
     pub(crate) fn detach(&self, log: &Path) -> io::Result<Process> {
-        let mut command = Command::new(&self.program);
-        command.args(&self.args).stdin(Stdio::null());
+        // A session of its own has no terminal whose end would be told.
+        let mut command = Command::new("setsid");
+        command.arg(&self.program).args(&self.args).stdin(Stdio::null());
         Ok(Process { leader: self.outfit(command, log)?.spawn()?, ended: false })
     }
 }
@@ -86,7 +87,7 @@ impl Home {
     pub(crate) fn start(&self, recipe: &Recipe, log: &Path) -> io::Result<Process> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", r#"read -r go && exec "$@" </dev/null"#, "gate"]);
-        command.arg(&recipe.program).args(&recipe.args).stdin(Stdio::piped());
+        command.arg(&recipe.program).args(&recipe.args).stdin(Stdio::piped()).process_group(0);
         let mut leader = recipe.outfit(command, log)?.spawn()?;
         let gate = leader.stdin.take();
         let process = Process { leader, ended: false };
@@ -126,9 +127,7 @@ impl Process {
         lost(pid)?;
         self.ended = true;
         self.leader.wait()?;
-        // The two that libfaketime makes for a process, which a killed one cannot remove.
-        let _ = fs::remove_file(format!("/dev/shm/faketime_shm_{pid}"));
-        let _ = fs::remove_file(format!("/dev/shm/sem.faketime_sem_{pid}"));
+        forget_clock(pid);
         family.iter().try_for_each(|watch| watch.end(PATIENCE))
     }
 
@@ -153,6 +152,12 @@ impl Process {
         }
         Err(io::Error::new(io::ErrorKind::TimedOut, "the server does not become ready"))
     }
+}
+
+/// Removes the two files that libfaketime makes for a process, which a killed one cannot remove.
+pub(crate) fn forget_clock(pid: u32) {
+    let _ = fs::remove_file(format!("/dev/shm/faketime_shm_{pid}"));
+    let _ = fs::remove_file(format!("/dev/shm/sem.faketime_sem_{pid}"));
 }
 
 /// The error of a server that does not start, with the end of what it said.

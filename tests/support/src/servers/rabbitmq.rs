@@ -125,7 +125,7 @@ impl RabbitMqOptions {
                 }
             };
             match wait(&mut server, ports, end) {
-                Ok(true) => return Ok(Detached { url: ports.url(), pids: vec![server.pid(), names.pid()] }),
+                Ok(true) => return Detached::new(ports.url(), &[&server, &names]),
                 Ok(false) => end(&mut names)?,
                 Err(error) => {
                     end(&mut names)?;
@@ -155,6 +155,12 @@ impl RabbitMq {
     /// As [`RabbitMqOptions::start`].
     pub fn start() -> io::Result<Self> {
         RabbitMqOptions::default().start()
+    }
+
+    /// Tells whether it is installed, as Debian does it.
+    #[must_use]
+    pub fn is_installed() -> bool {
+        Path::new(SERVER).exists() && program("epmd", "").is_ok()
     }
 
     /// Another server than the usual one: `RabbitMq::options().config("…").start()`.

@@ -71,7 +71,7 @@ impl RedisOptions {
             let port = ports::free()?;
             let mut server = self.recipe(folder, port)?.detach(&log(folder))?;
             if wait(&mut server, port, |server| server.kill(|_| Ok(())))? {
-                return Ok(Detached { url: url(port), pids: vec![server.pid()] });
+                return Detached::new(url(port), &[&server]);
             }
         }
         Err(failed("redis-server", &log(folder)))
