@@ -7,6 +7,7 @@
 
 mod servers;
 mod test;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -26,12 +27,16 @@ struct Cli {
 enum Command {
     /// Check the whole workspace, part by part, and run its tests last.
     Test(test::Options),
+    /// Start or stop servers to try things with, on free ports of this machine.
+    #[command(subcommand)]
+    Servers(servers::running::Command),
 }
 
 /// Runs the chore that the command line names.
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Servers(command) => servers::running::run(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,11 +1,17 @@
 //! The servers that the tests start: installed from Debian's packages where that is possible.
 
+mod policy;
+pub(crate) mod running;
+
 use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
+use manyhands_test_support::servers::RabbitMq;
+
+use self::policy::Policy;
 
 /// A program or library that the tests need.
 struct Needed {
@@ -16,8 +22,9 @@ struct Needed {
 }
 
 /// Everything that is needed.
-const NEEDED: [Needed; 2] = [
+const NEEDED: [Needed; 3] = [
     Needed { package: "redis-server", there: has_redis },
+    Needed { package: "rabbitmq-server", there: RabbitMq::is_installed },
     // Moves the clock of a server under test.
     Needed { package: "libfaketime", there: has_faketime },
 ];
@@ -47,6 +54,12 @@ impl fmt::Display for Missing {
 
 impl std::error::Error for Missing {}
 
+/// Ends with [`Missing`] if something is not there.
+pub(crate) fn check() -> Result<()> {
+    let packages = missing();
+    if packages.is_empty() { Ok(()) } else { Err(Missing { packages }.into()) }
+}
+
 /// What a person types.
 const INSTALL: &str = "sudo apt-get install --yes --no-install-recommends";
 
@@ -60,11 +73,13 @@ pub(crate) fn install() -> Result<()> {
         return Err(Missing { packages }.into());
     }
     println!("   installing {}", packages.join(" "));
+    // Only the programs are wanted: a package's own server would run from now on, and RabbitMQ's take its ports.
+    let policy = Policy::start_nothing()?;
     apt(&["update"])?;
     apt(&[&["install", "--yes", "--no-install-recommends"], packages.as_slice()].concat())?;
+    drop(policy);
     // A package that is there but brings something else than was looked for would fail in every test.
-    let still = missing();
-    if still.is_empty() { Ok(()) } else { Err(Missing { packages: still }.into()) }
+    check()
 }
 
 fn apt(arguments: &[&str]) -> Result<()> {

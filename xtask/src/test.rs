@@ -3,17 +3,15 @@
 //! The parts run in the order of [`Part`], and the first that fails ends the run. The tests come last and
 //! nothing is printed after them, so that the test runner's own summary ends the output.
 
-use std::env;
-use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use manyhands_test_support::servers::RabbitMq;
 
 use crate::servers;
+use crate::workspace::Workspace;
 
 /// The flags of `cargo xtask test`.
 #[derive(Args, Debug, Default)]
@@ -154,57 +152,31 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Where and with which cargo the calls are made.
-#[derive(Debug)]
-struct Workspace {
-    /// The cargo that runs this program, or the first on the path.
-    cargo: OsString,
-    /// The folder of the workspace's manifest.
-    root: PathBuf,
+/// Runs the calls of a part one after the other, up to the first that fails, each with these variables set.
+fn run_part(workspace: &Workspace, part: Part, calls: &[Call], env: &[(&str, String)]) -> Result<Duration> {
+    println!("== {part}");
+    let start = Instant::now();
+    for call in calls {
+        let mut command = workspace.cargo();
+        command.args(call.words.split(' ')).envs(call.env).envs(env.iter().cloned());
+        let status = command.status().with_context(|| format!("{part}: cannot start `{call}`"))?;
+        if !status.success() {
+            let seconds = start.elapsed().as_secs_f64();
+            let root = workspace.root().display();
+            bail!("{part}: FAILED, {seconds:.1} s ({status})\n== to repeat it, in {root}:\n{call}");
+        }
+    }
+    Ok(start.elapsed())
 }
 
-impl Workspace {
-    /// Finds the workspace from the place of this package, whatever the current folder is.
-    fn find() -> Result<Self> {
-        // What cargo says now comes before what it said when this was compiled: two copies of the sources may
-        // share one target folder.
-        let here = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-        let root = Path::new(&here).parent().context("the xtask package lies in no folder")?.to_owned();
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        Ok(Self { cargo, root })
-    }
-
-    /// Returns a command for cargo in the root of the workspace.
-    fn cargo(&self) -> Command {
-        let mut command = Command::new(&self.cargo);
-        command.current_dir(&self.root);
-        command
-    }
-
-    /// Tells whether cargo knows this subcommand.
-    fn has(&self, subcommand: &str) -> bool {
-        let mut command = self.cargo();
-        command.args([subcommand, "--version"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    }
-
-    /// Runs the calls of a part one after the other, up to the first that fails.
-    fn run(&self, part: Part, calls: &[Call]) -> Result<Duration> {
-        println!("== {part}");
-        let start = Instant::now();
-        for call in calls {
-            let mut command = self.cargo();
-            command.args(call.words.split(' ')).envs(call.env);
-            let status = command.status().with_context(|| format!("{part}: cannot start `{call}`"))?;
-            if !status.success() {
-                let seconds = start.elapsed().as_secs_f64();
-                let root = self.root.display();
-                bail!("{part}: FAILED, {seconds:.1} s ({status})\n== to repeat it, in {root}:\n{call}");
-            }
-        }
-        Ok(start.elapsed())
-    }
+/// Runs the tests, and beside them the RabbitMQ server that those share which keep to namespaces of their own.
+fn run_tests(workspace: &Workspace, options: &Options) -> Result<()> {
+    servers::check()?;
+    // Ends when it is dropped, and also if this process is killed.
+    let rabbit = RabbitMq::start()?;
+    let calls = Part::Tests.calls(options.long, workspace.has("nextest"));
+    run_part(workspace, Part::Tests, &calls, &[("MANYHANDS_TEST_RABBITMQ", rabbit.url())])?;
+    Ok(())
 }
 
 /// Runs the parts that the options choose.
@@ -224,15 +196,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         } else if part == Part::Deny && !workspace.has("deny") {
             Outcome::NotInstalled("cargo-deny")
         } else {
-            Outcome::Passed(workspace.run(part, &part.calls(options.long, false))?)
+            Outcome::Passed(run_part(&workspace, part, &part.calls(options.long, false), &[])?)
         };
         println!("== {part}: {outcome}");
         rows.push((part, outcome));
     }
     print!("{}", table(&rows));
     if !options.leaves_out(Part::Tests) {
-        let calls = Part::Tests.calls(options.long, workspace.has("nextest"));
-        workspace.run(Part::Tests, &calls)?;
+        run_tests(&workspace, options)?;
     }
     Ok(())
 }
