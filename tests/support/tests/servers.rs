@@ -17,11 +17,21 @@ use manyhands_test_support::{
     servers::{Detached, RabbitMq, Redis},
 };
 
-/// Set for the process that a test starts to kill it: this program again, in the same test.
+/// Set for the process that a test starts, to kill it or to be alone: this program again, in the same test.
 const VICTIM: &str = "MANYHANDS_TEST_VICTIM";
 
 /// How long an end may take that follows from another one.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs a test in a process of its own, so that it can count what that one started.
+fn apart(test: &str, body: fn()) {
+    if env::var_os(VICTIM).is_some() {
+        return body();
+    }
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(VICTIM, "1");
+    assert!(command.status().unwrap().success(), "see above");
+}
 
 /// Says words to a Redis server and returns the answer.
 fn say(redis: &Redis, words: &str) -> String {
@@ -40,14 +50,16 @@ fn faked(pid: u32) -> bool {
 
 #[test]
 fn redis_leaves_nothing() {
-    let redis = Redis::options().clock().start().unwrap();
-    let (folder, port, pid) = (redis.folder().to_owned(), redis.port(), redis.pid());
-    let watch = Watch::open(pid).unwrap();
-    redis.stop();
-    assert!(watch.ended(Duration::ZERO).unwrap());
-    assert!(!folder.exists() && !faked(pid));
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-    assert!(descendants(std::process::id()).is_empty(), "the guard has ended too");
+    apart("redis_leaves_nothing", || {
+        let redis = Redis::options().clock().start().unwrap();
+        let (folder, port, pid) = (redis.folder().to_owned(), redis.port(), redis.pid());
+        let watch = Watch::open(pid).unwrap();
+        redis.stop();
+        assert!(watch.ended(Duration::ZERO).unwrap());
+        assert!(!folder.exists() && !faked(pid));
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        assert!(descendants(std::process::id()).is_empty(), "the guard has ended too");
+    });
 }
 
 #[test]
@@ -102,28 +114,30 @@ fn greeting(port: u16) -> std::io::Result<u8> {
 
 #[test]
 fn rabbitmq_dies_comes_back_and_leaves_nothing() {
-    let start = Instant::now();
-    let mut rabbit = RabbitMq::options().heartbeat(Duration::from_secs(2)).start().unwrap();
-    let started = start.elapsed();
-    assert_eq!(greeting(rabbit.port()).unwrap(), 1);
-    let family = |rabbit: &RabbitMq| {
-        let pids = descendants(std::process::id());
-        assert!(pids.contains(&rabbit.pid()) && pids.len() > 4, "{pids:?}");
-        pids.into_iter().map(|pid| Watch::open(pid).unwrap()).collect::<Vec<_>>()
-    };
-    let before = family(&rabbit);
-    rabbit.kill().unwrap();
-    greeting(rabbit.port()).unwrap_err();
-    let alive = before.iter().filter(|watch| !watch.ended(Duration::ZERO).unwrap()).count();
-    assert_eq!(alive, 2, "the guard and epmd, not the server");
-    let start = Instant::now();
-    rabbit.restart().unwrap();
-    println!("rabbitmq: {started:.1?} to start, {:.1?} to start again", start.elapsed());
-    assert_eq!(greeting(rabbit.port()).unwrap(), 1);
-    let (folder, after) = (rabbit.folder().to_owned(), family(&rabbit));
-    rabbit.stop();
-    assert!(!folder.exists());
-    assert!(before.iter().chain(&after).all(|watch| watch.ended(Duration::ZERO).unwrap()));
+    apart("rabbitmq_dies_comes_back_and_leaves_nothing", || {
+        let start = Instant::now();
+        let mut rabbit = RabbitMq::options().heartbeat(Duration::from_secs(2)).start().unwrap();
+        let started = start.elapsed();
+        assert_eq!(greeting(rabbit.port()).unwrap(), 1);
+        let family = |rabbit: &RabbitMq| {
+            let pids = descendants(std::process::id());
+            assert!(pids.contains(&rabbit.pid()) && pids.len() > 4, "{pids:?}");
+            pids.into_iter().map(|pid| Watch::open(pid).unwrap()).collect::<Vec<_>>()
+        };
+        let before = family(&rabbit);
+        rabbit.kill().unwrap();
+        greeting(rabbit.port()).unwrap_err();
+        let alive = before.iter().filter(|watch| !watch.ended(Duration::ZERO).unwrap()).count();
+        assert_eq!(alive, 2, "the guard and epmd, not the server");
+        let start = Instant::now();
+        rabbit.restart().unwrap();
+        println!("rabbitmq: {started:.1?} to start, {:.1?} to start again", start.elapsed());
+        assert_eq!(greeting(rabbit.port()).unwrap(), 1);
+        let (folder, after) = (rabbit.folder().to_owned(), family(&rabbit));
+        rabbit.stop();
+        assert!(!folder.exists());
+        assert!(before.iter().chain(&after).all(|watch| watch.ended(Duration::ZERO).unwrap()));
+    });
 }
 
 /// The other process starts a server in a static, as [`RabbitMq::shared_url`] does, and tells where it is.
@@ -162,13 +176,15 @@ fn a_detached_server_runs_until_it_is_told_to_end() {
 
 #[test]
 fn a_detached_rabbitmq_ends_with_all_its_processes() {
-    let folder = tempfile::tempdir().unwrap();
-    let rabbit = RabbitMq::options().detach(folder.path()).unwrap();
-    assert!(rabbit.is_running().unwrap());
-    let family = descendants(std::process::id());
-    let family: Vec<_> = family.into_iter().map(|pid| Watch::open(pid).unwrap()).collect();
-    rabbit.kill().unwrap();
-    assert!(family.len() > 3 && family.iter().all(|watch| watch.ended(Duration::ZERO).unwrap()));
+    apart("a_detached_rabbitmq_ends_with_all_its_processes", || {
+        let folder = tempfile::tempdir().unwrap();
+        let rabbit = RabbitMq::options().detach(folder.path()).unwrap();
+        assert!(rabbit.is_running().unwrap());
+        let family = descendants(std::process::id());
+        let family: Vec<_> = family.into_iter().map(|pid| Watch::open(pid).unwrap()).collect();
+        rabbit.kill().unwrap();
+        assert!(family.len() > 3 && family.iter().all(|watch| watch.ended(Duration::ZERO).unwrap()));
+    });
 }
 
 /// Says where the server is, and waits to be killed, or until nobody is there to do so.

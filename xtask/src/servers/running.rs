@@ -56,12 +56,14 @@ impl Kind {
 
 /// Does what the command line says.
 pub(crate) fn run(command: &Command) -> Result<()> {
+    if matches!(command, Command::Start { .. }) {
+        super::check()?;
+    }
     let (Command::Start { server } | Command::Stop { server }) = command;
     let kinds = server.map_or_else(|| Kind::value_variants().to_vec(), |kind| vec![kind]);
     let servers = Servers::open(&Workspace::find()?.target()?)?;
     match command {
         Command::Start { .. } => {
-            super::check()?;
             // All of them before the first line: who reads the lines gets all or none.
             let urls = kinds.iter().map(|kind| servers.start(*kind)).collect::<Result<Vec<_>>>()?;
             urls.iter().for_each(|url| println!("export MANYHANDS_BROKER={url}"));
