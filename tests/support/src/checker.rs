@@ -43,7 +43,8 @@ pub struct Pair {
     pub first: Run,
     /// The one that should not be.
     pub second: Run,
-    /// An injected fault that concerned one of them while it ran or was settled: then tasks may run twice.
+    /// An injected fault that concerned one of them while it ran or was settled, and had begun when the second did: then
+    /// tasks may run twice. A later one cannot be the cause.
     pub fault: Option<String>,
     /// The second began after the broker had accepted the completion of the first. Only a broker that lost what it had
     /// accepted may do so; a fault that explains it is one of the broker itself.
@@ -171,7 +172,11 @@ pub fn judge(records: &[Record]) -> Report {
                 }
             }
             let newer = runs.iter().find(|newer| first.stale_after(newer));
-            report.stale.extend(newer.map(|newer| faults.pair(newer, first)));
+            report.stale.extend(newer.map(|newer| Pair {
+                first: newer.run.clone(),
+                second: first.run.clone(),
+                ..faults.pair(first, newer)
+            }));
         }
     }
     report
@@ -191,15 +196,19 @@ impl<'a> Faults<'a> {
         Self(faults.collect())
     }
 
-    /// What happened to this run, from its begin to its settlement.
-    fn during(&self, run: &Span) -> Option<&'a str> {
-        let concerns = |pid: Option<u32>| pid.is_none_or(|pid| pid == run.run.pid);
-        let mut found = self.0.iter().filter(|(_, pid, time)| concerns(*pid) && time.meets(run.held()));
+    /// What may have made the second run begin.
+    fn cause(&self, first: &Span, second: &Span) -> Option<&'a str> {
+        let met = |run: &Span, pid: Option<u32>, time: &Interval| {
+            pid.is_none_or(|pid| pid == run.run.pid) && time.meets(run.held())
+        };
+        let mut found = self.0.iter().filter(|(_, pid, time)| {
+            time.from <= second.begin && (met(first, *pid, time) || met(second, *pid, time))
+        });
         found.next().map(|(fault, ..)| *fault)
     }
 
     fn pair(&self, first: &Span, second: &Span) -> Pair {
-        let fault = self.during(first).or_else(|| self.during(second)).map(str::to_owned);
+        let fault = self.cause(first, second).map(str::to_owned);
         let accepted = |(answer, at): (Answer, u64)| answer == Answer::Accepted && at < second.begin;
         let after_accepted = first.completed() && first.answer.is_some_and(accepted);
         Pair { first: first.run.clone(), second: second.run.clone(), fault, after_accepted }

@@ -109,13 +109,22 @@ fn a_fault_explains_a_second_run_only_if_it_touched_one_of_the_two() {
         report.defects().is_empty()
     };
     assert!(explained(None, 15, 22), "while the first was settled");
-    assert!(explained(None, 0, 10) && explained(None, 115, 120), "at the edges");
-    assert!(explained(Some(7), 12, 13) && explained(Some(8), 105, 300), "of that process");
+    assert!(explained(None, 0, 10) && explained(None, 100, 120), "at the edges");
+    assert!(explained(Some(7), 12, 13) && explained(Some(8), 90, 300), "of that process");
+    assert!(!explained(None, 101, 300), "when the second had begun");
     assert!(!explained(None, 0, 9), "before both");
     assert!(!explained(None, 26, 99), "between them");
     assert!(!explained(None, 116, 200), "after both");
     assert!(!explained(Some(9), 0, 200), "of somebody else");
     assert!(!explained(Some(8), 12, 13), "of the second, while the first ran");
+}
+
+/// Without the broker's answer it may have been settled at any time up to the second run.
+#[test]
+fn a_fault_explains_a_second_run_if_nobody_knows_when_the_first_was_settled() {
+    let untold = [begin(1, 7, 10), done(1, 7, 20), begin(2, 8, 100), done(2, 8, 110)];
+    let defects = |from| judge(&[&untold[..], &[fault(None, from, from + 1)]].concat()).defects().len();
+    assert_eq!((defects(50), defects(101), defects(5)), (0, 1, 1));
 }
 
 #[test]
