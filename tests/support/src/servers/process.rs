@@ -20,7 +20,7 @@ use crate::kill::{Signal, Watch, descendants};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often a server is asked whether it is ready: nothing else tells.
-const ASK: Duration = Duration::from_millis(10);
+const ASK: Duration = Duration::from_millis(2);
 
 /// What a program is started with.
 #[derive(Debug)]
