@@ -1,8 +1,8 @@
 //! Who holds how many tasks: nobody stores that, so the live sessions are asked.
 //!
-//! Whoever may hold tasks of a queue is a consumer of its queue of holders, on the same channel as the deliveries: the server
-//! counts them, and forgets one in the moment in which it takes back what that one held. So it is known how many answers
-//! must come; one that does not come in time counts as a task that is held.
+//! Whoever may hold tasks of a queue is a consumer of its queue of holders: the server counts them, so it is known how many
+//! answers must come; one that does not come in time counts as a task that is held. So does a consumer of the tasks
+//! themselves that nobody answers for: the server forgets that one in the very step in which it takes back what it held.
 
 use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
@@ -25,6 +25,12 @@ use crate::{ErrorKind, Incarnation, QueueName, Result};
 /// How long answers are waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long it may take until it is certain what is held.
+const PASSING: Duration = Duration::from_secs(1);
+
+/// The time between two questions.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Question {
@@ -37,52 +43,103 @@ pub(super) struct Question {
 /// What is answered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Answer {
-    incarnation: Incarnation,
-    connection: u64,
+    pub(super) incarnation: Incarnation,
+    pub(super) connection: u64,
     /// Tasks that are here and not settled.
-    held: u64,
+    pub(super) held: u64,
+    /// Tasks that were handed back a moment ago.
+    pub(super) returning: u64,
+    /// How many consumers of the queue's tasks are of this session.
+    pub(super) consumers: u64,
     /// Tasks that were put off by this session and may not be seen anywhere at this moment.
-    scheduled: u64,
+    pub(super) scheduled: u64,
     /// Counts the tasks that ever came here.
-    received: u64,
+    pub(super) received: u64,
 }
 
-/// What all answers come to.
+/// How a queue stands, as far as it can be known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Holdings {
+    pub(super) ready: u64,
     pub(super) held: u64,
+    /// What may be held, or have gone already: it is known a moment later.
+    passing: u64,
     pub(super) scheduled: u64,
     /// Differs if any task came to any session in between.
     pub(super) mark: u64,
 }
 
 impl Live {
-    /// Asks everybody who may hold tasks of a queue.
+    /// How many tasks of a queue there are, and where. Nothing is missed but what went from one place to another meanwhile.
     pub(super) async fn ask(
         self: &Arc<Self>,
         operation: &'static str,
         queue: &QueueName,
     ) -> Result<Holdings> {
-        let holders = self.holders(operation, queue).await?;
-        if holders == 0 {
-            return Ok(Holdings::default());
+        let mut scheduled = 0;
+        for level in self.entry(queue).map(|entry| entry.levels).unwrap_or_default() {
+            scheduled += self.depth(operation, &self.names.waiting(queue, level)).await?.ready;
         }
-        let id = Uuid::new_v4();
-        let (asked, mut answers) = mpsc::unbounded_channel();
-        self.asks().insert(id.to_string(), asked);
-        let heard = self.hear(operation, queue, id, holders, &mut answers).await;
-        self.asks().remove(&id.to_string());
-        let answers = heard?;
+        let depth = self.depth(operation, &self.names.work(queue)).await?;
+        let holders = self.holders(operation, queue).await?;
+        let answers =
+            if holders == 0 { BTreeMap::new() } else { self.question(operation, queue, holders).await? };
+        // Somebody may have come, or have been replaced, while they were asked.
+        let holders = holders.max(self.holders(operation, queue).await?);
+        let sum = |of: fn(&Answer) -> u64| answers.values().map(of).sum::<u64>();
         let silent = holders.saturating_sub(answers.len() as u64);
+        let unknown = depth.consumers.saturating_sub(sum(|answer| answer.consumers));
         let mut mark = DefaultHasher::new();
         answers.values().filter(|answer| answer.received > 0).for_each(|answer| {
             (answer.incarnation, answer.connection, answer.received).hash(&mut mark);
         });
         Ok(Holdings {
-            held: answers.values().map(|answer| answer.held).sum::<u64>() + silent,
-            scheduled: answers.values().map(|answer| answer.scheduled).sum(),
+            ready: depth.ready,
+            held: sum(|answer| answer.held) + silent,
+            passing: sum(|answer| answer.returning) + unknown.saturating_sub(silent),
+            scheduled: scheduled.max(sum(|answer| answer.scheduled)),
             mark: mark.finish(),
         })
+    }
+
+    /// The same, asked until it is certain: what is passing has passed, or is held; and where it says that there is nothing,
+    /// nothing can have been on its way while it was asked.
+    pub(super) async fn holdings(
+        self: &Arc<Self>,
+        operation: &'static str,
+        queue: &QueueName,
+    ) -> Result<Holdings> {
+        let end = Instant::now() + PASSING;
+        let mut last = self.ask(operation, queue).await?;
+        loop {
+            let nothing = last.ready + last.held + last.scheduled + last.passing == 0;
+            if !nothing && (last.passing == 0 || Instant::now() > end) {
+                last.held += last.passing;
+                return Ok(last);
+            }
+            if last.passing > 0 {
+                tokio::time::sleep(PAUSE).await;
+            }
+            let again = self.ask(operation, queue).await?;
+            if nothing && again == last {
+                return Ok(last);
+            }
+            last = again;
+        }
+    }
+
+    async fn question(
+        &self,
+        operation: &'static str,
+        queue: &QueueName,
+        holders: u64,
+    ) -> Result<BTreeMap<(Incarnation, u64), Answer>> {
+        let id = Uuid::new_v4();
+        let (asked, mut answers) = mpsc::unbounded_channel();
+        self.asks().insert(id.to_string(), asked);
+        let heard = self.hear(operation, queue, id, holders, &mut answers).await;
+        self.asks().remove(&id.to_string());
+        heard
     }
 
     async fn hear(
@@ -112,7 +169,7 @@ impl Live {
     /// Answers, if this session may hold tasks of the queue.
     pub(super) async fn answer(self: Arc<Self>, question: Question) {
         let Question { id, queue, reply_to } = question;
-        if self.intake().line(&queue).holder.is_none() {
+        if !self.intake().line(&queue).holder {
             return;
         }
         // What left the queue before the question was asked is here after this.
@@ -131,20 +188,8 @@ impl Live {
             BasicProperties::default().with_type(ANSWER.into()).with_correlation_id(id.to_string().into());
         let options = BasicPublishOptions::default();
         let publish = self.talk.basic_publish("".into(), reply_to.into(), options, &body, properties);
-        if let Err(error) = self.call("answer", publish).await {
+        if let Err(error) = self.call_publishing("answer", publish).await {
             tracing::debug!(error = %error.report(), "a question was not answered");
         }
-    }
-}
-
-impl Answer {
-    pub(super) fn new(
-        incarnation: Incarnation,
-        connection: u64,
-        held: u64,
-        scheduled: u64,
-        received: u64,
-    ) -> Self {
-        Self { incarnation, connection, held, scheduled, received }
     }
 }

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{RabbitMqBroker, claim, directory::Change, enqueue, link::Link, settle};
+use super::{RabbitMqBroker, ask::Holdings, claim, directory::Change, enqueue, link::Link, settle};
 use crate::{
     Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Error, ErrorKind, Incarnation, Lease, NewTask,
-    QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter,
+    QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter, machine::Configuration,
 };
 
 #[async_trait]
@@ -67,20 +67,19 @@ impl Broker for RabbitMqBroker {
 async fn declare(link: Arc<Link>, queue: QueueName, options: Option<QueueOptions>) -> Result<QueueStatus> {
     let live = link.live("declare").await?;
     live.sync("declare").await?;
+    let configuration = || live.entry(&queue).map(|entry| entry.configuration());
     if let Some(options) = &options {
-        let mut stored = live.directory.borrow().get(&queue).map(|entry| entry.configuration.clone());
-        if !stored.as_ref().is_some_and(|stored| stored.configured) {
+        if !configuration().is_some_and(|stored| stored.configured) {
             live.ensure_queue("declare", &queue).await?;
-            live.tell("declare", &Change::configure(&queue, options)).await?;
-            stored = live.directory.borrow().get(&queue).map(|entry| entry.configuration.clone());
+            live.tell("declare", &Change::Configure(queue.clone(), options.clone())).await?;
         }
         // Somebody else's may have come first.
-        if let Some(mut stored) = stored.filter(|stored| !stored.is(options)) {
+        if let Some(mut stored) = configuration().filter(|stored| !stored.is(options)) {
             stored.configure(&queue, options)?;
         }
     }
     live.use_queue("declare", &queue).await?;
-    let status = status(link, "declare", queue.clone()).await?;
+    let status = status(Arc::clone(&link), "declare", queue.clone()).await?;
     status.ok_or_else(|| {
         Error::new(ErrorKind::Internal, "declare", format!("queue \"{queue}\" is not in the directory"))
     })
@@ -89,22 +88,15 @@ async fn declare(link: Arc<Link>, queue: QueueName, options: Option<QueueOptions
 async fn close(link: Arc<Link>, queue: QueueName) -> Result<()> {
     let live = link.live("close").await?;
     live.ensure_queue("close", &queue).await?;
-    live.tell("close", &Change::Close { queue }).await
+    live.tell("close", &Change::Close(queue)).await
 }
 
 async fn status(link: Arc<Link>, operation: &'static str, queue: QueueName) -> Result<Option<QueueStatus>> {
     let live = link.live(operation).await?;
     live.sync(operation).await?;
-    let Some(entry) = live.directory.borrow().get(&queue).cloned() else { return Ok(None) };
-    let scheduled = live.scheduled(operation, &queue).await?;
-    let holdings = live.ask(operation, &queue).await?;
-    Ok(Some(QueueStatus {
-        options: entry.configuration.options,
-        revision: entry.configuration.revision,
-        closed: entry.closed,
-        ready: live.ready(operation, &live.names.work(&queue)).await?,
-        scheduled: scheduled.max(holdings.scheduled),
-        leased: holdings.held,
-        dead: live.ready(operation, &live.names.dead(&queue)).await?,
-    }))
+    let Some(entry) = live.entry(&queue) else { return Ok(None) };
+    let Holdings { ready, held, scheduled, .. } = live.holdings(operation, &queue).await?;
+    let Configuration { options, revision, .. } = entry.configuration();
+    let dead = live.depth(operation, &live.names.dead(&queue)).await?.ready;
+    Ok(Some(QueueStatus { options, revision, closed: entry.closed, ready, scheduled, leased: held, dead }))
 }

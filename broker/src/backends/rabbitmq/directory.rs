@@ -1,5 +1,7 @@
-//! The directory: which queues there are, how they are configured, which are closed. It is what comes of reading all events
-//! of a stream in their order, which is the same for every session: so the first configuration wins everywhere.
+//! The directory: which queues there are, how they are configured, which are closed. One small document a namespace.
+//!
+//! It only ever grows: a queue is used, then configured, then closed. So two versions of it can be merged, whichever was written
+//! last, and nothing that was said is lost.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,129 +15,155 @@ use crate::{QueueName, QueueOptions, clock::millis, machine::Configuration};
 /// The format that this version reads and writes.
 const FORMAT: u8 = 1;
 
-/// One event of the stream.
+/// All queues of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Event {
+pub(super) struct Directory {
     format: u8,
-    #[serde(flatten)]
-    change: Change,
+    queues: BTreeMap<QueueName, Entry>,
 }
 
-/// What an event says. Each can come twice: its publisher repeats it when it did not hear the confirm.
+/// One queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub(super) enum Change {
-    /// The namespace is in use.
-    Open,
-    /// A queue is used.
-    Use { queue: QueueName },
-    /// A queue is configured.
-    Configure { queue: QueueName, capacity: u64, remember_ids_ms: u64 },
-    /// No more will come to a queue.
-    Close { queue: QueueName },
-    /// Tasks of a queue may wait for 2^level seconds.
-    Wait { queue: QueueName, level: u32 },
-}
-
-/// A queue, as the events tell.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub(super) configuration: Configuration,
+    capacity: u64,
+    remember_ids_ms: u64,
+    revision: u64,
+    configured: bool,
     pub(super) closed: bool,
-    /// The levels at which tasks may wait.
+    /// Tasks may wait for 2^level seconds.
     pub(super) levels: BTreeSet<u32>,
 }
 
-/// All queues of a namespace.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Directory {
-    queues: BTreeMap<QueueName, Entry>,
-    /// The offset after the last event that was read.
-    next: u64,
-    /// The format of an event that a newer version wrote.
-    newer: Option<u8>,
+/// What can be said of a queue.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    /// It is used.
+    Use(QueueName),
+    /// It is configured.
+    Configure(QueueName, QueueOptions),
+    /// No more will come to it.
+    Close(QueueName),
+    /// Its tasks may wait for 2^level seconds.
+    Wait(QueueName, u32),
 }
 
-impl Change {
-    pub(super) fn configure(queue: &QueueName, options: &QueueOptions) -> Self {
-        let QueueOptions { capacity, remember_ids } = options;
-        Self::Configure { queue: queue.clone(), capacity: *capacity, remember_ids_ms: millis(*remember_ids) }
+/// Why a directory cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// It needs a version that knows this format.
+    Newer(u8),
+    /// It is none of ours.
+    Foreign,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self { format: FORMAT, queues: BTreeMap::new() }
+    }
+}
+
+impl Default for Entry {
+    /// A queue that exists only by use.
+    fn default() -> Self {
+        let mut entry = Self {
+            capacity: 0,
+            remember_ids_ms: 0,
+            revision: 1,
+            configured: false,
+            closed: false,
+            levels: BTreeSet::new(),
+        };
+        entry.set(&Configuration::default());
+        entry
+    }
+}
+
+impl Entry {
+    /// The options in force, and how they came to be.
+    pub(super) fn configuration(&self) -> Configuration {
+        let options = QueueOptions::default()
+            .with_capacity(self.capacity)
+            .with_remember_ids(Duration::from_millis(self.remember_ids_ms));
+        Configuration { options, revision: self.revision, configured: self.configured }
     }
 
-    /// Whether a directory says so.
-    pub(super) fn is_in(&self, directory: &Directory) -> bool {
-        let entry = |queue| directory.get(queue);
-        match self {
-            Self::Open => directory.next > 0,
-            Self::Use { queue } => entry(queue).is_some(),
-            // Maybe otherwise: the first wins.
-            Self::Configure { queue, .. } => entry(queue).is_some_and(|entry| entry.configuration.configured),
-            Self::Close { queue } => entry(queue).is_some_and(|entry| entry.closed),
-            Self::Wait { queue, level } => entry(queue).is_some_and(|entry| entry.levels.contains(level)),
+    fn set(&mut self, configuration: &Configuration) {
+        let Configuration { options, revision, configured } = configuration;
+        (self.capacity, self.remember_ids_ms) = (options.capacity, millis(options.remember_ids));
+        (self.revision, self.configured) = (*revision, *configured);
+    }
+
+    /// Of two configurations the later one; of two that were first at the same time, one that does not depend on who asks.
+    fn rank(&self) -> (bool, u64, u64, u64) {
+        (self.configured, self.revision, self.capacity, self.remember_ids_ms)
+    }
+
+    fn merge(&mut self, other: &Self) {
+        if other.rank() > self.rank() {
+            self.set(&other.configuration());
         }
-    }
-
-    /// The event as it is stored.
-    pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(&Event { format: FORMAT, change: self.clone() })
+        self.closed |= other.closed;
+        self.levels.extend(&other.levels);
     }
 }
 
 impl Directory {
-    /// Reads the event at an offset. One that was read before, or that is not ours, changes nothing.
-    pub(super) fn read(&mut self, offset: u64, json: &[u8]) {
-        if offset < self.next {
-            return;
+    /// Reads what was stored or sent.
+    pub(super) fn read(json: &[u8]) -> Result<Self, Unreadable> {
+        #[derive(Deserialize)]
+        struct Any {
+            format: u8,
         }
-        self.next = offset + 1;
-        match serde_json::from_slice(json) {
-            Ok(Event { format: FORMAT, change }) => self.apply(change),
-            _ => {
-                #[derive(Deserialize)]
-                struct Any {
-                    format: u8,
-                }
-                match serde_json::from_slice(json) {
-                    Ok(Any { format }) if format > FORMAT => self.newer = Some(format),
-                    _ => tracing::warn!(offset, "an event of the directory is not ours, and is left out"),
-                }
-            }
+        match serde_json::from_slice::<Any>(json) {
+            Ok(Any { format }) if format > FORMAT => Err(Unreadable::Newer(format)),
+            Ok(_) => serde_json::from_slice(json).map_err(|_| Unreadable::Foreign),
+            Err(_) => Err(Unreadable::Foreign),
         }
     }
 
-    fn apply(&mut self, change: Change) {
-        match change {
-            Change::Open => {}
-            Change::Use { queue } => drop(self.queues.entry(queue).or_default()),
-            Change::Configure { queue, capacity, remember_ids_ms } => {
-                let options = QueueOptions::default()
-                    .with_capacity(capacity)
-                    .with_remember_ids(Duration::from_millis(remember_ids_ms));
-                let created = !self.queues.contains_key(&queue);
-                let entry = self.queues.entry(queue.clone()).or_default();
-                // Who came second reads that here, too, and tells its user.
-                let _ = entry.configuration.configure(&queue, &options);
-                if created {
-                    entry.configuration.revision = 1;
-                }
-            }
-            Change::Close { queue } => self.queues.entry(queue).or_default().closed = true,
-            Change::Wait { queue, level } => drop(self.queues.entry(queue).or_default().levels.insert(level)),
-        }
+    pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
     }
 
     pub(super) fn get(&self, queue: &QueueName) -> Option<&Entry> {
         self.queues.get(queue)
     }
 
-    /// The offset after the last event that was read.
-    pub(super) fn next(&self) -> u64 {
-        self.next
+    /// Takes over what another one says.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (queue, theirs) in &other.queues {
+            match self.queues.get_mut(queue) {
+                Some(ours) => ours.merge(theirs),
+                None => drop(self.queues.insert(queue.clone(), theirs.clone())),
+            }
+        }
     }
 
-    /// The format that is needed to read it, where this version's does not do.
-    pub(super) fn newer(&self) -> Option<u8> {
-        self.newer
+    /// Takes a change; what was said before, and a second configuration, change nothing. Tells whether anything did.
+    pub(super) fn apply(&mut self, change: &Change) -> bool {
+        let before = self.clone();
+        match change {
+            Change::Use(queue) => drop(self.queues.entry(queue.clone()).or_default()),
+            Change::Configure(queue, options) => match self.queues.get_mut(queue) {
+                Some(entry) => {
+                    let mut configuration = entry.configuration();
+                    // Who came second reads what came first, and tells its user.
+                    if configuration.configure(queue, options).is_ok() {
+                        entry.set(&configuration);
+                    }
+                }
+                None => {
+                    let mut entry = Entry::default();
+                    entry.set(&Configuration { options: options.clone(), revision: 1, configured: true });
+                    self.queues.insert(queue.clone(), entry);
+                }
+            },
+            Change::Close(queue) => self.queues.entry(queue.clone()).or_default().closed = true,
+            Change::Wait(queue, level) => {
+                self.queues.entry(queue.clone()).or_default().levels.insert(*level);
+            }
+        }
+        *self != before
     }
 }
 
@@ -147,54 +175,55 @@ mod tests {
         QueueName::new("q").unwrap()
     }
 
-    fn read(changes: &[Change]) -> Directory {
+    fn after(changes: &[Change]) -> Directory {
         let mut directory = Directory::default();
-        for (offset, change) in changes.iter().enumerate() {
-            directory.read(offset as u64, &change.to_json().unwrap());
+        for change in changes {
+            directory.apply(change);
         }
         directory
     }
 
+    fn configure(capacity: u64) -> Change {
+        Change::Configure(queue(), QueueOptions::default().with_capacity(capacity))
+    }
+
     #[test]
     fn the_first_configuration_wins() {
-        let (a, b) = (QueueOptions::default().with_capacity(1), QueueOptions::default().with_capacity(2));
-        let directory = read(&[Change::configure(&queue(), &a), Change::configure(&queue(), &b)]);
-        let Configuration { options, revision, configured } = &directory.get(&queue()).unwrap().configuration;
-        assert_eq!((options, *revision, *configured), (&a, 1, true));
+        let mut directory = after(&[configure(1)]);
+        assert!(!directory.apply(&configure(2)));
+        let Configuration { options, revision, configured } =
+            directory.get(&queue()).unwrap().configuration();
+        assert_eq!((options.capacity, revision, configured), (1, 1, true));
     }
 
     #[test]
     fn use_comes_before_configuration() {
-        let options = QueueOptions::default().with_capacity(1);
-        let directory = read(&[Change::Use { queue: queue() }, Change::configure(&queue(), &options)]);
-        assert_eq!(directory.get(&queue()).unwrap().configuration.revision, 2);
+        let directory = after(&[Change::Use(queue()), configure(1)]);
+        assert_eq!(directory.get(&queue()).unwrap().configuration().revision, 2);
     }
 
     #[test]
-    fn what_comes_twice_counts_once() {
-        let once = read(&[Change::Open, Change::Close { queue: queue() }]);
-        let twice = read(&[Change::Close { queue: queue() }, Change::Close { queue: queue() }]);
-        assert_eq!(once.get(&queue()), twice.get(&queue()));
-        assert!(once.get(&queue()).unwrap().closed);
-        let mut again = once;
-        again.read(1, b"rubbish under a known offset");
-        assert_eq!(again.next(), 2);
-    }
-
-    #[test]
-    fn a_newer_format_is_noticed_and_rubbish_is_not_fatal() {
-        let mut directory = Directory::default();
-        directory.read(0, b"rubbish");
-        assert_eq!(directory.newer(), None);
-        directory.read(1, br#"{"format":2,"event":"fly"}"#);
-        assert_eq!(directory.newer(), Some(2));
+    fn merging_loses_nothing_and_does_not_depend_on_the_order() {
+        let (a, b) = (
+            after(&[configure(5), Change::Close(queue())]),
+            after(&[configure(7), Change::Wait(queue(), 3)]),
+        );
+        let (mut ab, mut ba) = (a.clone(), b.clone());
+        ab.merge(&b);
+        ba.merge(&a);
+        assert_eq!(ab, ba);
+        let entry = ab.get(&queue()).unwrap();
+        assert!(entry.closed && entry.levels.contains(&3) && entry.configured);
     }
 
     /// What was stored by the first version must be read by every later one.
     #[test]
     fn the_stored_form_is_kept() {
-        let stored = r#"{"format":1,"event":"configure","queue":"q","capacity":3,"remember_ids_ms":5}"#;
-        let options = QueueOptions::default().with_capacity(3).with_remember_ids(Duration::from_millis(5));
-        assert_eq!(Change::configure(&queue(), &options).to_json().unwrap(), stored.as_bytes());
+        let stored = br#"{"format":1,"queues":{"q":{"capacity":3,"remember_ids_ms":3600000,"revision":1,"configured":true,"closed":true,"levels":[2]}}}"#;
+        let directory = after(&[configure(3), Change::Close(queue()), Change::Wait(queue(), 2)]);
+        assert_eq!(directory.to_json().unwrap(), stored);
+        assert_eq!(Directory::read(stored), Ok(directory));
+        assert_eq!(Directory::read(br#"{"format":2}"#), Err(Unreadable::Newer(2)));
+        assert_eq!(Directory::read(b"rubbish"), Err(Unreadable::Foreign));
     }
 }

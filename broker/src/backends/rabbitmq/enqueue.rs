@@ -53,7 +53,7 @@ pub(super) async fn enqueue(link: Arc<Link>, tasks: Vec<NewTask>) -> Result<Vec<
 
 impl Live {
     fn is_closed(&self, queue: &QueueName) -> bool {
-        self.directory.borrow().get(queue).is_some_and(|entry| entry.closed)
+        self.entry(queue).is_some_and(|entry| entry.closed)
     }
 
     /// Whether a queue has no room for one more than `coming`. What was read of it is believed for a moment, with what this
@@ -64,9 +64,7 @@ impl Live {
         queue: &QueueName,
         coming: u64,
     ) -> Result<bool> {
-        let Some(capacity) =
-            self.directory.borrow().get(queue).map(|entry| entry.configuration.options.capacity)
-        else {
+        let Some(capacity) = self.entry(queue).map(|entry| entry.configuration().options.capacity) else {
             return Ok(false);
         };
         let believed =
@@ -74,7 +72,7 @@ impl Live {
         if believed.is_some_and(|depth| depth + coming < capacity) {
             return Ok(false);
         }
-        let ready = self.ready(operation, &self.names.work(queue)).await?;
+        let ready = self.depth(operation, &self.names.work(queue)).await?.ready;
         self.depths().insert(queue.clone(), (Instant::now(), ready));
         Ok(ready + coming >= capacity)
     }

@@ -4,54 +4,40 @@ use lapin::ErrorKind as Lapin;
 
 use crate::{Error, ErrorKind};
 
-/// What the server says when something failed in it.
-const INTERNAL_ERROR: u16 = 541;
+/// The number that the server gave an error; 0 if it is not the server's.
+pub(super) fn code(error: &lapin::Error) -> u16 {
+    match error.kind() {
+        Lapin::ProtocolError(e) => e.get_id(),
+        _ => 0,
+    }
+}
+
+/// Whether a queue that was not found is there, and only out of reach: its node is starting, or has no leader yet.
+pub(super) fn is_down(error: &lapin::Error) -> bool {
+    let text = error.to_string();
+    ["down or inaccessible", "stopped by supervisor", "has no leader"].iter().any(|part| text.contains(part))
+}
 
 /// Says what an error of RabbitMQ means for the caller.
 pub(super) fn rabbitmq(operation: &'static str, error: &lapin::Error) -> Error {
-    let code = match error.kind() {
-        Lapin::ProtocolError(e) => e.get_id(),
-        _ => 0,
-    };
-    let (kind, message, advice) = match code {
+    let (message, advice) = match code(error) {
         403 => (
-            ErrorKind::Unavailable,
             "RabbitMQ does not let us in",
             "check the user and password of the URL, and its permissions on the virtual host",
         ),
+        404 => ("RabbitMQ has a queue that is out of reach", "wait, or check the server's log"),
         406 => (
-            ErrorKind::Corrupt,
-            "a queue or exchange of the namespace is not ours",
-            "use another namespace: ?namespace=NAME",
-        ),
-        INTERNAL_ERROR => (
-            ErrorKind::Unavailable,
-            "something failed in RabbitMQ",
-            "repeat the call; if it goes on, see the server's log",
+            "RabbitMQ ended a channel",
+            "repeat the call; if a task runs for longer than the server's consumer_timeout, 30 min unless told otherwise, raise that",
         ),
         530 => (
-            ErrorKind::Unavailable,
             "RabbitMQ has no such virtual host, or not for this user",
             "check the URL: amqp://user:password@host:5672/vhost",
         ),
-        _ => (
-            ErrorKind::Unavailable,
-            "RabbitMQ cannot be reached",
-            "check that the server runs and that the URL is right",
-        ),
+        541 => ("something failed in RabbitMQ", "repeat the call; if it goes on, see the server's log"),
+        _ => ("RabbitMQ cannot be reached", "check that the server runs and that the URL is right"),
     };
-    Error::new(kind, operation, message).because(error.clone()).advise(advice)
-}
-
-/// Whether the server failed for a reason that passes: another session is creating the stream that was found.
-pub(super) fn is_passing(error: &Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<lapin::Error>());
-    match source.map(lapin::Error::kind) {
-        Some(Lapin::ProtocolError(e)) => {
-            e.get_id() == INTERNAL_ERROR || e.get_message().as_str().contains("does not have a replica")
-        }
-        _ => false,
-    }
+    Error::new(ErrorKind::Unavailable, operation, message).because(error.clone()).advise(advice)
 }
 
 /// The server did not answer in time: whether the call took effect is unknown.
@@ -61,7 +47,17 @@ pub(super) fn silent(operation: &'static str) -> Error {
         operation,
         "RabbitMQ did not answer in time; whether the call took effect is unknown",
     )
-    .advise("repeat the call; if it goes on, see whether the server is out of memory or disk and blocks publishers")
+    .advise("repeat the call")
+}
+
+/// The server takes no messages for the time being.
+pub(super) fn blocked(operation: &'static str) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        operation,
+        "RabbitMQ takes nothing for the time being: its memory or disk is full",
+    )
+    .advise("make room on the server; what is held here is kept meanwhile")
 }
 
 /// The session ended before the call did.
@@ -76,5 +72,6 @@ pub(super) fn lost(operation: &'static str) -> Error {
 
 /// A defect of this program: what it made cannot be written.
 pub(super) fn internal(operation: &'static str, error: serde_json::Error) -> Error {
-    Error::new(ErrorKind::Internal, operation, "an event cannot be written as JSON").because(error)
+    Error::new(ErrorKind::Internal, operation, "what is to be stored cannot be written as JSON")
+        .because(error)
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lapin::{Consumer, message::Delivery};
+use lapin::{Consumer, message::Delivery, types::ShortString};
 
 use super::{ask::Answer, message::Stored};
 use crate::{Claim, ClaimedTask, Error, Incarnation, Lease, QueueName, TaskId, limits};
@@ -16,6 +16,12 @@ const STALE: Duration = Duration::from_secs(1);
 
 /// The same for one that must run alone: workers stop claiming for up to a lease to become idle for it.
 const STALE_ALONE: Duration = limits::LEASE;
+
+/// How long nobody may wait for a queue before its tasks are not sent here any more.
+const UNWANTED: Duration = Duration::from_millis(200);
+
+/// How long the server may take to have back what was handed back.
+const RETURNING: Duration = Duration::from_millis(250);
 
 /// Everything that a session has.
 #[derive(Default)]
@@ -27,19 +33,21 @@ pub(super) struct Intake {
 /// What a session has of one queue.
 #[derive(Default)]
 pub(super) struct Line {
-    /// Who consumes at present.
-    pub(super) standing: Option<Standing>,
+    /// Who consumes, and who did and still has something to acknowledge.
+    standings: Vec<Standing>,
     /// Delivered and not claimed, by delivery tag: in the order in which the server sent them.
-    pub(super) arrived: BTreeMap<u64, Arrival>,
+    arrived: BTreeMap<u64, Arrival>,
     /// Counts the deliveries.
     received: u64,
     /// Tasks that this session put off, and until when they may be neither waiting nor ready: the server is handing them
     /// over.
     scheduled: HashMap<TaskId, Instant>,
-    /// Makes this session one that is asked what it holds.
-    pub(super) holder: Option<Consumer>,
+    /// Until when deliveries that this session handed back may not be ready yet.
+    returning: Vec<Instant>,
+    /// This session is one that is asked what it holds.
+    pub(super) holder: bool,
     /// Since when nobody waits for the queue.
-    pub(super) unwanted_since: Option<Instant>,
+    unwanted_since: Option<Instant>,
 }
 
 /// A consumer of a queue.
@@ -47,8 +55,10 @@ pub(super) struct Standing {
     pub(super) consumer: Consumer,
     /// How many of its deliveries may be unacknowledged.
     prefetch: usize,
-    /// The deliveries of this consumer that are not acknowledged.
+    /// Its deliveries that are not acknowledged.
     open: HashSet<u64>,
+    /// It gets no more.
+    cancelled: bool,
 }
 
 /// A delivery that waits to be claimed.
@@ -67,6 +77,8 @@ pub(super) struct Held {
     pub(super) until: u64,
     /// A settlement is under way, so the lease does not end by itself.
     pub(super) settling: bool,
+    /// Which messages of a settlement that failed are stored: they are not published again.
+    pub(super) published: HashSet<usize>,
 }
 
 /// What a claim takes.
@@ -80,13 +92,9 @@ pub(super) struct Taken {
 }
 
 impl Standing {
-    pub(super) fn new(consumer: Consumer, prefetch: usize) -> Self {
-        Self { consumer, prefetch, open: HashSet::new() }
-    }
-
     /// How many more the server sends as things are.
     fn credit(&self) -> usize {
-        self.prefetch.saturating_sub(self.open.len())
+        if self.cancelled { 0 } else { self.prefetch.saturating_sub(self.open.len()) }
     }
 }
 
@@ -105,16 +113,63 @@ impl Arrival {
 }
 
 impl Line {
-    /// How many more must be sent before a claim of `max` can be filled; none if what is on its way will do.
+    /// How many more must be asked for before a claim of `max` can be filled.
     pub(super) fn lacks(&self, max: usize) -> usize {
         let here = self.arrived.values().filter(|arrival| !arrival.must_run_alone()).count();
-        let lacking = max.saturating_sub(here);
-        let coming = self.standing.as_ref().map_or(0, Standing::credit);
-        if lacking > coming { lacking } else { 0 }
+        let coming: usize = self.standings.iter().map(Standing::credit).sum();
+        max.saturating_sub(here + coming)
     }
 
-    pub(super) fn has_stale(&self) -> bool {
-        self.arrived.values().any(Arrival::is_stale)
+    /// Notes a new consumer.
+    pub(super) fn stands(&mut self, consumer: Consumer, prefetch: usize) {
+        self.standings.push(Standing { consumer, prefetch, open: HashSet::new(), cancelled: false });
+    }
+
+    /// Those who consume at present.
+    pub(super) fn consumers(&self) -> Vec<Consumer> {
+        self.standings.iter().filter(|s| !s.cancelled).map(|s| s.consumer.clone()).collect()
+    }
+
+    /// Notes that a consumer gets no more.
+    pub(super) fn cancelled(&mut self, tag: &ShortString) {
+        self.standings.iter_mut().filter(|s| s.consumer.tag() == *tag).for_each(|s| s.cancelled = true);
+        self.standings.retain(|s| !s.cancelled || !s.open.is_empty());
+    }
+
+    /// Whether this consumer should be getting deliveries.
+    pub(super) fn relies_on(&self, tag: &ShortString) -> bool {
+        self.standings.iter().any(|s| !s.cancelled && s.consumer.tag() == *tag)
+    }
+
+    /// Notes that a delivery was acknowledged or handed back.
+    pub(super) fn closed(&mut self, tag: u64) {
+        for standing in &mut self.standings {
+            standing.open.remove(&tag);
+        }
+        self.standings.retain(|s| !s.cancelled || !s.open.is_empty());
+    }
+
+    /// Notes that a delivery is on its way back.
+    pub(super) fn returns(&mut self, tag: u64) {
+        self.closed(tag);
+        self.returning.push(Instant::now() + RETURNING);
+    }
+
+    /// Whether what is here should go back and no more should come: nobody waits for the queue any more, or somebody does
+    /// and does not claim what is here.
+    pub(super) fn is_unwanted(&mut self, wanted: bool) -> bool {
+        let now = Instant::now();
+        self.scheduled.retain(|_, until| *until > now);
+        self.returning.retain(|until| *until > now);
+        self.unwanted_since = if wanted { None } else { Some(self.unwanted_since.unwrap_or(now)) };
+        let unwanted = self.unwanted_since.is_some_and(|since| since.elapsed() > UNWANTED);
+        let consumes = self.standings.iter().any(|s| !s.cancelled);
+        (unwanted && (consumes || !self.arrived.is_empty())) || self.arrived.values().any(Arrival::is_stale)
+    }
+
+    /// Takes out everything that was not claimed, in order.
+    pub(super) fn unclaimed(&mut self) -> Vec<Arrival> {
+        std::mem::take(&mut self.arrived).into_values().collect()
     }
 }
 
@@ -128,26 +183,18 @@ impl Intake {
     }
 
     /// Takes in what a consumer of the queue got.
-    pub(super) fn arrive(&mut self, queue: &QueueName, delivery: Delivery) {
+    pub(super) fn arrive(&mut self, queue: &QueueName, consumer: &ShortString, delivery: Delivery) {
         let line = self.line(queue);
+        let tag = delivery.delivery_tag;
         line.received += 1;
-        if let Some(standing) = &mut line.standing {
-            // One of a consumer before this one is counted too; it only makes the next claim ask for more.
-            standing.open.insert(delivery.delivery_tag);
+        if let Some(standing) = line.standings.iter_mut().find(|s| s.consumer.tag() == *consumer) {
+            standing.open.insert(tag);
         }
         let task = Stored::read(&delivery);
         if let Ok(task) = &task {
             line.scheduled.remove(&task.id);
         }
-        let tag = delivery.delivery_tag;
         line.arrived.insert(tag, Arrival { delivery, task, since: Instant::now() });
-    }
-
-    /// Notes that a delivery was acknowledged or given back.
-    pub(super) fn closed(&mut self, queue: &QueueName, tag: u64) {
-        if let Some(standing) = &mut self.line(queue).standing {
-            standing.open.remove(&tag);
-        }
     }
 
     /// Claims what has arrived, the oldest first.
@@ -192,7 +239,7 @@ impl Intake {
                 alone: progress.alone,
             });
             let until = steady.saturating_add(crate::clock::millis(claim.lease));
-            self.held.insert(lease, Held { tag, stored, until, settling: false });
+            self.held.insert(lease, Held { tag, stored, until, settling: false, published: HashSet::new() });
         }
         taken.waiting_alone = line.arrived.values().filter(|arrival| arrival.must_run_alone()).count() as u64;
         taken
@@ -205,7 +252,7 @@ impl Intake {
     /// Takes a lease out: it ends.
     pub(super) fn release(&mut self, lease: &Lease) -> Option<Held> {
         let held = self.held.remove(lease)?;
-        self.closed(&lease.queue, held.tag);
+        self.line(&lease.queue).closed(held.tag);
         Some(held)
     }
 
@@ -215,16 +262,6 @@ impl Intake {
             self.held.iter().filter(|(_, held)| held.until <= steady && !held.settling).collect();
         over.sort_by_key(|(_, held)| held.tag);
         over.into_iter().map(|(lease, _)| lease.clone()).collect()
-    }
-
-    /// Takes out everything of a queue that was not claimed, in order, and who consumes it.
-    pub(super) fn fold(&mut self, queue: &QueueName) -> (Option<Consumer>, Vec<Arrival>) {
-        let line = self.line(queue);
-        let standing = line.standing.take();
-        (
-            standing.map(|standing| standing.consumer),
-            std::mem::take(&mut line.arrived).into_values().collect(),
-        )
     }
 
     /// Notes that a task of the queue was put off, and when the server has handed it over for certain.
@@ -238,7 +275,15 @@ impl Intake {
         let line = self.line(queue);
         let now = Instant::now();
         line.scheduled.retain(|_, until| *until > now);
-        let here = (held + line.arrived.len()) as u64;
-        Answer::new(incarnation, connection, here, line.scheduled.len() as u64, line.received)
+        line.returning.retain(|until| *until > now);
+        Answer {
+            incarnation,
+            connection,
+            held: (held + line.arrived.len()) as u64,
+            returning: line.returning.len() as u64,
+            consumers: line.standings.len() as u64,
+            scheduled: line.scheduled.len() as u64,
+            received: line.received,
+        }
     }
 }

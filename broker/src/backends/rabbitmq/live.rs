@@ -4,31 +4,36 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer,
-    options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
+    Channel, Connection, ConnectionProperties, Consumer,
+    options::QueueDeclareOptions,
     types::{FieldTable, ShortString},
 };
 use tokio::sync::{mpsc, watch};
 
-use super::{ask::Answer, directory::Directory, error, intake::Intake, link::Link, names::Names};
-use crate::{Error, ErrorKind, Incarnation, QueueName, Result};
+use super::{
+    ask::Answer,
+    directory::{Directory, Entry, Unreadable},
+    error,
+    intake::Intake,
+    link::Link,
+    names::Names,
+    register,
+};
+use crate::{Incarnation, QueueName, Result};
 
 /// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(5);
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
 /// How often connections are tried that may be silent because nobody is at their other end.
 const PROBE: Duration = Duration::from_secs(5);
-
-/// A message on its way to a queue.
-pub(super) type Outgoing = (ShortString, Vec<u8>, BasicProperties);
 
 /// Two connections and what was built on them. They go together: what is received on one is settled by publishing on the
 /// other.
@@ -37,9 +42,11 @@ pub(super) struct Live {
     pub(super) names: Names,
     /// Its number among the connections of this session.
     pub(super) number: u64,
-    pub(super) to_consume: Connection,
-    /// Publishes what must not be lost: every message is confirmed.
-    publisher: Channel,
+    pub(super) to_consume: Arc<Connection>,
+    pub(super) to_publish: Arc<Connection>,
+    /// Publishes what must not be lost: see `publish`. One call at a time, as lapin gives what comes back unroutable to
+    /// whichever confirm comes next; none while a call failed halfway.
+    pub(super) publisher: tokio::sync::Mutex<Option<Channel>>,
     /// Publishes what may be lost. On the publishing connection, as the server stops reading from one that publishes
     /// when its memory or disk is full.
     pub(super) talk: Channel,
@@ -47,12 +54,14 @@ pub(super) struct Live {
     pub(super) worker: Channel,
     /// A look at what is not there closes this one, and another is opened.
     pub(super) lookup: tokio::sync::Mutex<Channel>,
+    /// The directory is taken and put back here.
+    pub(super) register: tokio::sync::Mutex<Channel>,
     pub(super) inbox: ShortString,
     /// What came into the inbox and was not read yet.
-    pub(super) letters: std::sync::OnceLock<Consumer>,
-    pub(super) directory: watch::Sender<Directory>,
-    /// The offset up to which the directory must be read to know what others were told is done.
-    pub(super) announced: AtomicU64,
+    pub(super) letters: OnceLock<Consumer>,
+    directory: Mutex<Directory>,
+    /// Why the directory cannot be read any more.
+    unreadable: OnceLock<Unreadable>,
     intake: Mutex<Intake>,
     /// One at a time changes who consumes.
     pub(super) claiming: tokio::sync::Mutex<()>,
@@ -61,9 +70,11 @@ pub(super) struct Live {
     known: Mutex<HashSet<ShortString>>,
     depths: Mutex<HashMap<QueueName, (Instant, u64)>>,
     gone: watch::Sender<bool>,
-    pub(super) changes: watch::Sender<u64>,
+    /// The server takes nothing, as its memory or disk is full.
+    blocked: AtomicBool,
+    changes: watch::Sender<u64>,
     /// When the consuming connection last answered.
-    pub(super) probed: Mutex<Instant>,
+    probed: Mutex<Instant>,
 }
 
 impl Live {
@@ -74,46 +85,44 @@ impl Live {
         let options = ConnectionProperties::default().with_connection_name(name.into());
         let open = || Connection::connect_uri(link.config.server.clone(), options.clone());
         let (to_publish, to_consume) = tokio::try_join!(open(), open()).map_err(failed)?;
-        let publisher = to_publish.create_channel().await.map_err(failed)?;
-        publisher.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
         let talk = to_publish.create_channel().await.map_err(failed)?;
         let worker = to_consume.create_channel().await.map_err(failed)?;
         let lookup = to_consume.create_channel().await.map_err(failed)?;
-        let events = futures_util::stream::select(
-            Box::pin(to_publish.events_listener()),
-            Box::pin(to_consume.events_listener()),
-        );
+        let register = to_consume.create_channel().await.map_err(failed)?;
+        let (to_publish, to_consume) = (Arc::new(to_publish), Arc::new(to_consume));
         let live = Arc::new(Self {
             incarnation: link.incarnation,
             names: link.names.clone(),
             number,
-            to_consume,
-            publisher,
+            to_consume: Arc::clone(&to_consume),
+            to_publish: Arc::clone(&to_publish),
+            publisher: tokio::sync::Mutex::new(None),
             talk,
             worker,
             lookup: tokio::sync::Mutex::new(lookup),
+            register: tokio::sync::Mutex::new(register),
             inbox: link.names.inbox(link.incarnation, number),
-            letters: std::sync::OnceLock::new(),
-            directory: watch::Sender::new(Directory::default()),
-            announced: AtomicU64::new(0),
+            letters: OnceLock::new(),
+            directory: Mutex::default(),
+            unreadable: OnceLock::new(),
             intake: Mutex::default(),
             claiming: tokio::sync::Mutex::default(),
             asks: Mutex::default(),
             known: Mutex::default(),
             depths: Mutex::default(),
             gone: watch::Sender::new(false),
+            blocked: AtomicBool::new(false),
             changes: link.changes.clone(),
             probed: Mutex::new(Instant::now()),
         });
-        tokio::spawn(end_with(Arc::downgrade(&live), to_publish, events));
-        live.open_inbox(operation).await?;
-        live.open_directory(operation).await?;
-        if let Some(newer) = live.directory.borrow().newer() {
-            let message =
-                format!("the namespace needs a version that knows format {newer}; this one knows 1");
-            return Err(
-                Error::new(ErrorKind::Incompatible, "connect", message).advise("upgrade this program")
-            );
+        tokio::spawn(watch_over(Arc::downgrade(&live), live.gone.subscribe(), to_publish, to_consume));
+        let opened = async {
+            live.open_inbox(operation).await?;
+            live.open_directory(operation).await
+        };
+        if let Err(error) = opened.await {
+            live.end();
+            return Err(error);
         }
         Ok(live)
     }
@@ -133,6 +142,11 @@ impl Live {
     /// Wakes whoever waits.
     pub(super) fn changed(&self) {
         self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Whether the server takes nothing for the time being. What is held stays: the other connection is not concerned.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::SeqCst)
     }
 
     /// Makes a call. Any error, and silence, is the end of the connections.
@@ -167,46 +181,36 @@ impl Live {
         }
     }
 
-    /// Publishes to queues by their names, and waits until all are stored.
-    pub(super) async fn publish(&self, operation: &'static str, messages: Vec<Outgoing>) -> Result<()> {
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let mut confirms = Vec::with_capacity(messages.len());
-        for (queue, body, properties) in messages {
-            let publish = self.publisher.basic_publish("".into(), queue.clone(), options, &body, properties);
-            confirms.push((queue, self.call(operation, publish).await?));
+    /// Makes a call on the publishing connection. There, silence is no reason to give up while the server takes nothing.
+    pub(super) async fn call_publishing<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T> {
+        if self.is_blocked() {
+            return Err(error::blocked(operation));
         }
-        for (queue, confirm) in confirms {
-            match self.call(operation, confirm).await? {
-                Confirmation::Ack(None) => {}
-                Confirmation::Ack(Some(_)) => {
-                    // Somebody removed the queue under us: who tries again finds that out, and creates it.
-                    self.known().remove(&queue);
-                    let message = format!("RabbitMQ has no queue {queue} any more");
-                    return Err(
-                        Error::new(ErrorKind::Unavailable, operation, message).advise("repeat the call")
-                    );
+        let mut gone = self.gone.subscribe();
+        tokio::select! {
+            biased;
+            answer = tokio::time::timeout(ANSWER, call) => match answer {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(e)) => {
+                    self.end();
+                    Err(error::rabbitmq(operation, &e))
                 }
-                _ => {
-                    let message = format!("RabbitMQ does not take what is sent to {queue}");
-                    return Err(Error::new(ErrorKind::Unavailable, operation, message)
-                        .advise("see the server's log, and whether a policy bounds the queue"));
+                Err(_) if self.is_blocked() => Err(error::blocked(operation)),
+                Err(_) => {
+                    self.end();
+                    Err(error::silent(operation))
                 }
-            }
+            },
+            _ = gone.wait_for(|gone| *gone) => Err(error::lost(operation)),
         }
-        Ok(())
-    }
-
-    /// Publishes to an exchange, and waits until it is with everyone.
-    pub(super) async fn publish_news(&self, operation: &'static str, body: &[u8], kind: &str) -> Result<()> {
-        let properties = BasicProperties::default().with_type(kind.into());
-        let options = BasicPublishOptions::default();
-        let publish = self.publisher.basic_publish(self.names.news(), "".into(), options, body, properties);
-        let confirm = self.call(operation, publish).await?;
-        self.call(operation, confirm).await.map(drop)
     }
 
     /// Two answers on the channel of deliveries: what was on its way to us before is here after. Tried on 3.10: once is
-    /// enough where the server is idle, and two that are not awaited one after the other are not enough.
+    /// not enough, and two that are not awaited one after the other are not either.
     pub(super) async fn barrier(&self, operation: &'static str, queue: &ShortString) -> Result<()> {
         for _ in 0..2 {
             let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -222,18 +226,10 @@ impl Live {
         // Who does something announces it to all inboxes before it says that it is done.
         self.barrier(operation, &self.inbox).await?;
         self.read_inbox();
-        let wanted = self.announced.load(Ordering::SeqCst);
-        self.until(operation, |directory| directory.next() >= wanted).await
-    }
-
-    /// Waits until the directory says so.
-    pub(super) async fn until(
-        &self,
-        operation: &'static str,
-        says: impl FnMut(&Directory) -> bool,
-    ) -> Result<()> {
-        let mut directory = self.directory.subscribe();
-        self.call(operation, directory.wait_for(says).map(|_| Ok(()))).await
+        match self.unreadable.get() {
+            Some(unreadable) => Err(register::said(operation, *unreadable)),
+            None => Ok(()),
+        }
     }
 
     /// Asks both connections whether they are there, now and then.
@@ -242,9 +238,31 @@ impl Live {
             return Ok(());
         }
         self.barrier("probe", &self.inbox).await?;
+        if self.is_blocked() {
+            return Ok(());
+        }
         let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let ask = self.talk.queue_declare(self.names.directory(), look, FieldTable::default());
-        self.call("probe", ask).await.map(drop)
+        self.call_publishing("probe", ask).await.map(drop)
+    }
+
+    /// What is known of all queues.
+    pub(super) fn directory(&self) -> Directory {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn with_directory(&self, change: impl FnOnce(&mut Directory)) {
+        change(&mut self.directory.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Notes that somebody wrote a directory that this version cannot read.
+    pub(super) fn cannot_read(&self, why: Unreadable) {
+        let _ = self.unreadable.set(why);
+    }
+
+    /// What is known of a queue.
+    pub(super) fn entry(&self, queue: &QueueName) -> Option<Entry> {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner).get(queue).cloned()
     }
 
     pub(super) fn intake(&self) -> MutexGuard<'_, Intake> {
@@ -264,19 +282,31 @@ impl Live {
     }
 }
 
-/// Holds the publishing connection, and ends both when one of them has an error, or when they are given up.
-async fn end_with(
+/// Watches both connections, and closes them when one of them has an error, when they are given up, or when nobody uses
+/// them any more.
+async fn watch_over(
     live: std::sync::Weak<Live>,
-    to_publish: Connection,
-    mut events: impl futures_util::Stream<Item = lapin::Event> + Unpin,
+    mut gone: watch::Receiver<bool>,
+    to_publish: Arc<Connection>,
+    to_consume: Arc<Connection>,
 ) {
-    let Some(mut gone) = live.upgrade().map(|live| live.gone.subscribe()) else { return };
+    let mut events = futures_util::stream::select(
+        Box::pin(to_publish.events_listener()),
+        Box::pin(to_consume.events_listener()),
+    );
+    let blocked = |blocked: bool| {
+        if let Some(live) = live.upgrade() {
+            live.blocked.store(blocked, Ordering::SeqCst);
+        }
+    };
     loop {
         tokio::select! {
             event = events.next() => match event {
                 Some(lapin::Event::ConnectionBlocked(reason)) => {
                     tracing::warn!(reason, "RabbitMQ takes nothing for the time being");
+                    blocked(true);
                 }
+                Some(lapin::Event::ConnectionUnblocked) => blocked(false),
                 // A look at what is not there is the end of that channel only.
                 Some(lapin::Event::Error(error)) if error.is_amqp_soft_error() => {}
                 Some(lapin::Event::Error(_)) | None => break,
@@ -286,15 +316,12 @@ async fn end_with(
             _ = gone.wait_for(|gone| *gone) => break,
         }
     }
+    if let Some(live) = live.upgrade() {
+        live.end();
+    }
     let close = async |connection: &Connection| {
-        // Where the other end does not answer, the socket's end must do.
+        // Where the other end does not answer, the heartbeats end it.
         let _ = tokio::time::timeout(ANSWER, connection.close(200, "OK".into())).await;
     };
-    match live.upgrade() {
-        Some(live) => {
-            live.end();
-            tokio::join!(close(&to_publish), close(&live.to_consume));
-        }
-        None => close(&to_publish).await,
-    }
+    tokio::join!(close(&to_publish), close(&to_consume));
 }

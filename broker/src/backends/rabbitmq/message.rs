@@ -145,7 +145,7 @@ pub(super) fn as_it_was(properties: BasicProperties) -> BasicProperties {
 }
 
 /// What survives a restart of the server.
-fn persistent() -> BasicProperties {
+pub(super) fn persistent() -> BasicProperties {
     BasicProperties::default().with_delivery_mode(2)
 }
 

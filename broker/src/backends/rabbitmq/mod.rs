@@ -3,8 +3,9 @@
 //! The tasks of a queue lie in a quorum queue, dead ones in a second. A lease is an unacknowledged delivery: it ends with
 //! the connection, so a dead process is noticed at once. What changes a task publishes a fresh copy, waits for the
 //! confirm, and acknowledges the old one; a death in between doubles the task and never loses it. What RabbitMQ cannot
-//! store in a queue of tasks (which queues there are, their options, which are closed) is the *directory*: a stream that
-//! every session reads from its beginning. What nobody stores (who holds how many tasks) is asked of the live sessions.
+//! store in a queue of tasks (which queues there are, their options, which are closed) is the *directory*: a document in
+//! a queue of one message, announced to all sessions when it changes. What nobody stores (who holds how many tasks) is
+//! asked of the live sessions.
 
 mod ask;
 mod broker;
@@ -19,6 +20,8 @@ mod live;
 mod message;
 mod names;
 mod news;
+mod publish;
+mod register;
 mod session;
 mod settle;
 mod topology;

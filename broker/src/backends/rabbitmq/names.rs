@@ -15,7 +15,7 @@ impl Names {
         Self { prefix: format!("mh:{namespace}") }
     }
 
-    /// The stream that tells which queues there are.
+    /// The register that tells which queues there are.
     pub(super) fn directory(&self) -> ShortString {
         format!("{}:directory", self.prefix).into()
     }

@@ -1,12 +1,11 @@
 //! What sessions tell each other. All of it may be lost but the announcements, which are confirmed.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt};
 use lapin::{BasicProperties, message::Delivery, options::BasicPublishOptions};
-use serde::{Deserialize, Serialize};
 
-use super::{ask::Question, live::Live};
+use super::{ask::Question, directory::Directory, live::Live};
 use crate::Result;
 
 /// The kinds of what is told.
@@ -14,12 +13,6 @@ pub(super) const CHANGED: &str = "changed";
 pub(super) const DIRECTORY: &str = "directory";
 pub(super) const QUESTION: &str = "question";
 pub(super) const ANSWER: &str = "answer";
-
-/// The directory must be read up to here to know what others were told is done.
-#[derive(Serialize, Deserialize)]
-struct Announcement {
-    next: u64,
-}
 
 impl Live {
     /// Reads everything that is in the inbox.
@@ -35,11 +28,10 @@ impl Live {
     pub(super) fn read_letter(self: &Arc<Self>, letter: &Delivery) {
         match letter.properties.kind().as_ref().map_or("", |kind| kind.as_str()) {
             CHANGED => self.changed(),
-            DIRECTORY => {
-                if let Ok(Announcement { next }) = serde_json::from_slice(&letter.data) {
-                    self.announced.fetch_max(next, Ordering::SeqCst);
-                }
-            }
+            DIRECTORY => match Directory::read(&letter.data) {
+                Ok(directory) => self.learn(&directory),
+                Err(unreadable) => self.cannot_read(unreadable),
+            },
             QUESTION => {
                 if let Ok(question) = serde_json::from_slice::<Question>(&letter.data) {
                     tokio::spawn(Arc::clone(self).answer(question));
@@ -57,18 +49,20 @@ impl Live {
         }
     }
 
-    /// Tells all sessions how far the directory must be read, and waits until they have it.
-    pub(super) async fn announce(&self, operation: &'static str, next: u64) -> Result<()> {
-        let body = format!("{{\"next\":{next}}}");
-        self.publish_news(operation, body.as_bytes(), DIRECTORY).await
+    /// Tells all sessions what the directory says, and waits until they have it.
+    pub(super) async fn announce(&self, operation: &'static str, directory: &[u8]) -> Result<()> {
+        self.publish_news(operation, directory, DIRECTORY).await
     }
 
     /// Tells all sessions that there may be something for those who wait. Lost if it cannot be sent: they poll, too.
     pub(super) async fn tell_changed(&self, operation: &'static str) {
+        if self.is_blocked() {
+            return;
+        }
         let properties = BasicProperties::default().with_type(CHANGED.into());
         let options = BasicPublishOptions::default();
         let publish = self.talk.basic_publish(self.names.news(), "".into(), options, b"", properties);
-        if let Err(error) = self.call(operation, publish).await {
+        if let Err(error) = self.call_publishing(operation, publish).await {
             tracing::debug!(error = %error.report(), "nobody was told of a change");
         }
     }

@@ -8,8 +8,9 @@ use std::{
 
 use super::{
     link::Link,
-    live::{Live, Outgoing},
+    live::Live,
     message::Stored,
+    publish::{Outgoing, Published},
 };
 use crate::{Beaten, End, Lease, Result, Settled, Settlement, clock::millis, machine::Fate};
 
@@ -60,8 +61,9 @@ pub(super) async fn settle(link: Arc<Link>, settlements: Vec<Settlement>) -> Res
     let mut touched = HashSet::new();
     for Step { index, lease, tag, stored, fate } in steps {
         live.intake().release(lease);
+        let queue = &lease.queue;
         if fate == Fate::Ready && stored.progress.deaths == 0 {
-            live.hand_back(tag).await?;
+            live.hand_back(queue, tag).await?;
         } else {
             live.ack("settle", tag).await?;
         }
@@ -94,51 +96,74 @@ impl Live {
     }
 
     /// Stores everything that follows from the settlements, and waits until it is there.
-    async fn store(&self, link: &Link, settlements: &[Settlement], steps: &[Step<'_>]) -> Result<()> {
-        let mut messages: Vec<Outgoing> = Vec::new();
-        let mut put_off = Vec::new();
-        for Step { index, lease, stored, fate, .. } in steps {
-            let queue = &lease.queue;
-            let body = || stored.payload.as_str().as_bytes().to_vec();
-            match fate {
-                Fate::Done => {
-                    let End::Complete { children } = &settlements[*index].end else { continue };
-                    for child in children {
-                        self.use_queue("settle", &child.queue).await?;
-                        let copy = Stored::new(child, false);
-                        let body = child.payload.as_str().as_bytes().to_vec();
-                        messages.push((self.names.work(&child.queue), body, copy.properties()));
-                    }
+    async fn store(
+        self: &Arc<Self>,
+        link: &Link,
+        settlements: &[Settlement],
+        steps: &[Step<'_>],
+    ) -> Result<()> {
+        let mut whose = Vec::new();
+        let mut messages = Vec::new();
+        for step in steps {
+            let follows = self.follows(link, &settlements[step.index].end, step).await?;
+            let stored =
+                self.intake().held(step.lease).map(|held| held.published.clone()).unwrap_or_default();
+            for (number, message) in follows.into_iter().enumerate() {
+                // Stored by a call that failed for another one's sake.
+                if !stored.contains(&number) {
+                    whose.push((step.lease, number));
+                    messages.push(message);
                 }
-                // A first release is a delivery that is handed back; the server counts it. A later one is a copy, so that
-                // no task looks like a killer because it was released often.
-                Fate::Ready if stored.progress.deaths > 0 => {
-                    messages.push((self.names.work(queue), body(), stored.properties()));
-                }
-                Fate::Ready => {}
-                Fate::Scheduled(due) => {
-                    let delay = due.saturating_sub(link.config.clock.now().wall);
-                    let to = match level(Duration::from_millis(delay)) {
-                        None => self.names.work(queue),
-                        Some(level) => {
-                            put_off.push((queue, &stored.id, level));
-                            self.ensure_waiting("settle", queue, level).await?
-                        }
-                    };
-                    messages.push((to, body(), stored.properties()));
-                }
-                Fate::Dead => messages.push((self.names.dead(queue), body(), stored.properties())),
             }
         }
-        // Before it is published: who asks at any moment must hear of it.
-        for (queue, id, level) in put_off {
-            self.intake().put_off(
-                queue,
-                id.clone(),
-                Instant::now() + Duration::from_secs(1 << level) + HANDOVER,
-            );
+        let Published { stored, error } = self.publish_each("settle", messages).await?;
+        let Some(error) = error else { return Ok(()) };
+        let mut intake = self.intake();
+        for ((lease, number), stored) in whose.into_iter().zip(stored) {
+            if let Some(held) = intake.held(lease).filter(|_| stored) {
+                held.published.insert(number);
+            }
         }
-        self.publish("settle", messages).await
+        Err(error)
+    }
+
+    /// What is to be stored before a delivery is acknowledged.
+    async fn follows(self: &Arc<Self>, link: &Link, end: &End, step: &Step<'_>) -> Result<Vec<Outgoing>> {
+        let Step { lease, stored, fate, .. } = step;
+        let queue = &lease.queue;
+        let copy = |to| vec![(to, stored.payload.as_str().as_bytes().to_vec(), stored.properties())];
+        match fate {
+            Fate::Done => {
+                let End::Complete { children } = end else { return Ok(Vec::new()) };
+                let mut messages = Vec::with_capacity(children.len());
+                for child in children {
+                    self.use_queue("settle", &child.queue).await?;
+                    let body = child.payload.as_str().as_bytes().to_vec();
+                    messages.push((
+                        self.names.work(&child.queue),
+                        body,
+                        Stored::new(child, false).properties(),
+                    ));
+                }
+                Ok(messages)
+            }
+            // A first release is a delivery that is handed back; the server counts it. A later one is a copy, so that no
+            // task looks like a killer because it was released often.
+            Fate::Ready if stored.progress.deaths == 0 => Ok(Vec::new()),
+            Fate::Ready => Ok(copy(self.names.work(queue))),
+            Fate::Scheduled(due) => {
+                let delay = due.saturating_sub(link.config.clock.now().wall);
+                let Some(level) = level(Duration::from_millis(delay)) else {
+                    return Ok(copy(self.names.work(queue)));
+                };
+                let waiting = self.ensure_waiting("settle", queue, level).await?;
+                // Before it is published: who asks at any moment must hear of it.
+                let over = Instant::now() + Duration::from_secs(1 << level) + HANDOVER;
+                self.intake().put_off(queue, stored.id.clone(), over);
+                Ok(copy(waiting))
+            }
+            Fate::Dead => Ok(copy(self.names.dead(queue))),
+        }
     }
 }
 

@@ -1,0 +1,112 @@
+//! Publishing what must not be lost: every message is confirmed before anybody relies on it.
+
+use lapin::{
+    BasicProperties, Channel, Confirmation,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+    types::ShortString,
+};
+
+use super::live::Live;
+use crate::{Error, ErrorKind, Result};
+
+/// A message on its way to a queue.
+pub(super) type Outgoing = (ShortString, Vec<u8>, BasicProperties);
+
+/// What became of the messages of a call.
+#[derive(Debug)]
+pub(super) struct Published {
+    /// Which are stored.
+    pub(super) stored: Vec<bool>,
+    /// Why not all are.
+    pub(super) error: Option<Error>,
+}
+
+impl Live {
+    /// Publishes to queues by their names, and waits until all are stored.
+    pub(super) async fn publish(&self, operation: &'static str, messages: Vec<Outgoing>) -> Result<()> {
+        let Published { error, .. } = self.publish_each(operation, messages).await?;
+        error.map_or(Ok(()), Err)
+    }
+
+    /// Publishes to queues by their names, and tells which messages are stored.
+    ///
+    /// # Errors
+    /// When nothing can be said about any of them.
+    pub(super) async fn publish_each(
+        &self,
+        operation: &'static str,
+        messages: Vec<Outgoing>,
+    ) -> Result<Published> {
+        let mut stored = Vec::with_capacity(messages.len());
+        let mut error = None;
+        if messages.is_empty() {
+            return Ok(Published { stored, error });
+        }
+        let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let mut kept = self.publisher.lock().await;
+        let channel = self.confirming(operation, kept.take()).await?;
+        let mut confirms = Vec::with_capacity(messages.len());
+        for (queue, body, properties) in messages {
+            let publish = channel.basic_publish("".into(), queue.clone(), mandatory, &body, properties);
+            confirms.push((queue, self.call_publishing(operation, publish).await?));
+        }
+        let mut returned = false;
+        for (queue, confirm) in confirms {
+            let confirmation = self.call_publishing(operation, confirm).await?;
+            stored.push(matches!(confirmation, Confirmation::Ack(None)));
+            match confirmation {
+                Confirmation::Ack(None) => {}
+                Confirmation::Ack(Some(message)) => {
+                    // Somebody removed the queue under us: who tries again finds that out, and creates it. Which of the
+                    // messages came back is not certain, so none of them is called stored.
+                    returned = true;
+                    let name = message.delivery.routing_key.clone();
+                    self.known().remove(&name);
+                    error = Some(refused(
+                        operation,
+                        format!("RabbitMQ has no queue {name} any more"),
+                        "repeat the call",
+                    ));
+                }
+                _ => {
+                    let message = format!("RabbitMQ does not take what is sent to {queue}");
+                    let advice = "see the server's log, and whether a policy bounds the queue";
+                    error = Some(refused(operation, message, advice));
+                }
+            }
+        }
+        if returned {
+            stored.fill(false);
+        }
+        // Every confirm came, so the next call's are its own.
+        *kept = Some(channel);
+        Ok(Published { stored, error })
+    }
+
+    /// Publishes to all sessions, and waits until it is in their inboxes.
+    pub(super) async fn publish_news(&self, operation: &'static str, body: &[u8], kind: &str) -> Result<()> {
+        let properties = BasicProperties::default().with_type(kind.into());
+        let options = BasicPublishOptions::default();
+        let mut kept = self.publisher.lock().await;
+        let channel = self.confirming(operation, kept.take()).await?;
+        let publish = channel.basic_publish(self.names.news(), "".into(), options, body, properties);
+        let confirm = self.call_publishing(operation, publish).await?;
+        self.call_publishing(operation, confirm).await?;
+        *kept = Some(channel);
+        Ok(())
+    }
+
+    /// The channel that was kept, or a new one.
+    async fn confirming(&self, operation: &'static str, kept: Option<Channel>) -> Result<Channel> {
+        if let Some(channel) = kept {
+            return Ok(channel);
+        }
+        let channel = self.call_publishing(operation, self.to_publish.create_channel()).await?;
+        self.call_publishing(operation, channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        Ok(channel)
+    }
+}
+
+fn refused(operation: &'static str, message: String, advice: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, operation, message).advise(advice)
+}
