@@ -30,6 +30,6 @@ FROM debian:bookworm-slim
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin manyhands && \
     install --directory --owner manyhands /out
 COPY --from=build /build/target/release/manyhands /usr/local/bin/
-USER manyhands
+USER 10001
 ENTRYPOINT ["/usr/local/bin/manyhands"]
 CMD ["--help"]
