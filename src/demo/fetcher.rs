@@ -4,7 +4,7 @@ use manyhands::{Context, QueueName, Task, TaskError};
 
 use super::{
     fetch::Http,
-    role::Scene,
+    role::{Scene, patiently},
     tasks::{self, Fetch, Parse},
 };
 
@@ -25,7 +25,8 @@ pub(crate) async fn fetcher_role(args: FetcherArgs, scene: Scene) -> anyhow::Res
     let http = Http::new();
     let fetch = move |task: Fetch, ctx: Context| fetch(http.clone(), task, ctx);
     scene.work(broker.clone(), tasks::app().handle(fetch), args.slots).await?;
-    broker.close(&QueueName::new(Parse::QUEUE)?).await?;
+    let next = QueueName::new(Parse::QUEUE)?;
+    patiently(|| broker.close(&next)).await?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use manyhands::{Context, QueueName, Task, TaskError};
 
 use super::{
     page,
-    role::Scene,
+    role::{Scene, patiently},
     tasks::{self, Parse, Save},
 };
 
@@ -20,7 +20,8 @@ pub(crate) struct StageArgs {
 pub(crate) async fn parser_role(args: StageArgs, scene: Scene) -> anyhow::Result<()> {
     let broker = scene.session(&args.broker).await?;
     scene.work(broker.clone(), tasks::app().handle_blocking(parse), 1).await?;
-    broker.close(&QueueName::new(Save::QUEUE)?).await?;
+    let next = QueueName::new(Save::QUEUE)?;
+    patiently(|| broker.close(&next)).await?;
     Ok(())
 }
 

@@ -1,21 +1,13 @@
 //! The producer: enqueues the ten pages, and says that no more will come.
 
-use std::time::{Duration, Instant};
-
-use manyhands::{Client, ErrorKind, NewTask, QueueName, Result, Task, TaskId, capabilities::Ids};
+use manyhands::{Client, ErrorKind, NewTask, QueueName, Task, TaskId, capabilities::Ids};
 
 use super::{
     events::Audience,
     films::{FILMS, PAGE},
-    role::Scene,
+    role::{Scene, patiently},
     tasks::Fetch,
 };
-
-/// How long a broker that cannot be reached is tried again.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The time between two tries.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// Where to send what.
 #[derive(Debug, clap::Args)]
@@ -63,17 +55,4 @@ async fn produce(client: &Client, args: &ProducerArgs, audience: Audience) -> an
     let queue = QueueName::new(Fetch::QUEUE)?;
     patiently(|| client.close(&queue)).await?;
     Ok(())
-}
-
-/// Makes a call again while the broker cannot be reached, for a time.
-async fn patiently<T, F: Future<Output = Result<T>>>(call: impl Fn() -> F) -> Result<T> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match call().await {
-            Err(error) if error.kind() == ErrorKind::Unavailable && Instant::now() < end => {
-                tokio::time::sleep(PAUSE).await;
-            }
-            result => return result,
-        }
-    }
 }

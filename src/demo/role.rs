@@ -1,8 +1,14 @@
 //! What all roles have in common: how they begin and end, and that they say why they fail.
 
-use std::{fmt, io::Read, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    io::Read,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use manyhands::{App, Broker, Shutdown, Worker};
+use manyhands::{App, Broker, ErrorKind, Result, Shutdown, Worker};
 use manyhands_broker::Place;
 use manyhands_worker::entry::{LogArgs, Signals, resolve, start_logging, until_signal};
 
@@ -14,6 +20,12 @@ const LEASE: Duration = Duration::from_secs(2);
 /// How long the handlers of a role get after the order to end. With what they get to be given back, less than the 10 s
 /// after which a container that was told to stop is killed.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long a broker that cannot be reached is tried again.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The time between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What a role ends with that was told to end by a second signal.
 const INTERRUPTED: u8 = 130;
@@ -164,4 +176,17 @@ fn end_with_parent() {
     let mut rest = [0; 64];
     while std::io::stdin().lock().read(&mut rest).is_ok_and(|bytes| bytes > 0) {}
     std::process::exit(1);
+}
+
+/// Makes a call again while the broker cannot be reached, for a time.
+pub(super) async fn patiently<T, F: Future<Output = Result<T>>>(call: impl Fn() -> F) -> Result<T> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match call().await {
+            Err(error) if error.kind() == ErrorKind::Unavailable && Instant::now() < end => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            result => return result,
+        }
+    }
 }

@@ -78,11 +78,16 @@ impl Running {
 
     /// Reads until a line that has this in it.
     pub(crate) fn until(&mut self, what: &str) {
+        self.until_line(|line| line.contains(what));
+    }
+
+    /// Reads until a line that will do.
+    pub(crate) fn until_line(&mut self, will_do: impl Fn(&str) -> bool) {
         let mut seen = String::new();
         loop {
             let line =
-                self.lines.next().unwrap_or_else(|| panic!("the demo ended before {what:?}:{seen}")).unwrap();
-            if line.contains(what) {
+                self.lines.next().unwrap_or_else(|| panic!("the demo ended too early:{seen}")).unwrap();
+            if will_do(&line) {
                 return;
             }
             seen.push_str(&format!("\n{line}"));

@@ -18,6 +18,12 @@ pub(super) fn is_down(error: &lapin::Error) -> bool {
     ["down or inaccessible", "stopped by supervisor", "has no leader"].iter().any(|part| text.contains(part))
 }
 
+/// Whether the server failed for a reason that passes: a queue that was found is being created, or its node is starting.
+pub(super) fn is_passing(error: &Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<lapin::Error>());
+    source.is_some_and(|source| code(source) == 541 || is_down(source))
+}
+
 /// Says what an error of RabbitMQ means for the caller.
 pub(super) fn rabbitmq(operation: &'static str, error: &lapin::Error) -> Error {
     let (message, advice) = match code(error) {

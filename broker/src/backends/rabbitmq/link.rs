@@ -14,6 +14,12 @@ use crate::{Incarnation, QueueName, Result, TaskId};
 /// How long it may take until both connections are there.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// How often it is tried when the server fails for a reason that passes.
+const TRIES: u32 = 20;
+
+/// How long to wait in between.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// How often a session looks after what it holds.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -55,8 +61,18 @@ impl Link {
                 return Ok(Arc::clone(live));
             }
             kept.1 = None;
-            kept.0 += 1;
-            let live = Live::connect(self, operation, kept.0).await?;
+            let mut tries = 0;
+            let live = loop {
+                tries += 1;
+                kept.0 += 1;
+                match Live::connect(self, operation, kept.0).await {
+                    // Somebody else is creating what was found: the server fails instead of waiting.
+                    Err(error) if error::is_passing(&error) && tries < TRIES => {
+                        tokio::time::sleep(AGAIN).await
+                    }
+                    connected => break connected?,
+                }
+            };
             kept.1 = Some(Arc::clone(&live));
             // What happened meanwhile was not heard.
             self.changes.send_modify(|changes| *changes += 1);
