@@ -16,10 +16,9 @@ pub type Waiter = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 /// One session with a broker: a process start, with an [`Incarnation`] of its own.
 ///
 /// This is what backends implement; [`BrokerExt`](crate::BrokerExt) holds what users call besides. Every
-/// transition is one atomic step of the broker and safe to repeat. Input was checked before it gets here,
-/// by [`Guard`](crate::Guard), which every broker that [`connect`](crate::connect) returns wears.
-///
-/// No method is stable until a Redis and a RabbitMQ implementation both exist.
+/// transition is one atomic step of the broker and safe to repeat, where its [`Capabilities`] do not say otherwise. Input
+/// was checked before it gets here, by [`Guard`](crate::Guard), which every broker that [`connect`](crate::connect)
+/// returns wears.
 ///
 /// # Errors
 /// Besides what each method says, every call can fail with [`Unavailable`](crate::ErrorKind::Unavailable)
@@ -88,8 +87,9 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// Tells how a queue stands; `None` when there is none of that name.
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>>;
 
-    /// Registers interest in these queues before it returns; the future completes when one of them may have
-    /// got a ready task or room, or may have ended. Register, then read, then await: nothing that happens
+    /// Registers interest in these queues before it returns, for as long as the future lives; it completes when one of them
+    /// may have got a ready task or room, or may have ended. A broker that sends tasks ahead does so only while there is
+    /// interest, so whoever claims again and again keeps one alive. Register, then read, then await: nothing that happens
     /// after the registration is missed, but hints can be lost, so bound the wait.
     fn wait(&self, queues: &[QueueName]) -> Waiter;
 }
@@ -151,8 +151,8 @@ pub struct ClaimReply {
     pub waiting_alone: u64,
     /// Whether the queue is closed and joined: nothing is unsettled and nothing more will come.
     pub ended: bool,
-    /// Changes whenever the queue gets a task: with it, somebody who asks several queues one after the other can tell that
-    /// none got any in between.
+    /// Where the queue has ended: changes whenever it gets a task all the same. With it, somebody who asks several queues one
+    /// after the other can tell that none got any in between.
     pub mark: u64,
     /// How long until a task of this queue becomes due or a lease runs out, where one will.
     pub next: Option<Duration>,

@@ -5,7 +5,8 @@
 //! * [`machine`]: the state machine of tasks, written down once as a deterministic function over plain data.
 //!   It performs no I/O and reads no clock.
 //! * [`Broker`]: the contract that backends implement, and [`BrokerExt`], what users call on top of it.
-//! * [`backends`]: `memory` (the machine behind a mutex) and `local` (SQLite, many processes of one box).
+//! * [`backends`]: `memory` (the machine behind a mutex), `local` (SQLite, many processes of one box), `redis` and
+//!   `rabbitmq` (many boxes).
 //!
 //! [`connect`] opens a broker by its URL. `conformance` (a feature) is the suite that every backend passes.
 //!

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check of the workspace, in parts.
 //!
 //! The parts run in the order of [`Part`], and the first that fails ends the run. The tests come last and
-//! nothing is printed after them, so that the test runner's own summary ends the output.
+//! only one line is printed after the test runner's own summary: the brokers that the conformance suite was passed by.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -80,6 +80,7 @@ impl Part {
                 Call::new("check --locked -p manyhands-broker --no-default-features"),
                 Call::new("check --locked -p manyhands --no-default-features --features local"),
                 Call::new("check --locked -p manyhands --no-default-features --features redis"),
+                Call::new("check --locked -p manyhands --no-default-features --features rabbitmq"),
             ],
             // Offline, and so without the advisories, whose list comes over the network. The crates of other
             // systems are looked at too, and a build here has not fetched those.
@@ -204,8 +205,27 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     print!("{}", table(&rows));
     if !options.leaves_out(Part::Tests) {
         run_tests(&workspace, options)?;
+        println!("{}", conformance(&workspace)?);
     }
     Ok(())
+}
+
+/// Says by which brokers the conformance suite was passed: asked of the suite, which names each case after its broker. To be
+/// called when all tests passed.
+fn conformance(workspace: &Workspace) -> Result<String> {
+    let list = "test --quiet --locked -p manyhands-broker --all-features --test conformance -- --list";
+    let output =
+        workspace.cargo().args(list.split(' ')).output().context("cannot list the conformance suite")?;
+    anyhow::ensure!(output.status.success(), "the conformance suite cannot be listed");
+    let cases = String::from_utf8_lossy(&output.stdout).into_owned();
+    let count = |broker: &str| cases.lines().filter(|line| line.starts_with(&format!("{broker}::"))).count();
+    let brokers = ["memory", "local", "redis", "rabbitmq"];
+    let counts: Vec<_> = brokers.map(|broker| format!("{broker} {}", count(broker))).into();
+    anyhow::ensure!(
+        brokers.iter().all(|broker| count(broker) > 0),
+        "a broker has no conformance cases: {counts:?}"
+    );
+    Ok(format!("conformance: {} cases passed, 0 skipped", counts.join(", ")))
 }
 
 /// Returns the table of the parts, one line for each.

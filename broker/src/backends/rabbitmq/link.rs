@@ -68,7 +68,7 @@ impl Link {
                 match Live::connect(self, operation, kept.0).await {
                     // Somebody else is creating what was found: the server fails instead of waiting.
                     Err(error) if error::is_passing(&error) && tries < TRIES => {
-                        tokio::time::sleep(AGAIN).await
+                        tokio::time::sleep(AGAIN).await;
                     }
                     connected => break connected?,
                 }
