@@ -12,9 +12,11 @@ pub fn start(args: &LogArgs) {
         (_, 1) => "info",
         (_, _) => "debug",
     };
+    // What goes wrong there comes back as our own errors, and some of it is only a look at what is not there yet.
+    let client = if args.verbose > 1 { "info" } else { "off" };
     let color = on_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let _ = fmt()
-        .with_env_filter(EnvFilter::new(level))
+        .with_env_filter(EnvFilter::new(format!("{level},lapin={client}")))
         .with_writer(std::io::stderr)
         .with_ansi(color)
         .with_target(false)

@@ -26,6 +26,7 @@ const UNREADABLE_LEVEL: u32 = 5;
 
 pub(super) async fn claim(link: Arc<Link>, claim: Claim) -> Result<ClaimReply> {
     let live = link.live("claim").await?;
+    live.readable("claim")?;
     let queue = &claim.queue;
     if live.entry(queue).is_none() {
         live.sync("claim").await?;

@@ -226,6 +226,11 @@ impl Live {
         // Who does something announces it to all inboxes before it says that it is done.
         self.barrier(operation, &self.inbox).await?;
         self.read_inbox();
+        self.readable(operation)
+    }
+
+    /// Refuses to go on where a newer version has written what this one cannot read.
+    pub(super) fn readable(&self, operation: &'static str) -> Result<()> {
         match self.unreadable.get() {
             Some(unreadable) => Err(register::said(operation, *unreadable)),
             None => Ok(()),
