@@ -209,7 +209,14 @@ impl Intake {
             Some(tag) if claim.idle => vec![tag],
             _ => {
                 let beside = line.arrived.iter().filter(|(_, arrival)| !arrival.must_run_alone());
-                beside.map(|(tag, _)| *tag).take(claim.max).collect()
+                // Fewer where they are large, but one in any case.
+                let mut bytes = 0;
+                let fit = beside.take_while(|(_, arrival)| {
+                    let first = bytes == 0;
+                    bytes += arrival.delivery.data.len();
+                    first || bytes <= limits::MAX_BATCH_BYTES
+                });
+                fit.map(|(tag, _)| *tag).take(claim.max).collect()
             }
         };
         for tag in tags {

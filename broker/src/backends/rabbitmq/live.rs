@@ -213,12 +213,21 @@ impl Live {
     /// not enough, and two that are not awaited one after the other are not either.
     pub(super) async fn barrier(&self, operation: &'static str, queue: &ShortString) -> Result<()> {
         for _ in 0..2 {
-            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            let ask = self.worker.queue_declare(queue.clone(), passive, FieldTable::default());
-            self.call(operation, ask).await?;
+            self.ask_worker(operation, queue).await?;
         }
         *self.probed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         Ok(())
+    }
+
+    /// Waits until the server has taken in what was sent on the channel of deliveries before.
+    pub(super) async fn pass(&self, operation: &'static str) -> Result<()> {
+        self.ask_worker(operation, &self.inbox).await
+    }
+
+    async fn ask_worker(&self, operation: &'static str, queue: &ShortString) -> Result<()> {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let ask = self.worker.queue_declare(queue.clone(), passive, FieldTable::default());
+        self.call(operation, ask).await.map(drop)
     }
 
     /// Waits until everything is read that was done before this call, whoever did it.
