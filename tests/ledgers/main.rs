@@ -1,0 +1,145 @@
+//! Tasks lost, doubled, overlapping, or settled from an old epoch: who worked wrote down what it did, on the disk and
+//! outside the broker, and nothing else is believed.
+//!
+//! This process sends; the workers are this program, started again with the same test: where
+//! `MANYHANDS_TEST_LEDGERS_BROKER` names a broker, the test is a worker of it. Some are killed, or the network fails,
+//! after so many tasks each time; the last end by themselves, with their queue.
+
+#![cfg(all(feature = "local", feature = "rabbitmq", feature = "redis"))]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
+#![allow(clippy::print_stdout, reason = "the workers' words to their parent, and the figures")]
+
+mod scene;
+mod worker;
+
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use manyhands::Error;
+use manyhands_test_support::{
+    ledger::now,
+    relay::{Fault, Relay},
+    servers::{RabbitMq, Redis},
+};
+
+use scene::{PATIENCE, Scene, TASKS};
+use worker::{SLOTS, worked};
+
+/// How often something fails, and after how many tasks each time.
+const STRIKES: usize = 5;
+const BETWEEN: usize = 40;
+
+/// So many of the last tasks must be taken from the dead.
+const HELD: usize = SLOTS;
+
+/// How long until a call is repeated that had no answer.
+const PAUSE: Duration = Duration::from_millis(20);
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// Repeats a call while it may succeed later.
+async fn insist<T>(mut call: impl AsyncFnMut() -> Result<T, Error>) -> T {
+    loop {
+        match call().await {
+            Ok(answer) => return answer,
+            Err(error) if error.is_retryable() => tokio::time::sleep(PAUSE).await,
+            Err(error) => panic!("{}", error.report()),
+        }
+    }
+}
+
+/// Workers are killed in the middle of the work, and those that hold its end when there is nothing else left. The queue
+/// is closed by then: who is idle may not take it for ended.
+fn kills(test: &'static str, url: String) {
+    let mut scene = Scene::start(test, url, TASKS, HELD);
+    for strike in 1..=STRIKES {
+        scene.until(|scene| scene.done.len() >= strike * BETWEEN);
+        scene.kill(scene.workers[0].id());
+    }
+    scene.until(|scene| scene.done.len() + scene.held.len() == TASKS);
+    let holders: BTreeSet<_> = scene.held.values().copied().collect();
+    assert!(!holders.is_empty());
+    holders.into_iter().for_each(|pid| scene.kill(pid));
+    let report = scene.end();
+    // The dead do not run, and what was accepted before is done.
+    assert_eq!(report.overlapping, []);
+    assert!(report.doubled.iter().all(|pair| !pair.after_accepted), "{:?}", report.doubled);
+}
+
+/// All connections fail at once, and in the middle there is a time in which answers are lost.
+fn faults(test: &'static str, server: &str) {
+    let (address, namespace) = server.split_once('?').unwrap();
+    let relay = Relay::start(address.rsplit_once(':').unwrap().1.parse().unwrap()).unwrap();
+    let url = format!("{}?{namespace}", relay.url(address));
+    // Little ahead, so that all of them meet who sends.
+    let mut scene = Scene::start(test, url, BETWEEN / 2, 0);
+    for strike in 1..=STRIKES {
+        scene.until(|scene| scene.done.len() >= strike * BETWEEN);
+        let (before, from) = (relay.stats(), now());
+        let fault = if strike == STRIKES / 2 { Fault::RepliesDropped(None) } else { Fault::Cut };
+        relay.set(fault).unwrap();
+        if fault != Fault::Cut {
+            relay.wait(PATIENCE, |stats| stats.discarded > before.discarded).unwrap();
+        }
+        relay.heal().unwrap();
+        scene.ledger.fault(format!("{fault:?}"), None, from).unwrap();
+        // Somebody noticed.
+        relay.wait(PATIENCE, |stats| stats.accepted > before.accepted).unwrap();
+    }
+    scene.end();
+}
+
+/// A set of queues that nobody else has.
+fn fresh(url: &str) -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("{url}?namespace=ledgers-{}-{}-{number}", std::process::id(), now())
+}
+
+#[test]
+fn kills_over_local() {
+    if worked() {
+        return;
+    }
+    let store = tempfile::tempdir().unwrap();
+    kills("kills_over_local", format!("local:{}", store.path().display()));
+}
+
+#[test]
+fn kills_over_redis() {
+    if worked() {
+        return;
+    }
+    let server = Redis::start().unwrap();
+    kills("kills_over_redis", fresh(&server.url()));
+}
+
+#[test]
+fn kills_over_rabbitmq() {
+    if worked() {
+        return;
+    }
+    kills("kills_over_rabbitmq", fresh(&RabbitMq::shared_url().unwrap()));
+}
+
+#[test]
+fn faults_over_redis() {
+    if worked() {
+        return;
+    }
+    let server = Redis::start().unwrap();
+    faults("faults_over_redis", &fresh(&server.url()));
+}
+
+#[test]
+fn faults_over_rabbitmq() {
+    if worked() {
+        return;
+    }
+    faults("faults_over_rabbitmq", &fresh(&RabbitMq::shared_url().unwrap()));
+}

@@ -1,0 +1,212 @@
+//! One test under way: who sends, who works, and what they say.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{BufRead, BufReader, PipeWriter},
+    os::unix::process::ExitStatusExt,
+    process::{Child, Command, Stdio},
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use manyhands::{Client, NewTask, QueueName, Task, TaskId, capabilities::Ids};
+use manyhands_test_support::{
+    checker::{self, Pair, Report},
+    kill::{self, Signal},
+    ledger::{Ledger, Outcome},
+};
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+
+use crate::{
+    insist, runtime,
+    worker::{BROKER, FOLDER, Work},
+};
+
+/// What is sent.
+pub(crate) const TASKS: usize = 300;
+
+/// Workers at a time.
+const WORKERS: usize = 3;
+
+/// How long nobody may finish anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Sends everything, never more than `lead` ahead of what is done, and closes the queue. Returns what may be there
+/// twice: what was sent again where the broker does not know ids.
+async fn produce(url: &str, ledger: &Ledger, lead: &Semaphore, held: usize) -> BTreeSet<String> {
+    let client = insist(async || Client::connect(&url.parse()?).await).await;
+    let ids = client.broker().capabilities().ids;
+    let mut twins = BTreeSet::new();
+    for number in 0..TASKS {
+        // Closed when nobody is there any more.
+        let _ = lead.acquire().await.map(tokio::sync::SemaphorePermit::forget);
+        let mut task = NewTask::of(&Work { number, held: number >= TASKS - held }).unwrap();
+        if ids == Ids::Remembered {
+            task = task.with_id(TaskId::new(&format!("task-{number}")).unwrap());
+        }
+        let id = task.id.to_string();
+        insist(async || {
+            let sent = client.send_task(task.clone()).await;
+            let outcome = match &sent {
+                Ok(_) => Outcome::Confirmed,
+                Err(error) if error.is_retryable() => Outcome::Unknown,
+                Err(_) => Outcome::Refused,
+            };
+            ledger.sent(&id, outcome).unwrap();
+            if outcome == Outcome::Unknown && ids == Ids::Unknown {
+                twins.insert(id.clone());
+            }
+            sent
+        })
+        .await;
+    }
+    insist(async || client.close(&QueueName::new(Work::QUEUE)?).await).await;
+    twins
+}
+
+/// One test under way.
+pub(crate) struct Scene {
+    test: &'static str,
+    url: String,
+    folder: TempDir,
+    /// Of what fails.
+    pub(crate) ledger: Ledger,
+    pub(crate) workers: Vec<Child>,
+    /// How many did not say that they ended.
+    busy: usize,
+    pub(crate) done: BTreeSet<String>,
+    /// Tasks that never end, and who runs them.
+    pub(crate) held: BTreeMap<String, u32>,
+    /// What all workers say: one pipe, so it ends with the last of them.
+    lines: mpsc::Receiver<String>,
+    pipe: Option<PipeWriter>,
+    /// How many more tasks may be sent.
+    lead: Arc<Semaphore>,
+    producer: Option<JoinHandle<BTreeSet<String>>>,
+}
+
+impl Scene {
+    pub(crate) fn start(test: &'static str, url: String, lead: usize, held: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path(), "test").unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
+            // The rest is what the test harness prints.
+            lines.all(|line| line.strip_prefix('@').is_none_or(|word| sender.send(word.to_owned()).is_ok()))
+        });
+        let lead = Arc::new(Semaphore::new(lead));
+        let sent = Ledger::open(folder.path(), "producer").unwrap();
+        let (at, room) = (url.clone(), Arc::clone(&lead));
+        let producer = move || runtime().block_on(produce(&at, &sent, &room, held));
+        let mut scene = Self {
+            test,
+            url,
+            folder,
+            ledger,
+            workers: Vec::new(),
+            busy: 0,
+            done: BTreeSet::new(),
+            held: BTreeMap::new(),
+            lines,
+            pipe: Some(writer),
+            lead,
+            producer: Some(std::thread::spawn(producer)),
+        };
+        (0..WORKERS).for_each(|_| scene.start_worker());
+        scene
+    }
+
+    fn start_worker(&mut self) {
+        let worker = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", self.test, "--nocapture", "--test-threads=1"])
+            .env(BROKER, &self.url)
+            .env(FOLDER, self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(self.pipe.as_ref().unwrap().try_clone().unwrap())
+            .spawn();
+        self.workers.push(worker.unwrap());
+        self.busy += 1;
+    }
+
+    /// Waits for the next word of a worker; false when there are none to come.
+    fn hear(&mut self) -> bool {
+        let line = match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return false,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("all stands still: {}", self.check()),
+        };
+        let words: Vec<_> = line.split(' ').collect();
+        match words[..] {
+            ["done", _, id] => {
+                self.lead.add_permits(1);
+                self.held.remove(id);
+                self.done.insert(id.to_owned());
+            }
+            ["held", pid, id] => drop(self.held.insert(id.to_owned(), pid.parse().unwrap())),
+            _ => self.busy -= 1,
+        }
+        true
+    }
+
+    /// Waits until enough was said.
+    pub(crate) fn until(&mut self, enough: impl Fn(&Self) -> bool) {
+        while !enough(self) {
+            assert!(self.busy > 0, "all ended too early: {}", self.check());
+            self.hear();
+        }
+    }
+
+    /// Lets all go on to their end, and reads what they wrote.
+    pub(crate) fn end(mut self) -> Report {
+        // The workers have theirs still.
+        self.pipe = None;
+        while self.hear() {}
+        self.lead.close();
+        let twins = self.producer.take().unwrap().join().unwrap();
+        let mut report = self.check();
+        // Two tasks of one id, which nobody can tell from one that is run twice.
+        let once = |pair: &Pair| !twins.contains(&pair.first.id);
+        for pairs in [&mut report.doubled, &mut report.overlapping, &mut report.stale, &mut report.reused] {
+            pairs.retain(once);
+        }
+        println!("{}: {} may be there twice; the others: {report}", self.test, twins.len());
+        assert_eq!(report.defects(), Vec::<String>::new());
+        assert_eq!((report.confirmed, report.unknown), (TASKS, 0));
+        assert!(report.completed >= TASKS);
+        for mut worker in self.workers.drain(..) {
+            assert!(worker.wait().unwrap().success());
+        }
+        report
+    }
+
+    fn check(&self) -> Report {
+        checker::check(self.folder.path()).unwrap()
+    }
+
+    /// Kills a worker, and starts another.
+    pub(crate) fn kill(&mut self, pid: u32) {
+        let number = self.workers.iter().position(|worker| worker.id() == pid).unwrap();
+        let mut victim = self.workers.remove(number);
+        // Its last record is older than what is written down of its death.
+        kill::stop(pid).unwrap();
+        self.ledger.kill(pid).unwrap();
+        let status = victim.wait().unwrap();
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "it ended before: {}", self.check());
+        self.held.retain(|_, holder| *holder != pid);
+        self.busy -= 1;
+        self.start_worker();
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.workers.iter_mut().for_each(|worker| {
+            let _ = worker.kill();
+            let _ = worker.wait();
+        });
+    }
+}
