@@ -69,6 +69,7 @@ async fn produce(url: &str, ledger: &Ledger, lead: &Semaphore, held: usize) -> B
 /// One test under way.
 pub(crate) struct Scene {
     test: &'static str,
+    /// For the workers.
     url: String,
     folder: TempDir,
     /// Of what fails.
@@ -88,7 +89,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn start(test: &'static str, url: String, lead: usize, held: usize) -> Self {
+    pub(crate) fn start(test: &'static str, url: &str, senders: &str, lead: usize, held: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(folder.path(), "test").unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
@@ -100,11 +101,11 @@ impl Scene {
         });
         let lead = Arc::new(Semaphore::new(lead));
         let sent = Ledger::open(folder.path(), "producer").unwrap();
-        let (at, room) = (url.clone(), Arc::clone(&lead));
+        let (at, room) = (senders.to_owned(), Arc::clone(&lead));
         let producer = move || runtime().block_on(produce(&at, &sent, &room, held));
         let mut scene = Self {
             test,
-            url,
+            url: url.to_owned(),
             folder,
             ledger,
             workers: Vec::new(),
@@ -175,6 +176,9 @@ impl Scene {
         }
         println!("{}: {} may be there twice; the others: {report}", self.test, twins.len());
         assert_eq!(report.defects(), Vec::<String>::new());
+        // The broker itself never failed.
+        let forgotten: Vec<_> = report.doubled.iter().filter(|pair| pair.after_accepted).collect();
+        assert!(forgotten.is_empty(), "accepted, and run again: {forgotten:?}");
         assert_eq!((report.confirmed, report.unknown), (TASKS, 0));
         assert!(report.completed >= TASKS);
         for mut worker in self.workers.drain(..) {
