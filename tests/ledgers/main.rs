@@ -87,8 +87,8 @@ fn faults(test: &'static str, server: &str) {
             relay.wait(PATIENCE, |stats| stats.discarded > before.discarded).unwrap();
         }
         [&relay, &senders].iter().for_each(|relay| relay.heal().unwrap());
-        // It is over when every worker noticed: until then they begin what they had got before.
-        relay.wait(PATIENCE, |stats| stats.accepted >= before.accepted + before.open).unwrap();
+        // It is not over before a worker noticed: until then they begin what they had got before.
+        relay.wait(PATIENCE, |stats| stats.accepted > before.accepted).unwrap();
         scene.ledger.fault(format!("{fault:?}"), None, from).unwrap();
     }
     scene.end();
