@@ -104,7 +104,8 @@ impl Error {
             text.push_str(&error.to_string());
             next = error.source();
         }
-        text
+        // What others say may have several lines.
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -1,8 +1,22 @@
 //! From RabbitMQ's errors to the contract's.
 
+use std::fmt;
+
 use lapin::ErrorKind as Lapin;
 
 use crate::{Error, ErrorKind};
+
+/// What lapin said: once, as its errors repeat in their text what is behind them.
+#[derive(Debug)]
+pub(super) struct Cause(pub(super) lapin::Error);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Cause {}
 
 /// The number that the server gave an error; 0 if it is not the server's.
 pub(super) fn code(error: &lapin::Error) -> u16 {
@@ -20,8 +34,8 @@ pub(super) fn is_down(error: &lapin::Error) -> bool {
 
 /// Whether the server failed for a reason that passes: a queue that was found is being created, or its node is starting.
 pub(super) fn is_passing(error: &Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<lapin::Error>());
-    source.is_some_and(|source| code(source) == 541 || is_down(source))
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Cause>());
+    source.is_some_and(|Cause(source)| code(source) == 541 || is_down(source))
 }
 
 /// Says what an error of RabbitMQ means for the caller.
@@ -43,7 +57,7 @@ pub(super) fn rabbitmq(operation: &'static str, error: &lapin::Error) -> Error {
         541 => ("something failed in RabbitMQ", "repeat the call; if it goes on, see the server's log"),
         _ => ("RabbitMQ cannot be reached", "check that the server runs and that the URL is right"),
     };
-    Error::new(ErrorKind::Unavailable, operation, message).because(error.clone()).advise(advice)
+    Error::new(ErrorKind::Unavailable, operation, message).because(Cause(error.clone())).advise(advice)
 }
 
 /// The server did not answer in time: whether the call took effect is unknown.
@@ -54,6 +68,12 @@ pub(super) fn silent(operation: &'static str) -> Error {
         "RabbitMQ did not answer in time; whether the call took effect is unknown",
     )
     .advise("repeat the call")
+}
+
+/// There is no connection in time.
+pub(super) fn unconnected(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Unavailable, operation, "RabbitMQ did not let us connect in time")
+        .advise("check that the URL is that of a RabbitMQ server, and that the server is not overloaded")
 }
 
 /// The server takes no messages for the time being.

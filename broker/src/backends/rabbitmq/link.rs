@@ -78,7 +78,7 @@ impl Link {
             self.changes.send_modify(|changes| *changes += 1);
             Ok(live)
         };
-        tokio::time::timeout(CONNECT, connected).await.map_err(|_| error::silent(operation))?
+        tokio::time::timeout(CONNECT, connected).await.map_err(|_| error::unconnected(operation))?
     }
 
     pub(super) fn doubtful(&self) -> MutexGuard<'_, Doubtful> {

@@ -245,7 +245,7 @@ fn declaring(operation: &'static str, name: &ShortString, error: &lapin::Error) 
     }
     let message = format!("RabbitMQ has something called {name} that is not ours");
     Error::new(ErrorKind::Corrupt, operation, message)
-        .because(error.clone())
+        .because(error::Cause(error.clone()))
         .advise("use another namespace: ?namespace=NAME")
 }
 
