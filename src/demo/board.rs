@@ -49,6 +49,8 @@ pub(super) struct Killed {
     /// What it had not settled: what it was running, and what it may have finished in its last moment.
     pub(super) unsettled: BTreeSet<String>,
     pub(super) reruns: Vec<Rerun>,
+    /// Whether its last words were heard: until then, any task that starts elsewhere may be one of its own.
+    pub(super) silent: bool,
 }
 
 /// Everything that was told.
@@ -89,7 +91,7 @@ impl Board {
                 process.taken_over += u32::from(deaths > 0);
                 process.unsettled.insert(id.clone());
                 if let Some(killed) = self.killed.as_mut().filter(|killed| killed.process != index)
-                    && killed.unsettled.contains(&id)
+                    && (!killed.silent || killed.unsettled.contains(&id))
                     && !killed.reruns.iter().any(|rerun| rerun.id == id)
                 {
                     killed.reruns.push(Rerun {
@@ -128,7 +130,21 @@ impl Board {
             running: running.clone(),
             unsettled: unsettled.clone(),
             reruns: Vec::new(),
+            silent: false,
         });
+    }
+
+    /// Notes that a process has told all that it will.
+    pub(super) fn end(&mut self, index: usize, end: String) {
+        let process = &mut self.processes[index];
+        process.end = Some(end);
+        let running = std::mem::take(&mut process.running);
+        if let Some(killed) = self.killed.as_mut().filter(|killed| killed.process == index) {
+            killed.running = running;
+            killed.unsettled = process.unsettled.clone();
+            killed.reruns.retain(|rerun| killed.unsettled.contains(&rerun.id));
+            killed.silent = true;
+        }
     }
 
     /// How many tasks the processes of a role have completed.

@@ -5,6 +5,10 @@ use std::{
     process::{ExitStatus, Stdio},
 };
 
+use rustix::{
+    io::Errno,
+    process::{self, Pid, Signal, WaitId, WaitIdOptions},
+};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, ChildStdin, Command},
@@ -68,8 +72,25 @@ impl Member {
     }
 }
 
-/// Sends a signal to a process that was started here and not waited for yet, so its pid is still its own.
-pub(super) fn signal(pid: u32, signal: rustix::process::Signal) -> io::Result<()> {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    Ok(rustix::process::kill_process(pid.ok_or(io::ErrorKind::InvalidInput)?, signal)?)
+/// Sends a signal to a process that was started here. One that ended just now does not mind.
+pub(super) fn signal(pid: u32, signal: Signal) -> io::Result<()> {
+    match process::kill_process(raw(pid)?, signal) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Stops a process that was started here, and returns when it does nothing more.
+pub(super) fn stop(pid: u32) -> io::Result<()> {
+    signal(pid, Signal::STOP)?;
+    let stopped = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    match process::waitid(WaitId::Pid(raw(pid)?), stopped) {
+        Ok(_) | Err(Errno::CHILD) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn raw(pid: u32) -> io::Result<Pid> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }

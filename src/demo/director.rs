@@ -18,7 +18,7 @@ use tokio::{process::ChildStdin, sync::mpsc};
 
 use super::{
     board::{Board, Process},
-    crew::{Member, News, signal},
+    crew::{Member, News, signal, stop},
     progress::Progress,
     report::report,
     role::RoleName,
@@ -278,20 +278,18 @@ impl Stage {
     fn ended(&mut self, index: usize, status: ExitStatus) -> anyhow::Result<()> {
         use std::os::unix::process::ExitStatusExt;
         let closing = self.alive.remove(&index).is_some_and(|stdin| stdin.is_none());
-        let process = &mut self.board.processes[index];
-        let (role, pid) = (process.role, process.pid);
-        process.running.clear();
+        let Process { role, pid, .. } = self.board.processes[index];
         let Some(signal) = status.signal() else {
-            process.end =
-                Some(if closing || status.success() { "done".to_owned() } else { status.to_string() });
-            if closing || status.success() {
+            let done = closing || status.success();
+            self.board.end(index, if done { "done".to_owned() } else { status.to_string() });
+            if done {
                 return Ok(());
             }
             bail!("{role} {pid} failed ({status}); its reason is above");
         };
         let name =
             if signal == Signal::KILL.as_raw() { "SIGKILL".to_owned() } else { format!("signal {signal}") };
-        process.end = Some(name.clone());
+        self.board.end(index, name.clone());
         let ours = self.board.killed.as_ref().is_some_and(|killed| killed.process == index);
         if closing || (ours && role == RoleName::Fetcher) {
             // The other fetcher is replacement enough.
@@ -317,7 +315,7 @@ impl Stage {
         }
         // Stopped first, so that what it is running is known exactly when it is killed.
         let pid = self.board.processes[index].pid;
-        signal(pid, Signal::STOP)?;
+        stop(pid)?;
         self.listen_for(LAST_WORDS).await?;
         if self.at_work(role) != Some(index) {
             signal(pid, Signal::CONT)?;
