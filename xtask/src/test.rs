@@ -176,7 +176,9 @@ fn run_tests(workspace: &Workspace, options: &Options) -> Result<()> {
     // Ends when it is dropped, and also if this process is killed.
     let rabbit = RabbitMq::start()?;
     let calls = Part::Tests.calls(options.long, workspace.has("nextest"));
-    run_part(workspace, Part::Tests, &calls, &[("MANYHANDS_TEST_RABBITMQ", rabbit.url())])?;
+    // A message says more than where it came from, and the two together bury each other in a log.
+    let env = [("MANYHANDS_TEST_RABBITMQ", rabbit.url()), ("RUST_BACKTRACE", "0".to_owned())];
+    run_part(workspace, Part::Tests, &calls, &env)?;
     Ok(())
 }
 
