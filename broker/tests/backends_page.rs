@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use manyhands_broker::Capabilities;
+use manyhands_broker::{
+    Capabilities,
+    backends::{rabbitmq::RabbitMqBroker, redis::RedisBroker},
+};
 
 /// The lines between which the table stands.
 const MARKS: (&str, &str) = ("<!-- capabilities: written by a test -->\n", "<!-- end of capabilities -->\n");
@@ -10,8 +13,8 @@ const MARKS: (&str, &str) = ("<!-- capabilities: written by a test -->\n", "<!--
 fn table() -> String {
     let backends = [
         ("`memory:` and `local:`", Capabilities::FULL),
-        ("`redis://`", Capabilities::REDIS),
-        ("`amqp://`", Capabilities::RABBITMQ),
+        ("`redis://`", RedisBroker::CAPABILITIES),
+        ("`amqp://`", RabbitMqBroker::CAPABILITIES),
     ];
     let mut text = String::from("|");
     backends.iter().for_each(|(name, _)| text.push_str(&format!(" | {name}")));

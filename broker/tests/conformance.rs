@@ -15,6 +15,7 @@ use manyhands_broker::{
         local::{LocalBroker, LocalConfig},
         memory::MemoryBroker,
         rabbitmq::{RabbitMqBroker, RabbitMqConfig},
+        redis::RedisBroker,
     },
     capabilities::{Capacity, Children, Crashes, Delay, Fences, Ids, Join, Redelivery, Returns},
     clock::ManualClock,
@@ -92,7 +93,7 @@ impl Stage for LocalStage {
     }
 
     async fn kill(&self, session: Arc<dyn Broker>) -> Result<(), Failure> {
-        // The lock is what others see; a real process's death by SIGKILL is tried in `tests/local.rs`.
+        // The lock is what others see; a real process's death by SIGKILL is tried in `tests/local/kills.rs`.
         last(session)
     }
 
@@ -227,8 +228,8 @@ fn columns() -> [(&'static str, Capabilities, Capabilities); 4] {
     [
         ("memory", Capabilities::FULL, full),
         ("local", Capabilities::FULL, full),
-        ("redis", Capabilities::REDIS, redis),
-        ("rabbitmq", Capabilities::RABBITMQ, rabbitmq),
+        ("redis", RedisBroker::CAPABILITIES, redis),
+        ("rabbitmq", RabbitMqBroker::CAPABILITIES, rabbitmq),
     ]
 }
 
@@ -250,7 +251,11 @@ fn main() {
     let mut all: Vec<Trial> = Vec::new();
     all.extend(claims("memory", Memory).chain(trials("memory", Capabilities::FULL, Memory)));
     all.extend(claims("local", Local).chain(trials("local", Capabilities::FULL, Local)));
-    all.extend(claims("redis", Redis).chain(trials("redis", Capabilities::REDIS, Redis)));
-    all.extend(claims("rabbitmq", RabbitMq).chain(trials("rabbitmq", Capabilities::RABBITMQ, RabbitMq)));
+    all.extend(claims("redis", Redis).chain(trials("redis", RedisBroker::CAPABILITIES, Redis)));
+    all.extend(claims("rabbitmq", RabbitMq).chain(trials(
+        "rabbitmq",
+        RabbitMqBroker::CAPABILITIES,
+        RabbitMq,
+    )));
     libtest_mimic::run(&arguments, all).exit();
 }

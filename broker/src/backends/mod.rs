@@ -8,3 +8,5 @@ pub mod memory;
 pub mod rabbitmq;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+mod thread;

@@ -20,7 +20,7 @@ use super::{
     live::Live,
     news::{ANSWER, QUESTION},
 };
-use crate::{ErrorKind, Incarnation, QueueName, Result};
+use crate::{Incarnation, QueueName, Result};
 
 /// How long answers are waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -173,13 +173,9 @@ impl Live {
             return;
         }
         // What left the queue before the question was asked is here after this.
-        match self.barrier("answer", &self.names.work(&queue)).await {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::Unavailable => return,
-            Err(error) => {
-                tracing::warn!(error = %error.report(), "a question cannot be answered");
-                return;
-            }
+        if let Err(error) = self.barrier("answer", &self.names.work(&queue)).await {
+            tracing::debug!(error = %error.report(), "a question was not answered");
+            return;
         }
         self.drain(&queue);
         let answer = self.intake().answer(&queue, self.incarnation, self.number);

@@ -17,7 +17,7 @@ impl Broker for RabbitMqBroker {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::RABBITMQ
+        Self::CAPABILITIES
     }
 
     fn incarnation(&self) -> Incarnation {

@@ -8,7 +8,10 @@ use std::{
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
     Consumer,
-    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
+    options::{
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions,
+        BasicQosOptions,
+    },
     types::FieldTable,
 };
 
@@ -19,7 +22,7 @@ use super::{
     live::Live,
     message,
 };
-use crate::{Claim, ClaimReply, ErrorKind, QueueName, Result, TaskId, limits};
+use crate::{Claim, ClaimReply, Error, ErrorKind, QueueName, Result, TaskId, limits};
 
 /// How long a task is put off that only a newer version can read: 2^5 s.
 const UNREADABLE_LEVEL: u32 = 5;
@@ -150,8 +153,7 @@ impl Live {
         let tag = delivery.delivery_tag;
         match task {
             Ok(stored) if stored.progress.deaths > 0 && !self.is_blocked() => {
-                let copy = (self.names.work(queue), delivery.data, stored.properties());
-                self.publish("claim", vec![copy]).await?;
+                self.publish("claim", vec![stored.copy_for(self.names.work(queue))]).await?;
                 self.ack("claim", tag).await?;
                 self.intake().line(queue).closed(tag);
                 Ok(())
@@ -183,7 +185,7 @@ impl Live {
                 tracing::warn!(task = %stored.id, %queue, deaths, "the task is dead: it was handed out and lost too often");
                 stored.progress.error =
                     Some(format!("{deaths} times in a row it was handed out and its holder was lost"));
-                (self.names.dead(queue), delivery.data, stored.properties())
+                stored.copy_for(self.names.dead(queue))
             }
             Err(error) if error.kind() == ErrorKind::Incompatible => {
                 tracing::warn!(%queue, error = %error.report(), "a task is put off");
@@ -202,7 +204,10 @@ impl Live {
         self.publish("claim", vec![outgoing]).await?;
         self.ack("claim", tag).await?;
         self.intake().line(queue).closed(tag);
-        if buried { self.trim("claim", queue).await } else { Ok(()) }
+        if buried {
+            self.trim("claim", queue).await;
+        }
+        Ok(())
     }
 
     /// Looks after what this session holds: leases that ran out go back, and so does what nobody claims.
@@ -236,15 +241,20 @@ impl Live {
         Ok(())
     }
 
-    /// Keeps the dead of a queue within their bound: the oldest go first.
-    pub(super) async fn trim(&self, operation: &'static str, queue: &QueueName) -> Result<()> {
-        let name = self.names.dead(queue);
-        let surplus = self.depth(operation, &name).await?.ready.saturating_sub(limits::MAX_DEAD);
-        for _ in 0..surplus.min(limits::UPKEEP as u64) {
-            let get = lapin::options::BasicGetOptions { no_ack: true };
+    /// Keeps the dead of a queue within their bound: the oldest go first. Who buries the next one tries again.
+    pub(super) async fn trim(&self, operation: &'static str, queue: &QueueName) {
+        let trimmed = async {
+            let name = self.names.dead(queue);
+            let surplus = self.look(operation, &name).await?.ready.saturating_sub(limits::MAX_DEAD);
             let channel = self.lookup.lock().await;
-            self.call(operation, channel.basic_get(name.clone(), get)).await?;
+            for _ in 0..surplus.min(limits::UPKEEP as u64) {
+                let oldest = channel.basic_get(name.clone(), BasicGetOptions { no_ack: true });
+                self.call(operation, oldest).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = trimmed.await {
+            tracing::debug!(%queue, error = %error.report(), "the dead are not counted");
         }
-        Ok(())
     }
 }

@@ -7,10 +7,14 @@ use lapin::uri::AMQPUri;
 use crate::{
     Error, Namespace, Result,
     clock::{Clock, ProcessClock},
+    limits,
 };
 
 /// How long a silent connection lasts, in seconds, before its other end gives it up and hands its tasks to others.
 const HEARTBEAT: u16 = 20;
+
+// A worker gives up what was not confirmed for two thirds of a lease; the server must not give it to others before.
+const _: () = assert!(HEARTBEAT as u64 * 3 >= limits::LEASE.as_secs() * 2);
 
 /// Which server, and which namespace of it.
 #[derive(Clone, Debug)]

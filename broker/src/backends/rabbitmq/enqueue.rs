@@ -31,9 +31,7 @@ pub(super) async fn enqueue(link: Arc<Link>, tasks: Vec<NewTask>) -> Result<Vec<
             continue;
         }
         let repeated = link.doubtful().has(&task.id);
-        let stored = Stored::new(task, repeated);
-        let body = task.payload.as_str().as_bytes().to_vec();
-        messages.push((live.names.work(&task.queue), body, stored.properties()));
+        messages.push(Stored::new(task, repeated).copy_for(live.names.work(&task.queue)));
         *before += 1;
         answers.push(Enqueued::Enqueued);
     }
@@ -72,7 +70,7 @@ impl Live {
         if believed.is_some_and(|depth| depth + coming < capacity) {
             return Ok(false);
         }
-        let ready = self.depth(operation, &self.names.work(queue)).await?.ready;
+        let ready = self.look(operation, &self.names.work(queue)).await?.ready;
         self.depths().insert(queue.clone(), (Instant::now(), ready));
         Ok(ready + coming >= capacity)
     }

@@ -9,7 +9,7 @@ use std::{
 use lapin::{Consumer, message::Delivery, types::ShortString};
 
 use super::{ask::Answer, message::Stored};
-use crate::{Claim, ClaimedTask, Error, Incarnation, Lease, QueueName, TaskId, limits};
+use crate::{Claim, ClaimedTask, End, Error, Incarnation, Lease, QueueName, TaskId, limits};
 
 /// How long a delivery waits to be claimed before it goes back: those that ask have their slots taken by other queues.
 const STALE: Duration = Duration::from_secs(1);
@@ -64,7 +64,7 @@ pub(super) struct Standing {
 /// A delivery that waits to be claimed.
 pub(super) struct Arrival {
     pub(super) delivery: Delivery,
-    /// What it says, or why it is none of ours.
+    /// What it says, its body included; or why it is none of ours, and then the body is left where it was.
     pub(super) task: Result<Stored, Error>,
     pub(super) since: Instant,
 }
@@ -77,8 +77,8 @@ pub(super) struct Held {
     pub(super) until: u64,
     /// A settlement is under way, so the lease does not end by itself.
     pub(super) settling: bool,
-    /// Which messages of a settlement that failed are stored: they are not published again.
-    pub(super) published: HashSet<usize>,
+    /// A settlement that failed for another one's sake, and which of its messages are stored.
+    published: Option<(End, HashSet<usize>)>,
 }
 
 /// What a claim takes.
@@ -89,6 +89,22 @@ pub(super) struct Taken {
     pub(super) waiting_alone: u64,
     /// What is to be buried or put off without being run.
     pub(super) refused: Vec<Arrival>,
+}
+
+impl Held {
+    /// Which messages of this end are stored already: they are not published again.
+    pub(super) fn published_for(&self, end: &End) -> HashSet<usize> {
+        let same = self.published.as_ref().filter(|(published, _)| published == end);
+        same.map(|(_, numbers)| numbers.clone()).unwrap_or_default()
+    }
+
+    /// Notes that a message of this end is stored.
+    pub(super) fn publish(&mut self, end: &End, number: usize) {
+        match &mut self.published {
+            Some((published, numbers)) if published == end => drop(numbers.insert(number)),
+            other => *other = Some((end.clone(), HashSet::from([number]))),
+        }
+    }
 }
 
 impl Standing {
@@ -183,14 +199,14 @@ impl Intake {
     }
 
     /// Takes in what a consumer of the queue got.
-    pub(super) fn arrive(&mut self, queue: &QueueName, consumer: &ShortString, delivery: Delivery) {
+    pub(super) fn arrive(&mut self, queue: &QueueName, consumer: &ShortString, mut delivery: Delivery) {
         let line = self.line(queue);
         let tag = delivery.delivery_tag;
         line.received += 1;
         if let Some(standing) = line.standings.iter_mut().find(|s| s.consumer.tag() == *consumer) {
             standing.open.insert(tag);
         }
-        let task = Stored::read(&delivery);
+        let task = Stored::take(&mut delivery);
         if let Ok(task) = &task {
             line.scheduled.remove(&task.id);
         }
@@ -213,7 +229,7 @@ impl Intake {
                 let mut bytes = 0;
                 let fit = beside.take_while(|(_, arrival)| {
                     let first = bytes == 0;
-                    bytes += arrival.delivery.data.len();
+                    bytes += arrival.task.as_ref().map_or(0, |task| task.payload.len());
                     first || bytes <= limits::MAX_BATCH_BYTES
                 });
                 fit.map(|(tag, _)| *tag).take(claim.max).collect()
@@ -246,7 +262,7 @@ impl Intake {
                 alone: progress.alone,
             });
             let until = steady.saturating_add(crate::clock::millis(claim.lease));
-            self.held.insert(lease, Held { tag, stored, until, settling: false, published: HashSet::new() });
+            self.held.insert(lease, Held { tag, stored, until, settling: false, published: None });
         }
         taken.waiting_alone = line.arrived.values().filter(|arrival| arrival.must_run_alone()).count() as u64;
         taken

@@ -30,7 +30,7 @@ use super::{
 use crate::{Incarnation, QueueName, Result};
 
 /// How long an answer may take.
-pub(super) const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// How often connections are tried that may be silent because nobody is at their other end.
 const PROBE: Duration = Duration::from_secs(5);
@@ -155,13 +155,10 @@ impl Live {
         operation: &'static str,
         call: impl Future<Output = lapin::Result<T>>,
     ) -> Result<T> {
-        match self.try_call(operation, call).await? {
-            Ok(answer) => Ok(answer),
-            Err(e) => {
-                self.end();
-                Err(error::rabbitmq(operation, &e))
-            }
-        }
+        self.try_call(operation, call).await?.map_err(|e| {
+            self.end();
+            error::rabbitmq(operation, &e)
+        })
     }
 
     /// Makes a call that may fail without being the end of the connections.
@@ -170,15 +167,10 @@ impl Live {
         operation: &'static str,
         call: impl Future<Output = lapin::Result<T>>,
     ) -> Result<lapin::Result<T>> {
-        let mut gone = self.gone.subscribe();
-        tokio::select! {
-            biased;
-            answer = tokio::time::timeout(ANSWER, call) => answer.map_err(|_| {
-                self.end();
-                error::silent(operation)
-            }),
-            _ = gone.wait_for(|gone| *gone) => Err(error::lost(operation)),
-        }
+        self.answer_to(operation, call).await?.ok_or_else(|| {
+            self.end();
+            error::silent(operation)
+        })
     }
 
     /// Makes a call on the publishing connection. There, silence is no reason to give up while the server takes nothing.
@@ -190,21 +182,28 @@ impl Live {
         if self.is_blocked() {
             return Err(error::blocked(operation));
         }
+        match self.answer_to(operation, call).await? {
+            Some(Ok(answer)) => Ok(answer),
+            None if self.is_blocked() => Err(error::blocked(operation)),
+            failed => {
+                self.end();
+                Err(failed
+                    .and_then(lapin::Result::err)
+                    .map_or_else(|| error::silent(operation), |e| error::rabbitmq(operation, &e)))
+            }
+        }
+    }
+
+    /// The answer to a call; none if it does not come in time.
+    async fn answer_to<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<Option<lapin::Result<T>>> {
         let mut gone = self.gone.subscribe();
         tokio::select! {
             biased;
-            answer = tokio::time::timeout(ANSWER, call) => match answer {
-                Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(e)) => {
-                    self.end();
-                    Err(error::rabbitmq(operation, &e))
-                }
-                Err(_) if self.is_blocked() => Err(error::blocked(operation)),
-                Err(_) => {
-                    self.end();
-                    Err(error::silent(operation))
-                }
-            },
+            answer = tokio::time::timeout(ANSWER, call) => Ok(answer.ok()),
             _ = gone.wait_for(|gone| *gone) => Err(error::lost(operation)),
         }
     }

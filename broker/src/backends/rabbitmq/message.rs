@@ -6,6 +6,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
+use super::publish::Outgoing;
 use crate::{Error, ErrorKind, NewTask, Payload, Result, TaskId, TaskName, machine::Progress};
 
 /// The format that this version reads and writes.
@@ -37,11 +38,11 @@ impl Stored {
         }
     }
 
-    /// Reads a delivery. What the server counted since the copy was made is in the progress.
+    /// Takes a task out of a delivery, its body with it. What the server counted since the copy was made is in the progress.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] when it is not a task; [`ErrorKind::Incompatible`] when a newer version made it.
-    pub(super) fn read(delivery: &Delivery) -> Result<Self> {
+    pub(super) fn take(delivery: &mut Delivery) -> Result<Self> {
         let foreign = |what: &str| {
             Error::new(
                 ErrorKind::Corrupt,
@@ -61,9 +62,9 @@ impl Stored {
             _ => return Err(foreign("it has no format")),
         }
         let id = delivery.properties.message_id().as_ref().ok_or_else(|| foreign("it has no id"))?;
+        let id = TaskId::new(id.as_str()).map_err(|e| foreign("its id").because(e))?;
         let name = delivery.properties.kind().as_ref().ok_or_else(|| foreign("it has no name"))?;
-        let text =
-            String::from_utf8(delivery.data.clone()).map_err(|_| foreign("its payload is not UTF-8"))?;
+        let name = TaskName::new(name.as_str()).map_err(|e| foreign("its name").because(e))?;
         let small = |key| number(headers, key).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
         let returned = small(DELIVERY_COUNT);
         let progress = Progress {
@@ -76,18 +77,22 @@ impl Stored {
             error: string(headers, "mh-error"),
             ..Progress::new(small("mh-max-attempts").max(1), small("mh-max-crashes").max(1))
         };
-        Ok(Self {
-            id: TaskId::new(id.as_str()).map_err(|e| foreign("its id").because(e))?,
-            name: TaskName::new(name.as_str()).map_err(|e| foreign("its name").because(e))?,
-            payload: Payload::from_stored(text),
-            progress,
-            repeated: headers.inner().contains_key("mh-repeated"),
-        })
+        let repeated = headers.inner().contains_key("mh-repeated");
+        let text = String::from_utf8(std::mem::take(&mut delivery.data)).map_err(|e| {
+            delivery.data = e.into_bytes();
+            foreign("its payload is not UTF-8")
+        })?;
+        Ok(Self { id, name, payload: Payload::from_stored(text), progress, repeated })
+    }
+
+    /// A fresh copy for a queue.
+    pub(super) fn copy_for(&self, queue: ShortString) -> Outgoing {
+        (queue, self.payload.as_str().as_bytes().to_vec(), self.properties())
     }
 
     /// The properties of a fresh copy. Built from nothing: a copied `x-death` would look like a circle to the server, which
     /// would drop it.
-    pub(super) fn properties(&self) -> BasicProperties {
+    fn properties(&self) -> BasicProperties {
         let Progress {
             epoch, attempts, max_attempts, max_crashes, deaths, parks, parked_since, error, ..
         } = &self.progress;
@@ -195,7 +200,7 @@ mod tests {
         stored.progress.deaths = 1;
         stored.progress.error = Some("ü".to_owned());
         (stored.progress.parks, stored.progress.parked_since) = (3, 99);
-        let read = Stored::read(&delivery(stored.properties(), b"{\"n\": 1.50}")).unwrap();
+        let read = Stored::take(&mut delivery(stored.properties(), b"{\"n\": 1.50}")).unwrap();
         assert_eq!((read.id, read.payload, read.repeated), (stored.id, stored.payload, true));
         assert_eq!(read.progress, stored.progress);
     }
@@ -206,14 +211,15 @@ mod tests {
         let properties = stored.properties();
         let mut headers = properties.headers().clone().unwrap();
         headers.insert(DELIVERY_COUNT.into(), AMQPValue::LongLongInt(2));
-        let read = Stored::read(&delivery(properties.with_headers(headers), b"1")).unwrap();
+        let read = Stored::take(&mut delivery(properties.with_headers(headers), b"1")).unwrap();
         assert_eq!((read.progress.epoch, read.progress.deaths), (2, 2));
         assert!(read.progress.must_run_alone());
     }
 
     #[test]
     fn what_is_not_ours_is_said() {
-        let kind = |properties, data: &[u8]| Stored::read(&delivery(properties, data)).unwrap_err().kind();
+        let kind =
+            |properties, data: &[u8]| Stored::take(&mut delivery(properties, data)).unwrap_err().kind();
         assert_eq!(kind(BasicProperties::default(), b"1"), ErrorKind::Corrupt);
         let good = Stored::new(&task(), false).properties();
         assert_eq!(kind(good.clone(), b"\xff"), ErrorKind::Corrupt);

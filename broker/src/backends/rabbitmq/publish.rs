@@ -50,7 +50,7 @@ impl Live {
             let publish = channel.basic_publish("".into(), queue.clone(), mandatory, &body, properties);
             confirms.push((queue, self.call_publishing(operation, publish).await?));
         }
-        let mut returned = false;
+        let (mut returned, mut rejected) = (false, false);
         for (queue, confirm) in confirms {
             let confirmation = self.call_publishing(operation, confirm).await?;
             stored.push(matches!(confirmation, Confirmation::Ack(None)));
@@ -69,6 +69,7 @@ impl Live {
                     ));
                 }
                 _ => {
+                    rejected = true;
                     let message = format!("RabbitMQ does not take what is sent to {queue}");
                     let advice = "see the server's log, and whether a policy bounds the queue";
                     error = Some(refused(operation, message, advice));
@@ -78,8 +79,13 @@ impl Live {
         if returned {
             stored.fill(false);
         }
-        // Every confirm came, so the next call's are its own.
-        *kept = Some(channel);
+        if rejected {
+            // A channel remembers that a queue took no more, and is not told when an operator lifts the bound.
+            self.call_publishing(operation, channel.close(200, "rejected".into())).await?;
+        } else {
+            // Every confirm came, so the next call's are its own.
+            *kept = Some(channel);
+        }
         Ok(Published { stored, error })
     }
 

@@ -39,8 +39,10 @@ const WORN: i64 = 1000;
 struct Taken {
     directory: Directory,
     tags: Vec<u64>,
-    /// The message cannot simply be put back.
+    /// There were several, or the one was put back often: a fresh one should be.
     worn: bool,
+    /// It says more than what was taken.
+    changed: bool,
 }
 
 impl Live {
@@ -61,10 +63,12 @@ impl Live {
         let name = self.names.directory();
         let channel = self.register.lock().await;
         let mut taken = self.take(operation, &channel, &name).await?;
+        let mut directory = taken.directory.clone();
         // What is known here was said once, even if a death put an older copy back.
-        taken.directory.merge(&self.directory());
-        taken.worn |= taken.directory.apply(change);
-        let directory = taken.directory.clone();
+        directory.merge(&self.directory());
+        directory.apply(change);
+        taken.changed = directory != taken.directory;
+        taken.directory = directory.clone();
         self.put_back(operation, &channel, &name, taken).await?;
         drop(channel);
         self.learn(&directory);
@@ -84,7 +88,8 @@ impl Live {
         let began = Instant::now();
         let mut filled = false;
         loop {
-            let mut taken = Taken { directory: Directory::default(), tags: Vec::new(), worn: false };
+            let mut taken =
+                Taken { directory: Directory::default(), tags: Vec::new(), worn: false, changed: false };
             while let Some(message) =
                 self.call(operation, channel.basic_get(name.clone(), BasicGetOptions::default())).await?
             {
@@ -127,13 +132,14 @@ impl Live {
         name: &ShortString,
         taken: Taken,
     ) -> Result<()> {
-        let Taken { directory, tags, worn } = taken;
-        if !worn {
+        let Taken { directory, tags, worn, changed } = taken;
+        if !worn && !changed {
             return self.release(operation, channel, &tags).await;
         }
         if let Err(error) = self.fill(operation, name, &directory).await {
             self.release(operation, channel, &tags).await?;
-            return Err(error);
+            // While the server takes nothing, the old one will do, unless it is to say something new.
+            return if changed { Err(error) } else { Ok(()) };
         }
         for tag in tags {
             self.call(operation, channel.basic_ack(tag, BasicAckOptions::default())).await?;

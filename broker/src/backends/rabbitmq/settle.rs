@@ -77,7 +77,7 @@ pub(super) async fn settle(link: Arc<Link>, settlements: Vec<Settlement>) -> Res
         live.pass("settle").await?;
     }
     for queue in touched {
-        live.trim("settle", queue).await?;
+        live.trim("settle", queue).await;
     }
     live.tell_changed("settle").await;
     Ok(answers)
@@ -110,12 +110,13 @@ impl Live {
         let mut messages = Vec::new();
         for step in steps {
             let follows = self.follows(link, &settlements[step.index].end, step).await?;
+            let end = &settlements[step.index].end;
             let stored =
-                self.intake().held(step.lease).map(|held| held.published.clone()).unwrap_or_default();
+                self.intake().held(step.lease).map(|held| held.published_for(end)).unwrap_or_default();
             for (number, message) in follows.into_iter().enumerate() {
                 // Stored by a call that failed for another one's sake.
                 if !stored.contains(&number) {
-                    whose.push((step.lease, number));
+                    whose.push((step, number));
                     messages.push(message);
                 }
             }
@@ -123,9 +124,9 @@ impl Live {
         let Published { stored, error } = self.publish_each("settle", messages).await?;
         let Some(error) = error else { return Ok(()) };
         let mut intake = self.intake();
-        for ((lease, number), stored) in whose.into_iter().zip(stored) {
-            if let Some(held) = intake.held(lease).filter(|_| stored) {
-                held.published.insert(number);
+        for ((step, number), stored) in whose.into_iter().zip(stored) {
+            if let Some(held) = intake.held(step.lease).filter(|_| stored) {
+                held.publish(&settlements[step.index].end, number);
             }
         }
         Err(error)
@@ -135,19 +136,14 @@ impl Live {
     async fn follows(self: &Arc<Self>, link: &Link, end: &End, step: &Step<'_>) -> Result<Vec<Outgoing>> {
         let Step { lease, stored, fate, .. } = step;
         let queue = &lease.queue;
-        let copy = |to| vec![(to, stored.payload.as_str().as_bytes().to_vec(), stored.properties())];
+        let copy = |to| vec![stored.copy_for(to)];
         match fate {
             Fate::Done => {
                 let End::Complete { children } = end else { return Ok(Vec::new()) };
                 let mut messages = Vec::with_capacity(children.len());
                 for child in children {
                     self.use_queue("settle", &child.queue).await?;
-                    let body = child.payload.as_str().as_bytes().to_vec();
-                    messages.push((
-                        self.names.work(&child.queue),
-                        body,
-                        Stored::new(child, false).properties(),
-                    ));
+                    messages.push(Stored::new(child, false).copy_for(self.names.work(&child.queue)));
                 }
                 Ok(messages)
             }

@@ -82,30 +82,34 @@ impl Live {
         }
     }
 
-    /// How a queue stands that the directory knows. One that is missing all the same was removed by somebody.
+    /// How a queue stands that the directory knows, as far as a look can tell. One that is missing all the same was removed
+    /// by somebody. One without a leader looks empty.
+    pub(super) async fn look(&self, operation: &'static str, name: &ShortString) -> Result<Depth> {
+        Ok(self.look_up(operation, name).await?.unwrap_or_default())
+    }
+
+    /// The same for certain: that there is nothing, only a leader can say.
     pub(super) async fn depth(&self, operation: &'static str, name: &ShortString) -> Result<Depth> {
-        let depth = self.look_up(operation, name).await?.unwrap_or_default();
+        let depth = self.look(operation, name).await?;
         if depth.ready > 0 || depth.consumers > 0 {
             return Ok(depth);
         }
-        // A queue without a leader says the same as an empty one; only a leader can say that there is nothing to get.
-        let channel = self.lookup.lock().await;
-        let get =
-            self.try_call(operation, channel.basic_get(name.clone(), BasicGetOptions::default())).await?;
-        match get {
+        let mut channel = self.lookup.lock().await;
+        let get = channel.basic_get(name.clone(), BasicGetOptions::default());
+        match self.try_call(operation, get).await? {
             Ok(None) => Ok(depth),
+            // It came in between. Handing it back counts, which has no consequence the first time.
             Ok(Some(message)) => {
                 let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
                 self.call(operation, channel.basic_nack(message.delivery.delivery_tag, requeue)).await?;
                 Ok(Depth { ready: 1, consumers: 0 })
             }
+            Err(e) if error::code(&e) == 404 => {
+                *channel = self.call(operation, self.to_consume.create_channel()).await?;
+                if error::is_down(&e) { Err(error::rabbitmq(operation, &e)) } else { Ok(depth) }
+            }
             Err(e) => {
-                drop(channel);
-                let fresh = self.call(operation, self.to_consume.create_channel()).await?;
-                *self.lookup.lock().await = fresh;
-                if error::code(&e) == 404 && !error::is_down(&e) {
-                    return Ok(depth);
-                }
+                self.end();
                 Err(error::rabbitmq(operation, &e))
             }
         }

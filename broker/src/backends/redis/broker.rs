@@ -23,7 +23,7 @@ impl Broker for RedisBroker {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::REDIS
+        Self::CAPABILITIES
     }
 
     fn incarnation(&self) -> Incarnation {

@@ -1,7 +1,4 @@
 //! One supervised session: any error or silence tears the connection down, and the next call builds a new one.
-//!
-//! The connection lives on a thread of its own. Calls come from any runtime, beats from the worker's own thread among
-//! them, and none of them depends on another runtime being free.
 
 use std::{
     fmt,
@@ -15,10 +12,13 @@ use std::{
 use redis::{
     AsyncConnectionConfig, Client, FromRedisValue, PushInfo, PushKind, Script, aio::MultiplexedConnection,
 };
-use tokio::sync::{Mutex, oneshot, watch};
+use tokio::sync::{Mutex, watch};
 
 use super::{RedisConfig, error, keys::Keys, scripts};
-use crate::{Error, ErrorKind, Incarnation, Result};
+use crate::{
+    Capabilities, Error, ErrorKind, Incarnation, Result, backends::thread::SessionThread,
+    capabilities::Redelivery,
+};
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -37,9 +37,7 @@ pub struct RedisBroker {
     pub(super) incarnation: Incarnation,
     pub(super) keys: Keys,
     link: Arc<Link>,
-    runtime: tokio::runtime::Handle,
-    /// Dropping it ends the thread.
-    _stop: oneshot::Sender<()>,
+    thread: SessionThread,
 }
 
 impl fmt::Debug for RedisBroker {
@@ -70,6 +68,10 @@ struct Link {
 }
 
 impl RedisBroker {
+    /// What a Redis server has.
+    pub const CAPABILITIES: Capabilities =
+        Capabilities { redelivery: Redelivery::AfterLease, ..Capabilities::FULL };
+
     /// Opens a session.
     ///
     /// # Errors
@@ -81,21 +83,17 @@ impl RedisBroker {
     pub async fn open(config: RedisConfig) -> Result<Self> {
         let keys = Keys::new(&config.namespace);
         let client = Client::open(config.server).map_err(|e| error::redis("connect", &e))?;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let runtime = start_thread(stopped).map_err(|e| {
-            Error::new(ErrorKind::Unavailable, "connect", "no thread can be started for the connection")
-                .because(e)
-        })?;
+        let thread = SessionThread::start("mh-redis")?;
         let link = Arc::new(Link {
             client,
             keys: keys.clone(),
             connection: Mutex::new(Numbered::default()),
             changes: watch::Sender::new(0),
         });
-        let this = Self { incarnation: Incarnation::generate(), keys, link, runtime, _stop: stop };
+        let this = Self { incarnation: Incarnation::generate(), keys, link, thread };
         let link = Arc::clone(&this.link);
-        this.on_thread("connect", async move { link.connected("connect").await.map(drop) }).await?;
-        this.runtime.spawn(probe(Arc::downgrade(&this.link)));
+        this.thread.run("connect", async move { link.connected("connect").await.map(drop) }).await?;
+        this.thread.spawn(probe(Arc::downgrade(&this.link)));
         Ok(this)
     }
 
@@ -108,34 +106,12 @@ impl RedisBroker {
         arguments: Vec<Vec<u8>>,
     ) -> Result<T> {
         let link = Arc::clone(&self.link);
-        self.on_thread(operation, async move { link.run(operation, script, &keys, &arguments).await }).await
-    }
-
-    async fn on_thread<T: Send + 'static>(
-        &self,
-        operation: &'static str,
-        work: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
-        self.runtime.spawn(work).await.map_err(|e| {
-            Error::new(ErrorKind::Internal, operation, "the connection's thread ended").because(e)
-        })?
+        self.thread.run(operation, async move { link.run(operation, script, &keys, &arguments).await }).await
     }
 
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.link.changes.subscribe()
     }
-}
-
-/// Starts the thread that drives the connection until `stopped`.
-fn start_thread(stopped: oneshot::Receiver<()>) -> std::io::Result<tokio::runtime::Handle> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let handle = runtime.handle().clone();
-    let run = move || {
-        // Dropping the other end is the order to stop, so the error is what is waited for.
-        let _ = runtime.block_on(stopped);
-    };
-    std::thread::Builder::new().name("mh-redis".to_owned()).spawn(run)?;
-    Ok(handle)
 }
 
 /// Tries a connection now and then that may be silent because nobody is at its other end.

@@ -1,0 +1,256 @@
+//! What only the RabbitMQ broker does: what others put into its queues or take out of them, and a server that takes nothing.
+
+#![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
+
+use std::{sync::Arc, time::Duration};
+
+use lapin::{
+    BasicProperties, Channel, Connection, ConnectionProperties,
+    message::BasicGetMessage,
+    options::{BasicGetOptions, BasicPublishOptions, QueueDeleteOptions, QueuePurgeOptions},
+    types::{AMQPValue, FieldTable},
+};
+use manyhands_broker::{
+    Beaten, Broker, Claim, End, Enqueued, ErrorKind, Incarnation, NewTask, Payload, QueueName, QueueOptions,
+    Settled, Settlement, TaskName, connect, limits,
+};
+use manyhands_test_support::servers::RabbitMq;
+
+/// How long something may take that is on its way.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A namespace of its own on a server, and a look behind the broker.
+struct Scene {
+    url: String,
+    namespace: String,
+    behind: Channel,
+    /// Closed with the test.
+    _connection: Connection,
+}
+
+impl Scene {
+    async fn new(url: String) -> Self {
+        let connection = Connection::connect(&url, ConnectionProperties::default()).await.unwrap();
+        let behind = connection.create_channel().await.unwrap();
+        let namespace = format!("test-{}", Incarnation::generate());
+        Self { url, namespace, behind, _connection: connection }
+    }
+
+    async fn shared() -> Self {
+        Self::new(RabbitMq::shared_url().unwrap()).await
+    }
+
+    async fn session(&self) -> Arc<dyn Broker> {
+        connect(&format!("{}?namespace={}", self.url, self.namespace).parse().unwrap()).await.unwrap()
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("mh:{}:{what}", self.namespace)
+    }
+
+    async fn put(&self, to: &str, body: &[u8], properties: BasicProperties) {
+        let options = BasicPublishOptions::default();
+        let publish = self.behind.basic_publish("".into(), self.name(to).into(), options, body, properties);
+        publish.await.unwrap().await.unwrap();
+        // An answer behind it on the same channel says that it is there.
+        self.count(to).await;
+    }
+
+    async fn get(&self, from: &str) -> Option<BasicGetMessage> {
+        let options = BasicGetOptions { no_ack: true };
+        self.behind.basic_get(self.name(from).into(), options).await.unwrap()
+    }
+
+    async fn count(&self, queue: &str) -> u32 {
+        let passive = lapin::options::QueueDeclareOptions {
+            passive: true,
+            ..lapin::options::QueueDeclareOptions::default()
+        };
+        let found = self.behind.queue_declare(self.name(queue).into(), passive, FieldTable::default());
+        found.await.unwrap().message_count()
+    }
+}
+
+fn queue(name: &str) -> QueueName {
+    QueueName::new(name).unwrap()
+}
+
+fn task(on: &str) -> NewTask {
+    NewTask::new(queue(on), TaskName::new("work").unwrap(), Payload::encode("x").unwrap())
+}
+
+fn headers(message: &BasicGetMessage) -> FieldTable {
+    message.delivery.properties.headers().clone().unwrap_or_default()
+}
+
+async fn claim(broker: &dyn Broker, from: &str) -> Vec<manyhands_broker::ClaimedTask> {
+    broker.claim(&Claim::new(queue(from), 9)).await.unwrap().tasks
+}
+
+async fn settle(broker: &dyn Broker, settlements: &[Settlement]) -> Result<Vec<Settled>, ErrorKind> {
+    broker.settle(settlements).await.map_err(|e| e.kind())
+}
+
+/// Some time after the server takes messages again, they are settled.
+async fn until_settled(broker: &dyn Broker, settlements: &[Settlement]) {
+    let settled = async {
+        while settle(broker, settlements).await != Ok(vec![Settled::Settled; settlements.len()]) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, settled).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn a_message_that_is_no_task_is_buried_as_it_is() {
+    let scene = Scene::shared().await;
+    let broker = scene.session().await;
+    broker.declare(&queue("q"), None).await.unwrap();
+    scene.put("work:q", b"\xff\x00 not ours", BasicProperties::default().with_message_id("7".into())).await;
+    broker.enqueue(&[task("q")]).await.unwrap();
+    assert_eq!(claim(&*broker, "q").await.len(), 1, "the one that is a task");
+    assert_eq!(broker.status(&queue("q")).await.unwrap().unwrap().dead, 1);
+    let dead = scene.get("dead:q").await.unwrap();
+    assert_eq!(dead.delivery.data, b"\xff\x00 not ours");
+    assert_eq!(dead.delivery.properties.message_id().as_ref().unwrap().as_str(), "7");
+    assert!(headers(&dead).contains_key("mh-error"));
+}
+
+#[tokio::test]
+async fn a_task_of_a_newer_version_is_put_off() {
+    let scene = Scene::shared().await;
+    let broker = scene.session().await;
+    broker.declare(&queue("q"), None).await.unwrap();
+    let mut newer = FieldTable::default();
+    newer.insert("mh-format".into(), AMQPValue::LongLongInt(9));
+    newer.insert("mh-what-we-do-not-know".into(), AMQPValue::LongLongInt(1));
+    scene.put("work:q", b"1", BasicProperties::default().with_headers(newer)).await;
+    assert_eq!(claim(&*broker, "q").await.len(), 0);
+    let status = broker.status(&queue("q")).await.unwrap().unwrap();
+    assert_eq!((status.scheduled, status.dead), (1, 0));
+    let waiting = scene.get("waiting-32s:q").await.unwrap();
+    assert!(headers(&waiting).contains_key("mh-what-we-do-not-know"), "kept as it was");
+}
+
+#[tokio::test]
+async fn a_directory_of_a_newer_version_is_refused() {
+    let scene = Scene::shared().await;
+    let broker = scene.session().await;
+    broker.declare(&queue("q"), None).await.unwrap();
+    scene.behind.queue_purge(scene.name("directory").into(), QueuePurgeOptions::default()).await.unwrap();
+    scene.put("directory", br#"{"format":9}"#, BasicProperties::default()).await;
+    let url = format!("{}?namespace={}", scene.url, scene.namespace).parse().unwrap();
+    let error = connect(&url).await.unwrap_err();
+    assert_eq!((error.kind(), error.to_string().contains("format 9")), (ErrorKind::Incompatible, true));
+    let put_back = async { while scene.count("directory").await == 0 {} };
+    tokio::time::timeout(PATIENCE, put_back).await.expect("what was read is put back");
+}
+
+/// Its message was taken out by somebody: whoever comes next fills it again, and those who know more say so.
+#[tokio::test]
+async fn a_directory_that_was_emptied_is_filled_again() {
+    let scene = Scene::shared().await;
+    let broker = scene.session().await;
+    broker.declare(&queue("q"), None).await.unwrap();
+    scene.behind.queue_purge(scene.name("directory").into(), QueuePurgeOptions::default()).await.unwrap();
+    broker.declare(&queue("r"), None).await.unwrap();
+    let another = scene.session().await;
+    assert!(another.status(&queue("q")).await.unwrap().is_some(), "what was known is not forgotten");
+}
+
+#[tokio::test]
+async fn a_queue_that_was_removed_is_made_again() {
+    let scene = Scene::shared().await;
+    let broker = scene.session().await;
+    broker.enqueue(&[task("q")]).await.unwrap();
+    scene.behind.queue_delete(scene.name("work:q").into(), QueueDeleteOptions::default()).await.unwrap();
+    assert_eq!(broker.enqueue(&[task("q")]).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(broker.enqueue(&[task("q")]).await.unwrap(), [Enqueued::Enqueued]);
+    assert_eq!(claim(&*broker, "q").await.len(), 1);
+}
+
+/// What one session was told is done, every other one knows, at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_is_known_everywhere() {
+    let scene = Scene::shared().await;
+    let (a, b) = (scene.session().await, scene.session().await);
+    for round in 0..100 {
+        let q = queue(&format!("q{round}"));
+        let options = QueueOptions::default().with_capacity(round + 1);
+        a.declare(&q, Some(&options)).await.unwrap();
+        let status = b.status(&q).await.unwrap().map(|status| status.options);
+        assert_eq!(status, Some(options), "round {round}");
+        b.close(&q).await.unwrap();
+        assert_eq!(a.enqueue(&[task(q.as_str())]).await.unwrap(), [Enqueued::Closed], "round {round}");
+    }
+}
+
+/// Out of memory or disk, the server takes nothing; what runs goes on, and is settled when there is room. What was sent at that
+/// moment may be there twice when it is sent again, and the second one says so.
+#[tokio::test]
+async fn an_alarm_costs_no_task() {
+    let server = RabbitMq::start().unwrap();
+    let scene = Scene::new(server.url()).await;
+    let broker = scene.session().await;
+    broker.enqueue(&[task("q")]).await.unwrap();
+    let held = claim(&*broker, "q").await.remove(0);
+    let sender = scene.session().await;
+    sender.declare(&queue("sent"), None).await.unwrap();
+    server.operate(&["set_vm_memory_high_watermark", "0.00001"]).unwrap();
+    // The server hears what comes before it says that it takes nothing.
+    let (doubtful, unknown) = loop {
+        let task = task("sent");
+        if let Err(error) = sender.enqueue(std::slice::from_ref(&task)).await {
+            break (task, error);
+        }
+    };
+    assert_eq!(unknown.kind(), ErrorKind::Unavailable);
+    let end = End::Complete { children: vec![task("next")] };
+    let settlement = [Settlement::new(held.lease.clone(), end)];
+    for _ in 0..3 {
+        assert_eq!(settle(&*broker, &settlement).await, Err(ErrorKind::Unavailable));
+        let beaten = broker.beat(std::slice::from_ref(&held.lease), limits::LEASE).await.unwrap();
+        assert_eq!(beaten, [Beaten::Kept], "the lease is not lost with what cannot be sent");
+    }
+    server.operate(&["set_vm_memory_high_watermark", "0.4"]).unwrap();
+    until_settled(&*broker, &settlement).await;
+    let next = claim(&*broker, "next").await;
+    assert!(!next.is_empty(), "the child");
+    // Those that were sent before the alarm was heard of may be there, too: whether they are stored was never said.
+    assert!(next.len() <= 2, "{next:?}");
+    assert_eq!(sender.enqueue(std::slice::from_ref(&doubtful)).await.unwrap(), [Enqueued::Enqueued]);
+    let mut flags = Vec::new();
+    while let Some(message) = scene.get("work:sent").await {
+        if message.delivery.properties.message_id().as_ref().unwrap().to_string() == doubtful.id.to_string() {
+            flags.push(headers(&message).contains_key("mh-repeated"));
+        }
+    }
+    assert!(flags == [true] || flags == [false, true], "{flags:?}");
+}
+
+/// One message of a batch is refused, by a bound that an operator set: the others are not stored again with every try.
+#[tokio::test]
+async fn what_is_stored_is_not_stored_again_for_anothers_sake() {
+    let server = RabbitMq::start().unwrap();
+    let scene = Scene::new(server.url()).await;
+    let broker = scene.session().await;
+    broker.enqueue(&[task("full"), task("q"), task("q")]).await.unwrap();
+    server.operate(&["set_policy", "bound", ":work:full$", r#"{"max-length":1}"#]).unwrap();
+    // The bound holds from the second one that is too many.
+    while broker.enqueue(&[task("full")]).await.is_ok() {}
+    let held = claim(&*broker, "q").await;
+    let end = |to: &str| End::Complete { children: vec![task(to), task(to), task(to)] };
+    let settlements: Vec<_> = held
+        .iter()
+        .zip(["full", "free"])
+        .map(|(task, to)| Settlement::new(task.lease.clone(), end(to)))
+        .collect();
+    for _ in 0..3 {
+        assert_eq!(settle(&*broker, &settlements).await, Err(ErrorKind::Unavailable));
+    }
+    assert_eq!(scene.count("work:free").await, 3);
+    server.operate(&["clear_policy", "bound"]).unwrap();
+    until_settled(&*broker, &settlements).await;
+    assert_eq!(scene.count("work:free").await, 3);
+    assert_eq!(broker.status(&queue("q")).await.unwrap().unwrap().unsettled(), 0);
+}
