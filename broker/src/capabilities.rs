@@ -12,6 +12,15 @@ use crate::limits;
 pub struct Capabilities {
     /// How a task comes back that was put off.
     pub delay: Delay,
+    /// In which orders a queue can be.
+    pub orders: Orders,
+    /// Whether a task can be found again before it is settled: for unique keys, to expire, to be cancelled; and whether a
+    /// queue can be paused.
+    pub control: Control,
+    /// Whether the result of a task can be asked for.
+    pub results: Results,
+    /// What an operator can do.
+    pub operators: Operators,
     /// Where a task goes that is given back: always before all that were never claimed.
     pub returns: Returns,
     /// What a queue's capacity counts.
@@ -49,10 +58,52 @@ macro_rules! capability {
 capability! {
     /// How a task comes back that was put off.
     Delay {
+        /// Between two attempts only, and by one of a row of waiting lines of 1, 2, 4 … seconds.
+        BetweenAttempts = "between attempts only, rounded up to 1, 2, 4 … s, at most 12 days",
         /// By one of a row of waiting lines of 1, 2, 4 … seconds: the delay is rounded up to the next of them.
         Doubling = "rounded up to 1, 2, 4 … s, at most 12 days",
         /// To the millisecond of the broker's clock.
         Exact = "exact",
+    }
+}
+
+capability! {
+    /// In which orders a queue can be.
+    Orders {
+        /// First in, first out.
+        Fifo = "fifo",
+        /// First in, first out; last in, first out; by priority.
+        All = "fifo, lifo, priority",
+    }
+}
+
+capability! {
+    /// Whether a task can be found again before it is settled, and a queue paused.
+    Control {
+        /// No task can be looked up.
+        None = "no",
+        /// Unique keys, expiry, cancelling and pausing.
+        Full = "yes",
+    }
+}
+
+capability! {
+    /// Whether the result of a task can be asked for.
+    Results {
+        /// What a handler returns is dropped.
+        None = "no",
+        /// For a time after settlement.
+        Kept = "kept",
+    }
+}
+
+capability! {
+    /// What an operator can do.
+    Operators {
+        /// See how many tasks of a queue are in which state.
+        Counts = "counts",
+        /// That; and list, revive and purge the dead.
+        DeadLetters = "counts, dead letters",
     }
 }
 
@@ -143,6 +194,10 @@ impl Capabilities {
     /// What a broker has that counts, remembers and decides in one step.
     pub const FULL: Self = Self {
         delay: Delay::Exact,
+        orders: Orders::All,
+        control: Control::Full,
+        results: Results::Kept,
+        operators: Operators::DeadLetters,
         returns: Returns::InPlace,
         capacity: Capacity::Exact,
         join: Join::Exact,
@@ -158,7 +213,7 @@ impl Capabilities {
     pub fn max_delay(&self) -> Duration {
         match self.delay {
             Delay::Exact => limits::MAX_DELAY,
-            Delay::Doubling => limits::MAX_DOUBLING_DELAY,
+            Delay::Doubling | Delay::BetweenAttempts => limits::MAX_DOUBLING_DELAY,
         }
     }
 
@@ -174,9 +229,13 @@ impl Capabilities {
 
     /// The names and values, as they are shown.
     #[must_use]
-    pub fn rows(&self) -> [(&'static str, String); 9] {
+    pub fn rows(&self) -> [(&'static str, String); 13] {
         [
             ("delay", self.delay.to_string()),
+            ("order", self.orders.to_string()),
+            ("unique, expires, cancel, pause", self.control.to_string()),
+            ("results", self.results.to_string()),
+            ("operators", self.operators.to_string()),
             ("given back", self.returns.to_string()),
             ("capacity", self.capacity.to_string()),
             ("join", self.join.to_string()),
@@ -192,6 +251,10 @@ impl Capabilities {
     #[must_use]
     pub fn at_least(&self, column: &Self) -> bool {
         self.delay >= column.delay
+            && self.orders >= column.orders
+            && self.control >= column.control
+            && self.results >= column.results
+            && self.operators >= column.operators
             && self.returns >= column.returns
             && self.capacity >= column.capacity
             && self.join >= column.join

@@ -89,7 +89,17 @@ impl Clock for ManualClock {
 
 /// The wall clock in milliseconds since the Unix epoch.
 pub(crate) fn wall() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, millis)
+    since_epoch(SystemTime::now())
+}
+
+/// A time in milliseconds since the Unix epoch; 0 for one before it.
+pub(crate) fn since_epoch(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, millis)
+}
+
+/// The time of so many milliseconds since the Unix epoch.
+pub(crate) fn time(wall: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(wall)).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// A duration in whole milliseconds.

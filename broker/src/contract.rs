@@ -5,8 +5,8 @@ use std::{fmt::Debug, future::Future, pin::Pin, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    Capabilities, ClaimedTask, Incarnation, Lease, NewTask, QueueName, QueueOptions, QueueStatus, Result,
-    Settlement, limits,
+    Cancel, Capabilities, ClaimedTask, DeadLetters, Error, Incarnation, Lease, NewTask, Outcome, QueueName,
+    QueueOptions, QueueStatus, Result, Settlement, TaskId, limits,
 };
 
 /// A future that completes when something may have changed. It is a hint and nothing else: it may complete
@@ -47,7 +47,8 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// with defaults only if it is missing.
     ///
     /// # Errors
-    /// [`Conflict`](crate::ErrorKind::Conflict), with both values, when it is configured otherwise.
+    /// [`Conflict`](crate::ErrorKind::Conflict), with both values, when it is configured otherwise, or when tasks are there
+    /// whose order would change.
     async fn declare(&self, queue: &QueueName, options: Option<&QueueOptions>) -> Result<QueueStatus>;
 
     /// Puts tasks on their queues, all in one step, and answers for each in order.
@@ -55,16 +56,20 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// # Behavior
     /// Missing queues are created with defaults. What is answered `Enqueued` is durable when this returns.
     /// Each task is decided in order: its id exists or is remembered → `Exists`; its queue is closed →
-    /// `Closed`; its queue is full → `Full`; else `Enqueued`. So a call can be repeated after an unknown outcome: without harm
+    /// `Closed`; another task has its unique key → `Duplicate`; its queue is full → `Full`; else `Enqueued`. So a call can be repeated after an unknown outcome: without harm
     /// where the ids were given, which are remembered after settlement; a generated id is known only until its task is settled.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid), and nothing is changed, when a task has a priority and its queue another order.
     async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>>;
 
-    /// Takes ready tasks of one queue under a lease, the lowest sequence first: at most so many as are asked for, and fewer
-    /// where they are large.
+    /// Takes ready tasks of one queue under a lease, in the queue's [`Order`](crate::Order): at most so many as are asked for,
+    /// and fewer where they are large.
     ///
     /// # Behavior
-    /// In the same step, a bounded number of due tasks becomes ready and a bounded number of leases that ran
-    /// out is taken back, so no other service is needed for either. See [`Claim`] for what holds it back. A
+    /// In the same step, a bounded number of due tasks becomes ready, a bounded number of leases that ran out is taken back, and
+    /// a bounded number of tasks dies that nobody claimed in their time, so no other service is needed for any of it. A task
+    /// whose time is over is never handed out. A paused queue hands out nothing. See [`Claim`] for what holds it back. A
     /// missing queue is one without tasks.
     ///
     /// # Cancel safety
@@ -72,11 +77,18 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// or the session ends.
     async fn claim(&self, claim: &Claim) -> Result<ClaimReply>;
 
-    /// Renews leases for `lease` from now, all in one step, and answers for each in order.
+    /// Renews leases for `lease` from now, all in one step, and answers for each in order. A lease whose task is to be
+    /// cancelled is renewed too, so that its holder can stop in its own time.
     async fn beat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Beaten>>;
 
     /// Ends leases, all in one step, and answers for each in order. The caller keeps the settlements, and so
     /// can try again when this fails; settling twice is answered `Lost`.
+    ///
+    /// # Behavior
+    /// A task that was to be cancelled is cancelled by every end that would make it ready again.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid), and nothing is changed, when a child has a priority and its queue another order.
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>>;
 
     /// Says that no more will come to this queue: from now on enqueue answers `Closed`. Children in
@@ -87,8 +99,37 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// Tells how a queue stands; `None` when there is none of that name.
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>>;
 
+    /// Stops the claims of a queue, or lets them go on; all else goes on meanwhile. Creates a missing queue with defaults.
+    /// Durable when it returns. A backend that does not claim [`Control::Full`](crate::capabilities::Control::Full) is never
+    /// asked.
+    async fn pause(&self, queue: &QueueName, paused: bool) -> Result<()> {
+        let _ = (queue, paused);
+        Err(Error::unclaimed(self.backend(), "pause"))
+    }
+
+    /// Cancels tasks of one queue, all in one step, and answers for each in order. What is answered `Cancelled` is durably gone.
+    /// Cancelling twice is harmless. A backend that does not claim [`Control::Full`](crate::capabilities::Control::Full) is
+    /// never asked.
+    async fn cancel(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Cancel>> {
+        let _ = (queue, ids);
+        Err(Error::unclaimed(self.backend(), "cancel"))
+    }
+
+    /// Tells what became of tasks of one queue, in order. [`BrokerExt::outcome`](crate::BrokerExt::outcome) waits for one.
+    /// A backend that does not claim [`Results::Kept`](crate::capabilities::Results::Kept) is never asked.
+    async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>> {
+        let _ = (queue, ids);
+        Err(Error::unclaimed(self.backend(), "outcomes"))
+    }
+
+    /// The power over dead tasks, of a backend that claims
+    /// [`Operators::DeadLetters`](crate::capabilities::Operators::DeadLetters).
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        None
+    }
+
     /// Registers interest in these queues before it returns, for as long as the future lives; it completes when one of them
-    /// may have got a ready task or room, or may have ended. A broker that sends tasks ahead does so only while there is
+    /// may have got a ready task or room, may have ended, or may have settled a task whose result is wanted. A broker that sends tasks ahead does so only while there is
     /// interest, so whoever claims again and again keeps one alive. Register, then read, then await: nothing that happens
     /// after the registration is missed, but hints can be lost, so bound the wait.
     fn wait(&self, queues: &[QueueName]) -> Waiter;
@@ -143,7 +184,7 @@ impl Claim {
 /// What a claim gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClaimReply {
-    /// The tasks, in order of sequence.
+    /// The tasks, in the order of the queue.
     pub tasks: Vec<ClaimedTask>,
     /// The full queue that kept this claim from taking anything.
     pub held_by: Option<QueueName>,
@@ -154,17 +195,19 @@ pub struct ClaimReply {
     /// Where the queue has ended: changes whenever it gets a task all the same. With it, somebody who asks several queues one
     /// after the other can tell that none got any in between.
     pub mark: u64,
-    /// How long until a task of this queue becomes due or a lease runs out, where one will.
+    /// How long until a task of this queue becomes due, a lease runs out or the time to claim one is over, where that will be.
     pub next: Option<Duration>,
 }
 
 /// The answer for one enqueued task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Enqueued {
     /// It is on the queue, durably.
     Enqueued,
     /// Its id is on the queue already, or was settled not long ago. Nothing was changed.
     Exists,
+    /// This task has its unique key, or had it not long ago. Nothing was changed.
+    Duplicate(TaskId),
     /// The queue has no room. Nothing was changed.
     Full,
     /// The queue is closed. Nothing was changed.
@@ -176,6 +219,9 @@ pub enum Enqueued {
 pub enum Beaten {
     /// It is renewed.
     Kept,
+    /// It is renewed, but somebody cancelled the task: its handler is to stop, and its holder to release it. A completion that
+    /// comes all the same is accepted.
+    Cancelled,
     /// It is not held any more: the task was given to another, or settled. Whoever runs it must stop.
     Lost,
 }

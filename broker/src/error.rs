@@ -19,6 +19,8 @@ pub enum ErrorKind {
     Full,
     /// The queue is closed; nothing was changed.
     Closed,
+    /// Another task of the queue has the unique key; nothing was changed.
+    Duplicate,
     /// The broker cannot be reached or did not answer in time. The outcome may be unknown; repeat the call.
     Unavailable,
     /// The stored data was written by a newer version; nothing was changed.
@@ -54,6 +56,11 @@ impl Error {
     /// Makes an [`ErrorKind::Invalid`] error.
     pub fn invalid(operation: &'static str, message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, operation, message)
+    }
+
+    /// What a backend answers that is asked for what it does not claim to do. The guard refuses it before, with advice.
+    pub(crate) fn unclaimed(backend: &str, operation: &'static str) -> Self {
+        Self::new(ErrorKind::Unsupported, operation, format!("{backend} cannot do that"))
     }
 
     /// Adds the error behind this one.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use crate::{Broker, Error, ErrorKind, QueueName, QueueStatus, Result};
+use crate::{Broker, Error, ErrorKind, Outcome, QueueName, QueueStatus, Result, TaskId};
 
 /// How long a hint is waited for before the broker is asked again.
 const POLL: Duration = Duration::from_millis(500);
@@ -23,6 +23,18 @@ pub trait BrokerExt {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     async fn join(&self, queue: &QueueName, timeout: Option<Duration>) -> Result<Option<QueueStatus>>;
+
+    /// Waits until a task is settled, and tells what became of it. Subscribes, then reads, then polls, so that a lost hint
+    /// costs time only.
+    ///
+    /// [`Outcome::Unknown`] is an answer like the others: no such task, a result that was not to be kept, or was kept no longer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`] when it is not settled after `timeout`; what [`Broker::outcomes`] fails with.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    async fn outcome(&self, queue: &QueueName, id: &TaskId, timeout: Duration) -> Result<Outcome>;
 }
 
 #[async_trait]
@@ -40,6 +52,25 @@ impl<B: Broker + ?Sized> BrokerExt for B {
             if left.is_zero() {
                 let message = format!("queue \"{queue}\" still has {open} unsettled tasks");
                 return Err(Error::new(ErrorKind::Timeout, "join", message));
+            }
+            // Whether it was the hint or the poll does not matter: both ask again.
+            let _ = tokio::time::timeout(left, changed).await;
+        }
+    }
+
+    async fn outcome(&self, queue: &QueueName, id: &TaskId, timeout: Duration) -> Result<Outcome> {
+        let start = Instant::now();
+        loop {
+            let changed = self.wait(std::slice::from_ref(queue));
+            match self.outcomes(queue, std::slice::from_ref(id)).await?.pop() {
+                Some(Outcome::Pending) => {}
+                outcome => return Ok(outcome.unwrap_or(Outcome::Unknown)),
+            }
+            let left = timeout.saturating_sub(start.elapsed()).min(POLL);
+            if left.is_zero() {
+                let message = format!("task {id} of queue \"{queue}\" is not settled after {timeout:?}");
+                return Err(Error::new(ErrorKind::Timeout, "outcome", message)
+                    .advise("ask again later: the task goes on"));
             }
             // Whether it was the hint or the poll does not matter: both ask again.
             let _ = tokio::time::timeout(left, changed).await;

@@ -22,6 +22,18 @@ pub const CAPACITY: u64 = 1_000_000;
 /// Dead tasks kept in one queue; the oldest go first.
 pub const MAX_DEAD: u64 = 10_000;
 
+/// How long a dead task is kept: 7 days.
+pub const KEEP_DEAD: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How long a result is kept unless the task says otherwise: an hour.
+pub const KEEP_RESULT: Duration = Duration::from_secs(3600);
+
+/// Results kept in one queue; the ones that end first go first.
+pub const MAX_RESULTS: u64 = 100_000;
+
+/// The priorities: from minus this to plus this, 2^53, exact in JSON.
+pub const MAX_PRIORITY: i64 = 1 << 53;
+
 /// Ids remembered in one queue after settlement; the ones that end first go first.
 pub const MAX_REMEMBERED: u64 = 1_000_000;
 
@@ -37,7 +49,7 @@ pub const MIN_LEASE: Duration = Duration::from_millis(100);
 /// The longest lease that a claim may ask for: a day.
 pub const MAX_LEASE: Duration = Duration::from_secs(24 * 3600);
 
-/// The longest time for which a task can be put off: ten years.
+/// The longest time for which a task can be put off, or anything be kept: ten years.
 pub const MAX_DELAY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// The longest time for which a task can be put off where that is done by waiting lines of 1, 2, 4 … s: 2^20 s, twelve days.

@@ -28,6 +28,12 @@ impl Payload {
         Self(text.into())
     }
 
+    /// The text `null`.
+    #[must_use]
+    pub fn null() -> Self {
+        Self("null".into())
+    }
+
     /// Writes a value as JSON.
     ///
     /// # Errors

@@ -11,6 +11,8 @@ pub struct QueueOptions {
     /// How many tasks may be unsettled (ready, scheduled or leased) before enqueue answers `Full`.
     /// Children in a settlement are always accepted.
     pub capacity: u64,
+    /// Which task is claimed first.
+    pub order: Order,
     /// How long an id that the user gave is remembered after settlement; 0 forgets it at once. Kept in whole
     /// milliseconds.
     pub remember_ids: Duration,
@@ -18,7 +20,7 @@ pub struct QueueOptions {
 
 impl Default for QueueOptions {
     fn default() -> Self {
-        Self { capacity: limits::CAPACITY, remember_ids: limits::REMEMBER_IDS }
+        Self { capacity: limits::CAPACITY, order: Order::Fifo, remember_ids: limits::REMEMBER_IDS }
     }
 }
 
@@ -27,6 +29,13 @@ impl QueueOptions {
     #[must_use]
     pub fn with_capacity(mut self, capacity: u64) -> Self {
         self.capacity = capacity;
+        self
+    }
+
+    /// Sets which task is claimed first.
+    #[must_use]
+    pub fn with_order(mut self, order: Order) -> Self {
+        self.order = order;
         self
     }
 
@@ -41,7 +50,31 @@ impl QueueOptions {
 
 impl fmt::Display for QueueOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "capacity {}, remember_ids {} ms", self.capacity, self.remember_ids.as_millis())
+        let Self { capacity, order, remember_ids } = self;
+        write!(f, "capacity {capacity}, order {order}, remember_ids {} ms", remember_ids.as_millis())
+    }
+}
+
+/// Which task of a queue is claimed first. In each order, a task that was given back goes before all that were never claimed
+/// (of its priority, where there are priorities).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// The one that became ready first.
+    #[default]
+    Fifo,
+    /// The one that became ready last.
+    Lifo,
+    /// The one with the lowest priority; of those, the one that became ready first.
+    Priority,
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Fifo => "fifo",
+            Self::Lifo => "lifo",
+            Self::Priority => "priority",
+        })
     }
 }
 
@@ -55,9 +88,11 @@ pub struct QueueStatus {
     pub revision: u64,
     /// Whether somebody said that no more will come.
     pub closed: bool,
+    /// Whether claims are stopped for the time being.
+    pub paused: bool,
     /// Tasks that can be claimed now.
     pub ready: u64,
-    /// Tasks that become ready later: those between two attempts, and the parked.
+    /// Tasks that become ready later: those enqueued with a delay, those between two attempts, and the parked.
     pub scheduled: u64,
     /// Tasks that a process holds.
     pub leased: u64,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Lease, NewTask};
+use crate::{Lease, NewTask, Payload};
 
 /// The end of one lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,13 +21,23 @@ impl Settlement {
     }
 }
 
+impl End {
+    /// The handler finished, with these children and no result.
+    #[must_use]
+    pub fn complete(children: Vec<NewTask>) -> Self {
+        Self::Complete { children, result: None }
+    }
+}
+
 /// The ways in which a lease ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The handler finished. Its children are enqueued in the same step, whatever the capacity of their queues.
+    /// The handler finished. Its result is kept if the task asked for that. Its children are enqueued in the same step, whatever the capacity of their queues.
     Complete {
-        /// Tasks that follow from this one. One whose id exists already is left as it is.
+        /// Tasks that follow from this one. One whose id exists already, or whose unique key is held, is left out.
         children: Vec<NewTask>,
+        /// What the handler found; `None` is `null`.
+        result: Option<Payload>,
     },
     /// The handler failed and the task is to be tried again after `delay`; dead when that was its last attempt.
     Retry {

@@ -1,6 +1,8 @@
 //! A task on its way to a queue.
 
-use crate::{Payload, QueueName, Result, Task, TaskId, TaskName, limits};
+use std::time::{Duration, SystemTime};
+
+use crate::{Payload, QueueName, Result, Task, TaskId, TaskName, Unique, limits};
 
 /// A task to be enqueued.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,40 @@ pub struct NewTask {
     pub max_attempts: u32,
     /// How many processes may die while they run it alone before it is dead; at least 1.
     pub max_crashes: u32,
+    /// When it may first be claimed.
+    pub start: Start,
+    /// Its place in a queue whose order is by priority: the lowest first, 0 unless given. Refused by queues of another order.
+    pub priority: Option<i64>,
+    /// How long after it was enqueued it is still of use: not claimed by then, it is dead. `None`: for ever.
+    pub expires: Option<Duration>,
+    /// What no other task of the queue may have at the same time.
+    pub unique: Option<Unique>,
+    /// What becomes of its result.
+    pub result: Wanted,
+}
+
+/// When a task may first be claimed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Start {
+    /// At once.
+    #[default]
+    Now,
+    /// So long after the broker accepted it, by the broker's clock.
+    After(Duration),
+    /// When the broker's clock shows this time; at once if it does already.
+    At(SystemTime),
+}
+
+/// What becomes of the result of a task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wanted {
+    /// Nobody asks for it.
+    #[default]
+    No,
+    /// It is kept for so long after the task was settled, for whoever asks.
+    Keep(Duration),
 }
 
 impl NewTask {
@@ -34,6 +70,11 @@ impl NewTask {
             id_given: false,
             max_attempts: limits::MAX_ATTEMPTS,
             max_crashes: limits::MAX_CRASHES,
+            start: Start::Now,
+            priority: None,
+            expires: None,
+            unique: None,
+            result: Wanted::No,
         }
     }
 
@@ -67,5 +108,53 @@ impl NewTask {
     pub fn with_max_attempts(mut self, max_attempts: u32) -> Self {
         self.max_attempts = max_attempts;
         self
+    }
+
+    /// Sets when the task may first be claimed. Until then it is scheduled.
+    #[must_use]
+    pub fn with_start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Sets the place in a queue that is ordered by priority: the lowest first, within ±2^53.
+    #[must_use]
+    pub fn with_priority(mut self, priority: i64) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// Sets how long the task waits to be claimed before it is given up.
+    #[must_use]
+    pub fn with_expires(mut self, expires: Duration) -> Self {
+        self.expires = Some(expires);
+        self
+    }
+
+    /// Gives the task a key that no other task of the queue may have at the same time.
+    #[must_use]
+    pub fn with_unique(mut self, unique: Unique) -> Self {
+        self.unique = Some(unique);
+        self
+    }
+
+    /// Sets what becomes of the result.
+    #[must_use]
+    pub fn with_result(mut self, result: Wanted) -> Self {
+        self.result = result;
+        self
+    }
+}
+
+impl Start {
+    /// The wall-clock millisecond of the broker at which the task becomes ready; `None` when it is ready at once.
+    #[must_use]
+    pub fn due(self, wall: u64) -> Option<u64> {
+        let due = match self {
+            Self::Now => return None,
+            Self::After(delay) => wall.saturating_add(crate::clock::millis(delay)),
+            Self::At(time) => crate::clock::since_epoch(time),
+        };
+        (due > wall).then_some(due)
     }
 }

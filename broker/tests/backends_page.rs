@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use manyhands_broker::{
     Capabilities,
-    backends::{rabbitmq::RabbitMqBroker, redis::RedisBroker},
+    backends::{local::LocalBroker, rabbitmq::RabbitMqBroker, redis::RedisBroker},
 };
 
 /// The lines between which the table stands.
@@ -12,13 +12,14 @@ const MARKS: (&str, &str) = ("<!-- capabilities: written by a test -->\n", "<!--
 
 fn table() -> String {
     let backends = [
-        ("`memory:` and `local:`", Capabilities::FULL),
+        ("`memory:`", Capabilities::FULL),
+        ("`local:`", LocalBroker::CAPABILITIES),
         ("`redis://`", RedisBroker::CAPABILITIES),
         ("`amqp://`", RabbitMqBroker::CAPABILITIES),
     ];
     let mut text = String::from("|");
     backends.iter().for_each(|(name, _)| text.push_str(&format!(" | {name}")));
-    text.push_str(" |\n|---|---|---|---|\n");
+    text.push_str(" |\n|---|---|---|---|---|\n");
     for (row, (name, _)) in Capabilities::FULL.rows().iter().enumerate() {
         text.push_str(&format!("| {name}"));
         backends.iter().for_each(|(_, claims)| text.push_str(&format!(" | {}", claims.rows()[row].1)));

@@ -17,7 +17,10 @@ use manyhands_broker::{
         rabbitmq::{RabbitMqBroker, RabbitMqConfig},
         redis::RedisBroker,
     },
-    capabilities::{Capacity, Children, Crashes, Delay, Fences, Ids, Join, Redelivery, Returns},
+    capabilities::{
+        Capacity, Children, Control, Crashes, Delay, Fences, Ids, Join, Operators, Orders, Redelivery,
+        Results, Returns,
+    },
     clock::ManualClock,
     conformance::{Failure, Harness, Stage, VICTIMS_LEASE, cases},
 };
@@ -204,6 +207,10 @@ fn trials(
 fn columns() -> [(&'static str, Capabilities, Capabilities); 4] {
     let full = Capabilities {
         delay: Delay::Exact,
+        orders: Orders::All,
+        control: Control::Full,
+        results: Results::Kept,
+        operators: Operators::DeadLetters,
         returns: Returns::InPlace,
         capacity: Capacity::Exact,
         join: Join::Exact,
@@ -214,7 +221,11 @@ fn columns() -> [(&'static str, Capabilities, Capabilities); 4] {
         redelivery: Redelivery::AtOnce,
     };
     let rabbitmq = Capabilities {
-        delay: Delay::Doubling,
+        delay: Delay::BetweenAttempts,
+        orders: Orders::Fifo,
+        control: Control::None,
+        results: Results::None,
+        operators: Operators::Counts,
         returns: Returns::AsTheyCome,
         capacity: Capacity::ReadyOnly,
         join: Join::Asked,
@@ -224,10 +235,19 @@ fn columns() -> [(&'static str, Capabilities, Capabilities); 4] {
         crashes: Crashes::PerDelivery,
         redelivery: Redelivery::OnDisconnect,
     };
-    let redis = Capabilities { redelivery: Redelivery::AfterLease, ..full };
+    // What is still to come of the two.
+    let less = Capabilities {
+        delay: Delay::BetweenAttempts,
+        orders: Orders::Fifo,
+        control: Control::None,
+        results: Results::None,
+        operators: Operators::Counts,
+        ..full
+    };
+    let redis = Capabilities { redelivery: Redelivery::AfterLease, ..less };
     [
         ("memory", Capabilities::FULL, full),
-        ("local", Capabilities::FULL, full),
+        ("local", LocalBroker::CAPABILITIES, less),
         ("redis", RedisBroker::CAPABILITIES, redis),
         ("rabbitmq", RabbitMqBroker::CAPABILITIES, rabbitmq),
     ]
@@ -250,7 +270,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut all: Vec<Trial> = Vec::new();
     all.extend(claims("memory", Memory).chain(trials("memory", Capabilities::FULL, Memory)));
-    all.extend(claims("local", Local).chain(trials("local", Capabilities::FULL, Local)));
+    all.extend(claims("local", Local).chain(trials("local", LocalBroker::CAPABILITIES, Local)));
     all.extend(claims("redis", Redis).chain(trials("redis", RedisBroker::CAPABILITIES, Redis)));
     all.extend(claims("rabbitmq", RabbitMq).chain(trials(
         "rabbitmq",

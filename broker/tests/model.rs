@@ -262,7 +262,7 @@ impl Pair {
                     settlements.extend(self.lease(earlier).map(|lease| Settlement::new(lease, end)));
                 }
                 let real = self.sessions[*session].settle(&settlements).await.unwrap();
-                agree("settle", &real, &self.machine.settle(&settlements, self.now()))
+                agree("settle", &real, &self.machine.settle(&settlements, self.now()).unwrap())
             }
             Op::Close { session, queue: name } => {
                 self.sessions[*session].close(&queue(*name)).await.unwrap();
@@ -279,7 +279,7 @@ impl Pair {
 
     async fn enqueue(&mut self, session: usize, tasks: &[NewTask]) -> Result<(), TestCaseError> {
         let real = self.sessions[session].enqueue(tasks).await.unwrap();
-        agree("enqueue", &real, &self.machine.enqueue(tasks, self.now()))
+        agree("enqueue", &real, &self.machine.enqueue(tasks, self.now()).unwrap())
     }
 
     /// Claims on both sides and tells how many tasks that gave.
@@ -295,7 +295,7 @@ impl Pair {
     /// Lets a session die, waits until it is noticed, and starts another in its place.
     async fn die(&mut self, session: usize) -> Result<(), TestCaseError> {
         let dead = self.sessions.remove(session);
-        self.machine.expire_holder(dead.incarnation());
+        self.machine.expire_holder(dead.incarnation(), self.now());
         drop(dead);
         let queues = QUEUES.map(|name| QueueName::new(name).unwrap());
         let noticed = async {
@@ -364,7 +364,7 @@ impl Pair {
     fn end(&mut self, spec: &EndSpec) -> End {
         let error = "it failed".to_owned();
         match spec {
-            EndSpec::Complete(children) => End::Complete { children: self.tasks(children) },
+            EndSpec::Complete(children) => End::complete(self.tasks(children)),
             EndSpec::Retry(delay) => End::Retry { error, delay: Duration::from_secs(*delay) },
             EndSpec::Bury => End::Bury { error },
             EndSpec::Release => End::Release,

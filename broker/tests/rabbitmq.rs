@@ -205,7 +205,7 @@ async fn an_alarm_costs_no_task() {
         }
     };
     assert_eq!(unknown.kind(), ErrorKind::Unavailable);
-    let end = End::Complete { children: vec![task("next")] };
+    let end = End::complete(vec![task("next")]);
     let settlement = [Settlement::new(held.lease.clone(), end)];
     for _ in 0..3 {
         assert_eq!(settle(&*broker, &settlement).await, Err(ErrorKind::Unavailable));
@@ -239,7 +239,7 @@ async fn what_is_stored_is_not_stored_again_for_anothers_sake() {
     // The bound holds from the second one that is too many.
     while broker.enqueue(&[task("full")]).await.is_ok() {}
     let held = claim(&*broker, "q").await;
-    let end = |to: &str| End::Complete { children: vec![task(to), task(to), task(to)] };
+    let end = |to: &str| End::complete(vec![task(to), task(to), task(to)]);
     let settlements: Vec<_> = held
         .iter()
         .zip(["full", "free"])

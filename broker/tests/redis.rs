@@ -92,7 +92,7 @@ async fn a_server_without_memory_refuses_producers_only() {
     assert_eq!(kept, [Beaten::Kept]);
     let second = broker.claim(&Claim::new(queue(), 1)).await.unwrap().tasks.remove(0);
     for task in [first, second] {
-        let end = End::Complete { children: Vec::new() };
+        let end = End::complete(Vec::new());
         let settled = broker.settle(&[Settlement::new(task.lease, end)]).await.unwrap();
         assert_eq!(settled, [Settled::Settled]);
     }
@@ -153,7 +153,7 @@ async fn tasks_without_a_body_are_dropped_and_the_others_go_on() {
     enqueue(&*broker, std::slice::from_ref(&other)).await;
     let tasks = broker.claim(&Claim::new(queue(), 9)).await.unwrap().tasks;
     assert_eq!(tasks.iter().map(|task| &task.lease.id).collect::<Vec<_>>(), [&other.id]);
-    let done = |lease| Settlement::new(lease, End::Complete { children: Vec::new() });
+    let done = |lease| Settlement::new(lease, End::complete(Vec::new()));
     let settlements = [done(lost.lease), done(tasks[0].lease.clone())];
     assert_eq!(broker.settle(&settlements).await.unwrap(), [Settled::Lost, Settled::Settled]);
 }

@@ -13,6 +13,7 @@ use crate::Client;
 ///
 /// # Errors
 /// [`ErrorKind::Full`] when its queue has no room, [`ErrorKind::Closed`] when its queue is closed,
+/// [`ErrorKind::Duplicate`] when another task has its unique key,
 /// [`ErrorKind::Invalid`] when something about it is wrong, and what [`Broker::enqueue`] says.
 ///
 /// # Cancel safety
@@ -74,6 +75,11 @@ impl Client {
             Some(Enqueued::Closed) => {
                 let message = format!("queue \"{queue}\" is closed: somebody said that no more will come");
                 Err(Error::new(ErrorKind::Closed, "send", message).advise("use another queue"))
+            }
+            Some(Enqueued::Duplicate(other)) => {
+                let message = format!("task {other} of queue \"{queue}\" has the same unique key");
+                Err(Error::new(ErrorKind::Duplicate, "send", message)
+                    .advise("nothing, if one is enough; else leave the key out or wait until it is settled"))
             }
             None => Err(Error::new(
                 ErrorKind::Internal,

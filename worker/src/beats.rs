@@ -86,6 +86,10 @@ async fn beat(broker: &dyn Broker, leases: &Leases, batch: &[Lease], lease: Dura
             for (lease, answer) in batch.iter().zip(answers) {
                 match answer {
                     Beaten::Kept => leases.renewed(lease, began),
+                    Beaten::Cancelled => {
+                        leases.renewed(lease, began);
+                        leases.stop(lease);
+                    }
                     Beaten::Lost => leases.lose(lease),
                 }
             }

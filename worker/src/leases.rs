@@ -53,6 +53,13 @@ impl Leases {
         }
     }
 
+    /// Somebody cancelled the task: its handler is to stop, and the lease is given back.
+    pub(crate) fn stop(&self, lease: &Lease) {
+        if let Some(entry) = self.lock().get(lease) {
+            entry.cancel.cancel();
+        }
+    }
+
     /// The broker gave it to another: whoever runs the task must stop.
     pub(crate) fn lose(&self, lease: &Lease) {
         if let Some(entry) = self.lock().get_mut(lease) {

@@ -97,9 +97,7 @@ fn judge(result: Option<Stopped>, task: &ClaimedTask, context: &Context) -> (End
     match result {
         None => (Ending::Parked, Some(End::Park)),
         Some(Stopped::Dropped) => (Ending::Released, Some(End::Release)),
-        Some(Stopped::Result(Ok(()))) => {
-            (Ending::Completed, Some(End::Complete { children: context.take_children() }))
-        }
+        Some(Stopped::Result(Ok(()))) => (Ending::Completed, Some(End::complete(context.take_children()))),
         Some(Stopped::Result(Err(error))) => match error.verdict {
             // A thread that was told to stop, and did: that is no failure of the task.
             Verdict::Retry(_) if context.cancelled() => (Ending::Released, Some(End::Release)),

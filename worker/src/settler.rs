@@ -41,7 +41,7 @@ pub(crate) async fn settle_for_ever(
 fn call_size(ended: &[Ended]) -> usize {
     let (mut children, mut bytes) = (0, 0);
     let fits = |ended: &&Ended| {
-        if let End::Complete { children: more } = &ended.end {
+        if let End::Complete { children: more, .. } = &ended.end {
             children += more.len();
             bytes += more.iter().map(|child| child.payload.len()).sum::<usize>();
         }

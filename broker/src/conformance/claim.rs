@@ -131,7 +131,7 @@ async fn the_mark_changes_with_every_task(stage: &dyn Stage) -> Outcome {
     a.close(&r).await?;
     let first = claim(&*a, &r, 1).await?;
     same!((first.ended, claim(&*b, &r, 1).await?.mark), (true, first.mark), "the mark while nothing comes");
-    settle(&*a, &task, crate::End::Complete { children: tasks(&r, &["x"])? }).await?;
+    settle(&*a, &task, crate::End::complete(tasks(&r, &["x"])?)).await?;
     let child = claim_one(&*b, &r).await?;
     settle(&*b, &child, complete()).await?;
     let last = claim(&*a, &r, 1).await?;

@@ -49,7 +49,7 @@ async fn an_id_is_refused_where_it_cannot_be_known(stage: &dyn Stage) -> Outcome
     same!(a.status(&q).await?, None, "the queue after the refusal");
     enqueue(&*a, &q, &["2"]).await?;
     let task = claim_one(&*a, &q).await?;
-    let end = crate::End::Complete { children: with_ids(&q, &["3"])? };
+    let end = crate::End::complete(with_ids(&q, &["3"])?);
     let settlement = [crate::Settlement::new(task.lease.clone(), end)];
     refused(a.settle(&settlement).await, ErrorKind::Unsupported)?;
     same!(counts(&*a, &q).await?, (0, 0, 1, 0), "the queue after the second refusal");
@@ -162,7 +162,7 @@ async fn a_call_over_several_queues(stage: &dyn Stage) -> Outcome {
         let (of_q, of_r) = (with_ids(&q, &["x"])?.remove(0), with_ids(&r, &["x"])?.remove(0));
         same!(
             a.enqueue(&[of_q, of_r]).await?,
-            [Enqueued::Enqueued; 2],
+            vec![Enqueued::Enqueued; 2],
             "an id is unique within its queue only"
         );
         for queue in [&q, &r] {
@@ -171,7 +171,7 @@ async fn a_call_over_several_queues(stage: &dyn Stage) -> Outcome {
         }
     }
     let answers = a.enqueue(&[task(&q, "1")?, task(&r, "1")?, task(&q, "2")?]).await?;
-    same!(answers, [Enqueued::Enqueued; 3], "tasks of two queues");
+    same!(answers, vec![Enqueued::Enqueued; 3], "tasks of two queues");
     same!((counts(&*a, &q).await?.0, counts(&*a, &r).await?.0), (2, 1), "tasks of the two queues");
     Ok(())
 }
@@ -191,7 +191,7 @@ async fn what_is_too_large_is_refused(stage: &dyn Stage) -> Outcome {
     refused(a.enqueue(&heavy).await, ErrorKind::Invalid)?;
     same!(a.status(&q).await?, None, "the queue after the refusals");
     let most = a.enqueue(&heavy[..4]).await?;
-    same!(most, [Enqueued::Enqueued; 4], "the largest call");
+    same!(most, vec![Enqueued::Enqueued; 4], "the largest call");
     same!(claim(&*a, &q, 4).await?.tasks.len(), 4, "the largest call, claimed");
     Ok(())
 }

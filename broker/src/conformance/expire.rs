@@ -41,7 +41,7 @@ async fn a_late_settlement_is_refused(stage: &dyn Stage) -> Outcome {
     stage.advance(LEASE).await;
     let task = claim_soon(&*b, &q).await?;
     let children = tasks(&q, &["2"])?;
-    let end = crate::End::Complete { children };
+    let end = crate::End::complete(children);
     same!(settle(&*a, &late, end).await?, Settled::Lost, "a settlement after the lease was given to another");
     same!(counts(&*b, &q).await?, (0, 0, 1, 0), "the queue after that");
     same!(settle(&*b, &task, complete()).await?, Settled::Settled, "the settlement of the new holder");

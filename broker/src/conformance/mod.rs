@@ -7,13 +7,21 @@
 //! Nothing waits for the clock: a stage's clock is moved by hand, and what another process does is awaited as an event.
 
 mod beat;
+mod cancel;
 mod claim;
 mod close;
+mod dead;
 mod declare;
 mod enqueue;
 mod expire;
+mod lapse;
+mod order;
+mod pause;
+mod results;
 mod settle;
+mod start;
 mod support;
+mod unique;
 mod wait;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -116,6 +124,14 @@ pub fn cases(capabilities: &Capabilities) -> Vec<Case> {
         expire::CASES,
         close::CASES,
         wait::CASES,
+        start::CASES,
+        order::CASES,
+        unique::CASES,
+        lapse::CASES,
+        cancel::CASES,
+        pause::CASES,
+        results::CASES,
+        dead::CASES,
     ]
     .concat();
     all.into_iter().filter(|case| (case.needs)(capabilities)).collect()

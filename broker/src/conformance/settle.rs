@@ -25,11 +25,7 @@ async fn children_come_with_the_settlement(stage: &dyn Stage) -> Outcome {
     enqueue(&*a, &q, &["1"]).await?;
     let task = claim_one(&*a, &q).await?;
     let children = vec![self::task(&r, "x")?, self::task(&q, "2")?, self::task(&r, "y")?];
-    same!(
-        settle(&*a, &task, End::Complete { children }).await?,
-        Settled::Settled,
-        "a completion with children"
-    );
+    same!(settle(&*a, &task, End::complete(children)).await?, Settled::Settled, "a completion with children");
     same!(names(&claim(&*b, &r, 9).await?.tasks), ["x", "y"], "the children of the other queue, in order");
     same!(names(&claim(&*b, &q, 9).await?.tasks), ["2"], "the child of the same queue");
     Ok(())
@@ -44,7 +40,7 @@ async fn children_are_always_accepted(stage: &dyn Stage) -> Outcome {
     let task = claim_one(&*a, &q).await?;
     let children = tasks(&r, &["x", "y"])?;
     same!(
-        settle(&*a, &task, End::Complete { children }).await?,
+        settle(&*a, &task, End::complete(children)).await?,
         Settled::Settled,
         "children for a full and closed queue"
     );
@@ -60,7 +56,7 @@ async fn a_known_child_is_left_as_it_is(stage: &dyn Stage) -> Outcome {
     let second = claim_one(&*a, &q).await?;
     let mut children = with_ids(&q, &["1", "2", "3"])?;
     children[2].payload = Payload::encode("another")?;
-    settle(&*a, &second, End::Complete { children }).await?;
+    settle(&*a, &second, End::complete(children)).await?;
     let left = claim(&*a, &q, 9).await?.tasks;
     same!(names(&left), ["3"], "after children that were settled before, settle now, or exist");
     Ok(())
@@ -72,7 +68,7 @@ async fn too_many_children_are_refused(stage: &dyn Stage) -> Outcome {
     let task = claim_one(&*a, &q).await?;
     let child = NewTask::new(q.clone(), TaskName::new("work")?, Payload::default());
     let children = vec![child; limits::MAX_BATCH + 1];
-    let settlement = [Settlement::new(task.lease.clone(), End::Complete { children })];
+    let settlement = [Settlement::new(task.lease.clone(), End::complete(children))];
     refused(a.settle(&settlement).await, ErrorKind::Invalid)?;
     same!(counts(&*a, &q).await?, (0, 0, 1, 0), "the queue after the refusal");
     same!(settle(&*a, &task, complete()).await?, Settled::Settled, "the lease, which is still held");
@@ -230,7 +226,7 @@ async fn a_lease_is_settled_once(stage: &dyn Stage) -> Outcome {
     let task = claim_one(&*a, &q).await?;
     same!(settle(&*a, &task, complete()).await?, Settled::Settled, "the first settlement");
     let children = tasks(&q, &["2"])?;
-    for end in [End::Complete { children }, retry(Duration::ZERO), End::Release, End::Park] {
+    for end in [End::complete(children), retry(Duration::ZERO), End::Release, End::Park] {
         same!(settle(&*a, &task, end.clone()).await?, Settled::Lost, "a second settlement by {end:?}");
     }
     same!(counts(&*a, &q).await?, (0, 0, 0, 0), "the queue after that");

@@ -4,9 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Failure, Stage, VICTIMS_LEASE};
 use crate::{
-    Broker, Capabilities, Claim, ClaimReply, ClaimedTask, End, Enqueued, Error, ErrorKind, NewTask, Payload,
-    QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId, TaskName,
-    capabilities::{Delay, Ids},
+    Broker, Capabilities, Claim, ClaimReply, ClaimedTask, DeadLetters, End, Enqueued, Error, ErrorKind,
+    NewTask, Payload, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId, TaskName,
+    Waiter,
+    capabilities::{Control, Delay, Ids},
 };
 
 /// How long an event of another process is waited for. Only a broken broker takes that long.
@@ -39,8 +40,14 @@ pub(super) const FORGETS: fn(&Capabilities) -> bool = |broker| broker.ids == Ids
 /// Brokers that put tasks off to the millisecond, by a clock that the stage moves.
 pub(super) const PUNCTUAL: fn(&Capabilities) -> bool = |broker| broker.delay == Delay::Exact;
 
+/// Brokers where a task can be found again.
+pub(super) const CONTROLS: fn(&Capabilities) -> bool = |broker| broker.control == Control::Full;
+
+/// Brokers where no task can be found again.
+pub(super) const LOOSE: fn(&Capabilities) -> bool = |broker| broker.control == Control::None;
+
 /// Brokers that round delays up, by a clock of their own.
-pub(super) const ROUNDING: fn(&Capabilities) -> bool = |broker| broker.delay == Delay::Doubling;
+pub(super) const ROUNDING: fn(&Capabilities) -> bool = |broker| broker.delay <= Delay::Doubling;
 
 /// Enqueues tasks that must all be accepted.
 pub(super) async fn enqueue(broker: &dyn Broker, queue: &QueueName, names: &[&str]) -> Result<(), Failure> {
@@ -137,11 +144,22 @@ pub(super) async fn settle(broker: &dyn Broker, task: &ClaimedTask, end: End) ->
 }
 
 pub(super) fn complete() -> End {
-    End::Complete { children: Vec::new() }
+    End::complete(Vec::new())
 }
 
 pub(super) fn retry(delay: Duration) -> End {
     End::Retry { error: "it failed".to_owned(), delay }
+}
+
+/// The power over dead tasks, which must be there.
+pub(super) fn dead_letters(broker: &dyn Broker) -> Result<&dyn DeadLetters, Failure> {
+    broker.dead_letters().ok_or_else(|| Failure("there is no power over dead tasks".to_owned()))
+}
+
+/// Awaits a hint that must come.
+pub(super) async fn heard(hint: Waiter) -> Result<(), Failure> {
+    let late = |_| Failure(format!("no hint after {PATIENCE:?}"));
+    tokio::time::timeout(PATIENCE, hint).await.map_err(late)
 }
 
 /// Ready, scheduled, leased, dead.

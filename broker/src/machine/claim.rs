@@ -13,12 +13,14 @@ impl Machine {
         let held_by = self.full_feed(claim);
         let generation = self.generation;
         let Some(queue) = self.queues.get_mut(&claim.queue) else { return ClaimReply::default() };
+        queue.lapse(now);
         queue.promote(now);
         queue.expire_leases(now);
+        queue.forget_dead(now);
         let mut reply = ClaimReply { held_by, ..ClaimReply::default() };
-        if reply.held_by.is_none() {
+        if reply.held_by.is_none() && !queue.paused {
             let until = now.steady.saturating_add(millis(claim.lease));
-            for id in queue.choose(claim) {
+            for id in queue.choose(claim, now) {
                 reply.tasks.extend(queue.lease(&claim.queue, &id, generation, incarnation, until));
             }
         }
@@ -50,19 +52,21 @@ impl Queue {
             let sequence = self.next_sequence();
             if let Some(record) = self.tasks.get_mut(&id) {
                 record.sequence = sequence;
-                record.phase = Phase::Ready;
-                self.ready.insert(sequence, id);
+                record.returned = false;
             }
+            self.put(&id, Phase::Ready);
         }
     }
 
-    /// The ids a claim gets: in order of sequence; a task that must run alone only as the only one, and only
-    /// for a process where nothing runs.
-    fn choose(&self, claim: &Claim) -> Vec<TaskId> {
-        let first = self.ready.first_key_value().map_or(u64::MAX, |(sequence, _)| *sequence);
+    /// The ids a claim gets: in order; a task that must run alone only as the only one, and only for a process where
+    /// nothing runs.
+    fn choose(&self, claim: &Claim, now: Now) -> Vec<TaskId> {
+        // There may be more whose time is over than one claim takes care of.
+        let in_time = |id: &&TaskId| self.tasks.get(*id).is_some_and(|record| record.in_time(now));
+        let first = self.ready.iter().find(|(_, id)| in_time(id)).map(|(place, _)| *place);
         match self.ready_alone.first_key_value() {
-            Some((sequence, id)) if claim.idle && *sequence < first => vec![id.clone()],
-            _ => self.ready.values().take(claim.max).cloned().collect(),
+            Some((place, id)) if claim.idle && first.is_none_or(|first| *place < first) => vec![id.clone()],
+            _ => self.ready.values().filter(in_time).take(claim.max).cloned().collect(),
         }
     }
 
@@ -89,10 +93,11 @@ impl Queue {
         })
     }
 
-    /// How long until a task becomes due or a lease runs out.
+    /// How long until a task becomes due, a lease runs out, or the time to claim one is over.
     fn next(&self, now: Now) -> Option<std::time::Duration> {
         let due = self.scheduled.first().map(|(due, ..)| due.saturating_sub(now.wall));
         let until = self.leased.first().map(|(until, ..)| until.saturating_sub(now.steady));
-        due.into_iter().chain(until).min().map(std::time::Duration::from_millis)
+        let expires = self.expiring.first().map(|(expires, _)| expires.saturating_sub(now.wall));
+        due.into_iter().chain(until).chain(expires).min().map(std::time::Duration::from_millis)
     }
 }

@@ -27,11 +27,12 @@ impl Configuration {
         self.configured && self.options == *options
     }
 
-    /// Takes the first configuration, and the same one again.
+    /// Takes the first configuration, and the same one again, of a queue with so many unsettled tasks.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`], with both values, when the queue is configured otherwise.
-    pub fn configure(&mut self, queue: &QueueName, options: &QueueOptions) -> Result<()> {
+    /// [`ErrorKind::Conflict`], with both values, when the queue is configured otherwise, or when there are tasks whose order
+    /// would change.
+    pub fn configure(&mut self, queue: &QueueName, options: &QueueOptions, unsettled: u64) -> Result<()> {
         if self.configured && self.options != *options {
             let stored = &self.options;
             let message = format!(
@@ -40,6 +41,13 @@ impl Configuration {
             return Err(Error::new(ErrorKind::Conflict, "declare", message).advise(
                 "give every process that configures this queue the same options, or use another queue name",
             ));
+        }
+        if unsettled > 0 && self.options.order != options.order {
+            let (old, new) = (self.options.order, options.order);
+            let message =
+                format!("queue \"{queue}\" has {unsettled} tasks in order {old}, which cannot become {new}");
+            return Err(Error::new(ErrorKind::Conflict, "declare", message)
+                .advise("configure the queue before it gets tasks, or when all are settled"));
         }
         self.revision += u64::from(self.options != *options);
         self.options = options.clone();

@@ -1,6 +1,6 @@
-//! Arrow `enqueue`: (new) → ready. And the options of queues.
+//! Arrow `enqueue`: (new) → ready, or scheduled. And the options of queues.
 
-use super::Machine;
+use super::{Machine, place::check_priority};
 use crate::{Enqueued, NewTask, QueueName, QueueOptions, QueueStatus, Result, clock::Now};
 
 impl Machine {
@@ -11,14 +11,26 @@ impl Machine {
     pub fn declare(&mut self, name: &QueueName, options: Option<&QueueOptions>) -> Result<QueueStatus> {
         let queue = self.queue(name);
         if let Some(options) = options {
-            queue.configuration.configure(name, options)?;
+            let unsettled = queue.status().unsettled();
+            queue.configuration.configure(name, options, unsettled)?;
         }
         Ok(queue.status())
     }
 
     /// Puts tasks on their queues and answers for each in order.
-    pub fn enqueue(&mut self, tasks: &[NewTask], now: Now) -> Vec<Enqueued> {
-        tasks.iter().map(|task| self.enqueue_one(task, now)).collect()
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when one has a priority and its queue another order.
+    pub fn enqueue(&mut self, tasks: &[NewTask], now: Now) -> Result<Vec<Enqueued>> {
+        self.check_priorities("enqueue", tasks)?;
+        Ok(tasks.iter().map(|task| self.enqueue_one(task, now)).collect())
+    }
+
+    pub(super) fn check_priorities(&self, operation: &'static str, tasks: &[NewTask]) -> Result<()> {
+        tasks.iter().try_for_each(|task| {
+            let order = self.queues.get(&task.queue).map(|queue| queue.configuration.options.order);
+            check_priority(operation, task, order.unwrap_or_default(), &task.queue)
+        })
     }
 
     fn enqueue_one(&mut self, task: &NewTask, now: Now) -> Enqueued {
@@ -27,11 +39,12 @@ impl Machine {
             Enqueued::Exists
         } else if queue.closed {
             Enqueued::Closed
+        } else if let Some(other) = queue.holder_of(task.unique.as_ref(), now) {
+            Enqueued::Duplicate(other)
         } else if queue.status().is_full() {
             Enqueued::Full
         } else {
-            queue.forget_past(now);
-            queue.add(task);
+            queue.add(task, now);
             Enqueued::Enqueued
         }
     }
@@ -40,9 +53,9 @@ impl Machine {
     pub(super) fn enqueue_children(&mut self, children: &[NewTask], now: Now) {
         for child in children {
             let queue = self.queue(&child.queue);
-            if !queue.tasks.contains_key(&child.id) && !queue.remembers(&child.id, now) {
-                queue.forget_past(now);
-                queue.add(child);
+            let known = queue.tasks.contains_key(&child.id) || queue.remembers(&child.id, now);
+            if !known && queue.holder_of(child.unique.as_ref(), now).is_none() {
+                queue.add(child, now);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Fate, Machine, Phase, Queue};
 use crate::{
-    Beaten, Incarnation, Lease, TaskId,
+    Beaten, Incarnation, Lease, Outcome, TaskId,
     clock::{Now, millis},
     limits,
 };
@@ -17,7 +17,8 @@ impl Machine {
         let beat = |lease: &Lease| match self.queues.get_mut(&lease.queue) {
             Some(queue) if queue.holds(lease) => {
                 queue.enter(&lease.id, Phase::Leased(lease.incarnation, until));
-                Beaten::Kept
+                let cancelled = queue.tasks.get(&lease.id).is_some_and(|record| record.progress.cancelled);
+                if cancelled { Beaten::Cancelled } else { Beaten::Kept }
             }
             _ => Beaten::Lost,
         };
@@ -25,10 +26,10 @@ impl Machine {
     }
 
     /// Takes back all that a process held which is known to be dead, and tells how many tasks that was.
-    pub fn expire_holder(&mut self, incarnation: Incarnation) -> usize {
+    pub fn expire_holder(&mut self, incarnation: Incarnation, now: Now) -> usize {
         self.queues
             .values_mut()
-            .map(|queue| queue.expire_where(|holder, _| holder == incarnation, usize::MAX))
+            .map(|queue| queue.expire_where(|holder, _| holder == incarnation, usize::MAX, now))
             .sum()
     }
 }
@@ -36,10 +37,10 @@ impl Machine {
 impl Queue {
     /// Takes back a bounded number of leases that ran out.
     pub(super) fn expire_leases(&mut self, now: Now) {
-        self.expire_where(|_, until| until <= now.steady, limits::UPKEEP);
+        self.expire_where(|_, until| until <= now.steady, limits::UPKEEP, now);
     }
 
-    fn expire_where(&mut self, over: impl Fn(Incarnation, u64) -> bool, most: usize) -> usize {
+    fn expire_where(&mut self, over: impl Fn(Incarnation, u64) -> bool, most: usize, now: Now) -> usize {
         let held = |id: &TaskId| match self.tasks.get(id).map(|record| &record.phase) {
             Some(Phase::Leased(holder, until)) => over(*holder, *until),
             _ => false,
@@ -49,7 +50,7 @@ impl Queue {
         for id in &ids {
             if let Some(record) = self.tasks.get_mut(id) {
                 let fate = record.progress.expire();
-                self.go(id, fate);
+                self.go(id, fate, now);
             }
         }
         ids.len()
@@ -63,22 +64,31 @@ impl Queue {
         })
     }
 
-    /// Sends a task where its fate says. A done one is gone.
-    pub(super) fn go(&mut self, id: &TaskId, fate: Fate) {
+    /// Sends a task where its fate says. A done or cancelled one is gone, and what is known of it is kept.
+    pub(super) fn go(&mut self, id: &TaskId, fate: Fate, now: Now) {
+        self.leave(id);
+        let Some(record) = self.tasks.get_mut(id) else { return };
         match fate {
-            Fate::Done => {
-                self.leave(id);
-                self.tasks.remove(id);
+            Fate::Ready => {
+                record.returned = true;
+                self.put(id, Phase::Ready);
             }
-            Fate::Ready => self.enter(id, Phase::Ready),
-            Fate::Scheduled(due) => self.enter(id, Phase::Scheduled(due)),
+            Fate::Scheduled(due) => self.put(id, Phase::Scheduled(due)),
             Fate::Dead => {
+                let unique = record.unique.clone();
+                self.let_go_of_key(id, unique.as_ref(), now);
                 self.deaths += 1;
-                self.enter(id, Phase::Dead(self.deaths));
-                while self.dead.len() as u64 > limits::MAX_DEAD {
-                    if let Some((_, oldest)) = self.dead.pop_first() {
-                        self.tasks.remove(&oldest);
-                    }
+                self.put(id, Phase::Dead(self.deaths, now.wall));
+                self.forget_dead(now);
+            }
+            Fate::Done | Fate::Cancelled => {
+                let Some(record) = self.tasks.remove(id) else { return };
+                self.let_go_of_key(id, record.unique.as_ref(), now);
+                if record.id_given {
+                    self.remember(id, now);
+                }
+                if fate == Fate::Cancelled {
+                    self.keep_outcome(id, record.wanted, Outcome::Cancelled, now);
                 }
             }
         }

@@ -5,15 +5,20 @@
 //! keeps its tasks elsewhere calls on what it read. Every arrow of `docs/state-machine.md` is named after a
 //! function here.
 
+mod cancel;
 mod claim;
 mod configuration;
+mod dead;
 mod enqueue;
 mod expire;
+mod outcome;
+mod place;
 mod progress;
 mod settle;
 mod state;
 
 pub use configuration::Configuration;
+pub use place::place;
 pub use progress::{Fate, Progress, park_delay};
 pub use state::{Machine, Phase, Queue, Record};
 

@@ -35,6 +35,8 @@ pub struct Progress {
     pub parked_since: u64,
     /// What went wrong last.
     pub error: Option<String>,
+    /// Whether somebody cancelled it while it was leased: no end of the lease makes it ready again.
+    pub cancelled: bool,
 }
 
 /// Where a task goes when its lease ends.
@@ -46,6 +48,8 @@ pub enum Fate {
     Ready,
     /// It becomes ready, under a new sequence, at this wall-clock millisecond.
     Scheduled(u64),
+    /// It was cancelled and is gone.
+    Cancelled,
     /// It is given up and kept for somebody to look at.
     Dead,
 }
@@ -69,6 +73,7 @@ impl Progress {
             parks: 0,
             parked_since: 0,
             error: None,
+            cancelled: false,
         }
     }
 
@@ -96,7 +101,7 @@ impl Progress {
             self.crashes = self.crashes.saturating_add(1);
         }
         if self.crashes < self.max_crashes {
-            return Fate::Ready;
+            return self.unless_cancelled(Fate::Ready);
         }
         self.error = Some(format!(
             "{} processes died in a row while they held it, {} of them while they ran nothing else",
@@ -105,16 +110,24 @@ impl Progress {
         Fate::Dead
     }
 
+    /// Nobody claimed it in its time.
+    #[must_use]
+    pub fn lapse(&mut self) -> Fate {
+        self.error = Some("not claimed before it expired".to_owned());
+        Fate::Dead
+    }
+
     /// Its holder settled it.
     #[must_use]
     pub fn settle(&mut self, end: &End, now: Now) -> Fate {
         self.alone = false;
         if matches!(end, End::Release) {
-            return Fate::Ready;
+            return self.unless_cancelled(Fate::Ready);
         }
         self.deaths = 0;
         if let End::Park = end {
-            return self.park(now);
+            let fate = self.park(now);
+            return self.unless_cancelled(fate);
         }
         (self.parks, self.parked_since) = (0, 0);
         match end {
@@ -122,13 +135,25 @@ impl Progress {
                 self.attempts = self.attempts.saturating_add(1);
                 self.error = Some(cut(error));
                 let last = self.attempts >= self.max_attempts;
-                if last { Fate::Dead } else { Fate::Scheduled(now.wall.saturating_add(millis(*delay))) }
+                if last {
+                    Fate::Dead
+                } else {
+                    self.unless_cancelled(Fate::Scheduled(now.wall.saturating_add(millis(*delay))))
+                }
             }
             End::Bury { error } => {
                 self.error = Some(cut(error));
                 Fate::Dead
             }
             End::Complete { .. } | End::Release | End::Park => Fate::Done,
+        }
+    }
+
+    /// What would come back does not, if somebody cancelled it.
+    fn unless_cancelled(&self, fate: Fate) -> Fate {
+        match fate {
+            Fate::Ready | Fate::Scheduled(_) if self.cancelled => Fate::Cancelled,
+            fate => fate,
         }
     }
 

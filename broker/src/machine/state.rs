@@ -2,8 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Configuration, Progress};
-use crate::{Incarnation, NewTask, Payload, QueueName, QueueStatus, TaskId, TaskName};
+use super::{
+    Configuration, Progress,
+    outcome::{Kept, MAX_SEEN, Unsettled, begin},
+    place,
+};
+use crate::{
+    Incarnation, NewTask, Outcome, Payload, QueueName, QueueStatus, TaskId, TaskName, Unique, UniqueKey,
+    Wanted,
+    clock::{Now, millis},
+    limits,
+};
 
 /// All queues of one namespace.
 #[derive(Clone, Debug, Default)]
@@ -16,29 +25,59 @@ pub struct Machine {
 ///
 /// Invariants: `ready`, `scheduled`, `leased` and `dead` are indexes of `tasks` by phase; each id is in
 /// exactly one of them ([`Machine::check`] says so).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Queue {
     pub(super) configuration: Configuration,
     pub(super) closed: bool,
+    pub(super) paused: bool,
     /// The last sequence given.
     pub(super) sequence: u64,
     /// The last order of death given.
     pub(super) deaths: u64,
     pub(super) tasks: BTreeMap<TaskId, Record>,
-    /// By sequence, those that run beside others.
-    pub(super) ready: BTreeMap<u64, TaskId>,
-    /// By sequence, those that must run alone.
-    pub(super) ready_alone: BTreeMap<u64, TaskId>,
+    /// By rank and place, those that run beside others.
+    pub(super) ready: BTreeMap<(i64, i64), TaskId>,
+    /// By rank and place, those that must run alone.
+    pub(super) ready_alone: BTreeMap<(i64, i64), TaskId>,
     /// By due time, in wall-clock milliseconds, then by sequence.
     pub(super) scheduled: BTreeSet<(u64, u64, TaskId)>,
     /// By the end of the lease, in steady milliseconds, then by sequence.
     pub(super) leased: BTreeSet<(u64, u64, TaskId)>,
     /// By the order in which they died.
     pub(super) dead: BTreeMap<u64, TaskId>,
-    /// Given ids that were settled, and until when they are remembered, in wall-clock milliseconds.
-    pub(super) remembered: BTreeMap<TaskId, u64>,
-    /// The same by time.
-    pub(super) forget: BTreeSet<(u64, TaskId)>,
+    /// Those that nobody claimed yet and that are of no use after this wall-clock millisecond.
+    pub(super) expiring: BTreeSet<(u64, TaskId)>,
+    /// Given ids that were settled.
+    pub(super) remembered: Kept<TaskId, ()>,
+    /// What became of tasks that are gone.
+    pub(super) results: Kept<TaskId, Outcome>,
+    /// The unique keys of unsettled tasks.
+    pub(super) unique: Unsettled,
+    /// Unique keys that are held after their task was settled.
+    pub(super) seen: Kept<UniqueKey, TaskId>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            configuration: Configuration::default(),
+            closed: false,
+            paused: false,
+            sequence: 0,
+            deaths: 0,
+            tasks: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            ready_alone: BTreeMap::new(),
+            scheduled: BTreeSet::new(),
+            leased: BTreeSet::new(),
+            dead: BTreeMap::new(),
+            expiring: BTreeSet::new(),
+            remembered: Kept::new(limits::MAX_REMEMBERED),
+            results: Kept::new(limits::MAX_RESULTS),
+            unique: Unsettled::new(),
+            seen: Kept::new(MAX_SEEN),
+        }
+    }
 }
 
 /// One task.
@@ -48,8 +87,23 @@ pub struct Record {
     pub(super) payload: Payload,
     pub(super) id_given: bool,
     pub(super) sequence: u64,
+    /// The lowest is claimed first; 0 where the order is not by priority.
+    pub(super) rank: i64,
+    /// Whether it was given back under this sequence.
+    pub(super) returned: bool,
+    /// The wall-clock millisecond by which somebody must have claimed it.
+    pub(super) expires: Option<u64>,
+    pub(super) unique: Option<Unique>,
+    pub(super) wanted: Wanted,
     pub(super) progress: Progress,
     pub(super) phase: Phase,
+}
+
+impl Record {
+    /// Whether it is still of use to somebody who claims it.
+    pub(super) fn in_time(&self, now: Now) -> bool {
+        self.progress.epoch > 0 || self.expires.is_none_or(|expires| expires > now.wall)
+    }
 }
 
 /// Where a task is.
@@ -61,8 +115,8 @@ pub enum Phase {
     Scheduled(u64),
     /// A process holds it until this steady millisecond.
     Leased(Incarnation, u64),
-    /// It was given up; the number tells the order.
-    Dead(u64),
+    /// It was given up: the how-manieth of its queue, and at which wall-clock millisecond.
+    Dead(u64, u64),
 }
 
 impl Machine {
@@ -102,6 +156,7 @@ impl Queue {
             options: self.configuration.options.clone(),
             revision: self.configuration.revision,
             closed: self.closed,
+            paused: self.paused,
             ready: (self.ready.len() + self.ready_alone.len()) as u64,
             scheduled: self.scheduled.len() as u64,
             leased: self.leased.len() as u64,
@@ -114,48 +169,79 @@ impl Queue {
         self.sequence
     }
 
-    /// Adds a task that is ready. The caller made sure that its id is new.
-    pub(super) fn add(&mut self, task: &NewTask) {
-        let sequence = self.next_sequence();
+    /// Adds a task. The caller made sure that its id and its key are free.
+    pub(super) fn add(&mut self, task: &NewTask, now: Now) {
+        self.forget_past(now);
+        let due = task.start.due(now.wall);
         let record = Record {
             name: task.name.clone(),
             payload: task.payload.clone(),
             id_given: task.id_given,
-            sequence,
+            sequence: self.next_sequence(),
+            rank: task.priority.unwrap_or_default(),
+            returned: false,
+            expires: task.expires.map(|time| now.wall.saturating_add(millis(time))),
+            unique: task.unique.clone(),
+            wanted: task.result,
             progress: Progress::new(task.max_attempts, task.max_crashes),
             phase: Phase::Ready,
         };
+        begin(self, task);
+        self.take_key(&task.id, task.unique.as_ref());
         self.tasks.insert(task.id.clone(), record);
-        self.ready.insert(sequence, task.id.clone());
+        self.put(&task.id, due.map_or(Phase::Ready, Phase::Scheduled));
     }
 
     /// Moves a task to another phase and keeps the indexes true.
     pub(super) fn enter(&mut self, id: &TaskId, phase: Phase) {
         self.leave(id);
+        self.put(id, phase);
+    }
+
+    /// Puts a task that is in no index into that of a phase.
+    pub(super) fn put(&mut self, id: &TaskId, phase: Phase) {
+        let key = self.key(id);
         let Some(record) = self.tasks.get_mut(id) else { return };
         let sequence = record.sequence;
         record.phase = phase;
         match phase {
             Phase::Ready if record.progress.must_run_alone() => {
-                drop(self.ready_alone.insert(sequence, id.clone()));
+                drop(self.ready_alone.insert(key, id.clone()));
             }
-            Phase::Ready => drop(self.ready.insert(sequence, id.clone())),
+            Phase::Ready => drop(self.ready.insert(key, id.clone())),
             Phase::Scheduled(due) => drop(self.scheduled.insert((due, sequence, id.clone()))),
             Phase::Leased(_, until) => drop(self.leased.insert((until, sequence, id.clone()))),
-            Phase::Dead(order) => drop(self.dead.insert(order, id.clone())),
+            Phase::Dead(order, _) => drop(self.dead.insert(order, id.clone())),
+        }
+        if let Some(expires) = record.expires
+            && record.progress.epoch == 0
+            && matches!(phase, Phase::Ready | Phase::Scheduled(_))
+        {
+            self.expiring.insert((expires, id.clone()));
         }
     }
 
     /// Takes a task out of the index of its phase.
     pub(super) fn leave(&mut self, id: &TaskId) {
-        let Some(Record { phase, sequence, .. }) = self.tasks.get(id) else { return };
+        let key = self.key(id);
+        let Some(Record { phase, sequence, expires, .. }) = self.tasks.get(id) else { return };
         match phase {
-            // A sequence is in at most one of the two.
-            Phase::Ready => drop(self.ready.remove(sequence).or_else(|| self.ready_alone.remove(sequence))),
+            // A place is in at most one of the two.
+            Phase::Ready => drop(self.ready.remove(&key).or_else(|| self.ready_alone.remove(&key))),
             Phase::Scheduled(due) => drop(self.scheduled.remove(&(*due, *sequence, id.clone()))),
             Phase::Leased(_, until) => drop(self.leased.remove(&(*until, *sequence, id.clone()))),
-            Phase::Dead(order) => drop(self.dead.remove(order)),
+            Phase::Dead(order, _) => drop(self.dead.remove(order)),
         }
+        if let Some(expires) = expires {
+            self.expiring.remove(&(*expires, id.clone()));
+        }
+    }
+
+    /// Where a task stands when it is ready.
+    fn key(&self, id: &TaskId) -> (i64, i64) {
+        self.tasks.get(id).map_or((0, 0), |record| {
+            (record.rank, place(self.configuration.options.order, record.sequence, record.returned))
+        })
     }
 
     fn check(&self) -> Result<(), String> {
@@ -167,12 +253,12 @@ impl Queue {
         for (id, record) in &self.tasks {
             let found = match &record.phase {
                 Phase::Ready if record.progress.must_run_alone() => {
-                    self.ready_alone.get(&record.sequence) == Some(id)
+                    self.ready_alone.get(&self.key(id)) == Some(id)
                 }
-                Phase::Ready => self.ready.get(&record.sequence) == Some(id),
+                Phase::Ready => self.ready.get(&self.key(id)) == Some(id),
                 Phase::Scheduled(due) => self.scheduled.contains(&(*due, record.sequence, id.clone())),
                 Phase::Leased(_, until) => self.leased.contains(&(*until, record.sequence, id.clone())),
-                Phase::Dead(order) => self.dead.get(order) == Some(id),
+                Phase::Dead(order, _) => self.dead.get(order) == Some(id),
             };
             if !found {
                 return Err(format!("{id} is not in the index of its phase {:?}", record.phase));
@@ -180,13 +266,28 @@ impl Queue {
             if record.progress.alone && !matches!(record.phase, Phase::Leased(..)) {
                 return Err(format!("{id} is marked alone, but {:?}", record.phase));
             }
-            if self.remembered.contains_key(id) {
+            let dead = matches!(record.phase, Phase::Dead(..));
+            if self.remembered.contains(id) || self.results.contains(id) {
                 return Err(format!("{id} is remembered as settled, but {:?}", record.phase));
             }
+            if record.progress.cancelled && !matches!(record.phase, Phase::Leased(..)) && !dead {
+                return Err(format!("{id} is to be cancelled, but {:?}", record.phase));
+            }
+            if let Some(Unique { key, .. }) = &record.unique
+                && (self.unique.get(key) == Some(id)) == dead
+            {
+                return Err(format!(
+                    "{id} is {:?}, and its key {key} {:?}",
+                    record.phase,
+                    self.unique.get(key)
+                ));
+            }
         }
-        if self.remembered.len() != self.forget.len() {
-            return Err(format!("{} ids remembered, {} to forget", self.remembered.len(), self.forget.len()));
+        if let Some((key, id)) = self.unique.iter().find(|(_, id)| !self.tasks.contains_key(*id)) {
+            return Err(format!("key {key} is held by {id}, which is gone"));
         }
-        Ok(())
+        self.remembered.check("ids")?;
+        self.results.check("results")?;
+        self.seen.check("keys")
     }
 }

@@ -15,7 +15,7 @@ async fn a_full_disk_refuses_and_recovers() {
             (0..2).map(|_| NewTask::new(q.clone(), TaskName::new("work").unwrap(), text.clone())).collect();
         match broker.enqueue(&tasks).await {
             Ok(answers) => {
-                assert_eq!(answers, [Enqueued::Enqueued; 2]);
+                assert_eq!(answers, vec![Enqueued::Enqueued; 2]);
                 told += 2;
             }
             Err(error) => break error,

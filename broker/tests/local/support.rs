@@ -124,7 +124,7 @@ pub(crate) async fn settle(broker: &dyn Broker, task: &ClaimedTask, end: End) ->
 }
 
 pub(crate) fn complete() -> End {
-    End::Complete { children: Vec::new() }
+    End::complete(Vec::new())
 }
 
 /// Ready, scheduled, leased, dead; zeros for a queue that does not exist.

@@ -20,7 +20,11 @@ pub fn code(error: &Error) -> u8 {
     match error.kind() {
         ErrorKind::Invalid => USAGE,
         ErrorKind::Unavailable | ErrorKind::Corrupt | ErrorKind::Incompatible => 3,
-        ErrorKind::Unsupported | ErrorKind::Conflict | ErrorKind::Full | ErrorKind::Closed => 4,
+        ErrorKind::Unsupported
+        | ErrorKind::Conflict
+        | ErrorKind::Full
+        | ErrorKind::Closed
+        | ErrorKind::Duplicate => 4,
         ErrorKind::Timeout => 5,
         _ => 1,
     }

@@ -26,7 +26,7 @@ impl Broker for LocalBroker {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::FULL
+        Self::CAPABILITIES
     }
 
     fn incarnation(&self) -> Incarnation {

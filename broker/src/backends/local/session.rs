@@ -11,7 +11,10 @@ use super::{
     wakeup::{Bell, Stop, Watch},
     writer::{Call, Durability, Writer},
 };
-use crate::{Error, ErrorKind, Incarnation, Result};
+use crate::{
+    Capabilities, Error, ErrorKind, Incarnation, Result,
+    capabilities::{Control, Delay, Operators, Orders, Results},
+};
 
 /// A session with a queue in a directory.
 ///
@@ -29,6 +32,16 @@ pub struct LocalBroker {
 }
 
 impl LocalBroker {
+    /// What it claims to do.
+    pub const CAPABILITIES: Capabilities = Capabilities {
+        delay: Delay::BetweenAttempts,
+        orders: Orders::Fifo,
+        control: Control::None,
+        results: Results::None,
+        operators: Operators::Counts,
+        ..Capabilities::FULL
+    };
+
     /// Opens a session, and makes the directory and the database if they are missing.
     ///
     /// # Errors

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 
 use super::MemoryBroker;
 use crate::{
-    Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Incarnation, Lease, NewTask, QueueName,
-    QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter,
+    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, DeadTask, Enqueued, Incarnation,
+    Lease, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived, Settled, Settlement,
+    TaskId, Waiter,
 };
 
 #[async_trait]
@@ -31,7 +32,7 @@ impl Broker for MemoryBroker {
     async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
         let answers = self.shared.lock().enqueue(tasks, self.shared.now());
         self.shared.ring();
-        Ok(answers)
+        answers
     }
 
     async fn claim(&self, claim: &Claim) -> Result<ClaimReply> {
@@ -45,7 +46,7 @@ impl Broker for MemoryBroker {
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
         let answers = self.shared.lock().settle(settlements, self.shared.now());
         self.shared.ring();
-        Ok(answers)
+        answers
     }
 
     async fn close(&self, queue: &QueueName) -> Result<()> {
@@ -58,6 +59,26 @@ impl Broker for MemoryBroker {
         Ok(self.shared.lock().status(queue))
     }
 
+    async fn pause(&self, queue: &QueueName, paused: bool) -> Result<()> {
+        self.shared.lock().pause(queue, paused);
+        self.shared.ring();
+        Ok(())
+    }
+
+    async fn cancel(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Cancel>> {
+        let answers = self.shared.lock().cancel(queue, ids, self.shared.now());
+        self.shared.ring();
+        Ok(answers)
+    }
+
+    async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>> {
+        Ok(self.shared.lock().outcomes(queue, ids, self.shared.now()))
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(self)
+    }
+
     fn wait(&self, _queues: &[QueueName]) -> Waiter {
         let shared = Arc::clone(&self.shared);
         // Subscribed now, not when the future is first polled: changes from here on count.
@@ -66,5 +87,22 @@ impl Broker for MemoryBroker {
             // An error means that the broker is gone, which is worth waking up for too.
             let _ = changes.changed().await;
         })
+    }
+}
+
+#[async_trait]
+impl DeadLetters for MemoryBroker {
+    async fn list(&self, queue: &QueueName, after: Option<u64>, max: usize) -> Result<Vec<DeadTask>> {
+        Ok(self.shared.lock().dead(queue, after, max))
+    }
+
+    async fn revive(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Revived>> {
+        let answers = self.shared.lock().revive(queue, ids, self.shared.now());
+        self.shared.ring();
+        Ok(answers)
+    }
+
+    async fn purge(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<bool>> {
+        Ok(self.shared.lock().purge(queue, ids))
     }
 }

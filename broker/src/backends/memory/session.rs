@@ -65,7 +65,8 @@ impl Default for MemoryBroker {
 
 impl Drop for MemoryBroker {
     fn drop(&mut self) {
-        self.shared.lock().expire_holder(self.incarnation);
+        let now = self.shared.now();
+        self.shared.lock().expire_holder(self.incarnation, now);
         self.shared.ring();
     }
 }

@@ -75,7 +75,7 @@ async fn declare(link: Arc<Link>, queue: QueueName, options: Option<QueueOptions
         }
         // Somebody else's may have come first.
         if let Some(mut stored) = configuration().filter(|stored| !stored.is(options)) {
-            stored.configure(&queue, options)?;
+            stored.configure(&queue, options, 0)?;
         }
     }
     live.use_queue("declare", &queue).await?;
@@ -98,5 +98,14 @@ async fn status(link: Arc<Link>, operation: &'static str, queue: QueueName) -> R
     let Holdings { ready, held, scheduled, .. } = live.holdings(operation, &queue).await?;
     let Configuration { options, revision, .. } = entry.configuration();
     let dead = live.depth(operation, &live.names.dead(&queue)).await?.ready;
-    Ok(Some(QueueStatus { options, revision, closed: entry.closed, ready, scheduled, leased: held, dead }))
+    Ok(Some(QueueStatus {
+        options,
+        revision,
+        closed: entry.closed,
+        paused: false,
+        ready,
+        scheduled,
+        leased: held,
+        dead,
+    }))
 }

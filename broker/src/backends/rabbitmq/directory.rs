@@ -147,7 +147,7 @@ impl Directory {
                 Some(entry) => {
                     let mut configuration = entry.configuration();
                     // Who came second reads what came first, and tells its user.
-                    if configuration.configure(queue, options).is_ok() {
+                    if configuration.configure(queue, options, 0).is_ok() {
                         entry.set(&configuration);
                     }
                 }

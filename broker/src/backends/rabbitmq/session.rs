@@ -6,7 +6,10 @@ use super::{RabbitMqConfig, link::Link};
 use crate::{
     Capabilities, Incarnation, QueueName, Result, Waiter,
     backends::thread::SessionThread,
-    capabilities::{Capacity, Children, Crashes, Delay, Fences, Ids, Join, Redelivery, Returns},
+    capabilities::{
+        Capacity, Children, Control, Crashes, Delay, Fences, Ids, Join, Operators, Orders, Redelivery,
+        Results, Returns,
+    },
 };
 
 /// A session with a namespace of a RabbitMQ server.
@@ -25,7 +28,11 @@ impl fmt::Debug for RabbitMqBroker {
 impl RabbitMqBroker {
     /// What a RabbitMQ server has by itself, without anything that could look a task up.
     pub const CAPABILITIES: Capabilities = Capabilities {
-        delay: Delay::Doubling,
+        delay: Delay::BetweenAttempts,
+        orders: Orders::Fifo,
+        control: Control::None,
+        results: Results::None,
+        operators: Operators::Counts,
         returns: Returns::AsTheyCome,
         capacity: Capacity::ReadyOnly,
         join: Join::Asked,

@@ -139,7 +139,7 @@ impl Live {
         let copy = |to| vec![stored.copy_for(to)];
         match fate {
             Fate::Done => {
-                let End::Complete { children } = end else { return Ok(Vec::new()) };
+                let End::Complete { children, .. } = end else { return Ok(Vec::new()) };
                 let mut messages = Vec::with_capacity(children.len());
                 for child in children {
                     self.use_queue("settle", &child.queue).await?;
@@ -147,6 +147,8 @@ impl Live {
                 }
                 Ok(messages)
             }
+            // Nothing can be cancelled here; who says so is done.
+            Fate::Cancelled => Ok(Vec::new()),
             // A first release is a delivery that is handed back; the server counts it. A later one is a copy, so that no
             // task looks like a killer because it was released often.
             Fate::Ready if stored.progress.deaths == 0 => Ok(Vec::new()),

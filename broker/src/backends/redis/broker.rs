@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     Beaten, Broker, Capabilities, Claim, ClaimReply, ClaimedTask, End, Enqueued, Error, ErrorKind,
-    Incarnation, Lease, NewTask, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter,
-    clock::millis, machine::Configuration,
+    Incarnation, Lease, NewTask, Order, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement,
+    Waiter, clock::millis, machine::Configuration,
 };
 
 #[async_trait]
@@ -41,7 +41,7 @@ impl Broker for RedisBroker {
         }
         let mut stored =
             Configuration { options: status.options, revision: status.revision, configured: true };
-        stored.configure(queue, &asked)?;
+        stored.configure(queue, &asked, 0)?;
         Err(unexpected("declare"))
     }
 
@@ -107,7 +107,7 @@ impl Broker for RedisBroker {
         for Settlement { lease, end } in settlements {
             arguments.extend(lease_arguments(&mut queues, lease));
             let (how, error, delay, children) = match end {
-                End::Complete { children } => ("complete", "", Duration::ZERO, children.as_slice()),
+                End::Complete { children, .. } => ("complete", "", Duration::ZERO, children.as_slice()),
                 End::Retry { error, delay } => ("retry", error.as_str(), *delay, [].as_slice()),
                 End::Bury { error } => ("bury", error.as_str(), Duration::ZERO, [].as_slice()),
                 End::Release => ("release", "", Duration::ZERO, [].as_slice()),
@@ -185,11 +185,13 @@ fn status(reply: &[i64]) -> Option<QueueStatus> {
     let [capacity, remember_ids, revision, closed, ready, scheduled, leased, dead] = reply.try_into().ok()?;
     Some(QueueStatus {
         options: QueueOptions {
+            order: Order::Fifo,
             capacity: uint(capacity),
             remember_ids: Duration::from_millis(uint(remember_ids)),
         },
         revision: uint(revision),
         closed: closed == 1,
+        paused: false,
         ready: uint(ready),
         scheduled: uint(scheduled),
         leased: uint(leased),

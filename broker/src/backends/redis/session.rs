@@ -16,8 +16,9 @@ use tokio::sync::{Mutex, watch};
 
 use super::{RedisConfig, error, keys::Keys, scripts};
 use crate::{
-    Capabilities, Error, ErrorKind, Incarnation, Result, backends::thread::SessionThread,
-    capabilities::Redelivery,
+    Capabilities, Error, ErrorKind, Incarnation, Result,
+    backends::thread::SessionThread,
+    capabilities::{Control, Delay, Operators, Orders, Redelivery, Results},
 };
 
 /// How long an answer may take.
@@ -69,8 +70,15 @@ struct Link {
 
 impl RedisBroker {
     /// What a Redis server has.
-    pub const CAPABILITIES: Capabilities =
-        Capabilities { redelivery: Redelivery::AfterLease, ..Capabilities::FULL };
+    pub const CAPABILITIES: Capabilities = Capabilities {
+        redelivery: Redelivery::AfterLease,
+        delay: Delay::BetweenAttempts,
+        orders: Orders::Fifo,
+        control: Control::None,
+        results: Results::None,
+        operators: Operators::Counts,
+        ..Capabilities::FULL
+    };
 
     /// Opens a session.
     ///

@@ -168,7 +168,7 @@ pub(crate) async fn claim_one(broker: &dyn Broker, name: &str) -> ClaimedTask {
 }
 
 pub(crate) async fn complete(broker: &dyn Broker, task: &ClaimedTask, children: Vec<NewTask>) -> Settled {
-    let settlement = Settlement::new(task.lease.clone(), End::Complete { children });
+    let settlement = Settlement::new(task.lease.clone(), End::complete(children));
     broker.settle(&[settlement]).await.unwrap()[0]
 }
 

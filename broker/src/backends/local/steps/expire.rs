@@ -72,7 +72,7 @@ impl Steps<'_> {
         let queue = self.queue_or_new(name)?;
         queue.leased -= 1;
         match fate {
-            Fate::Done => self.execute(statements::REMOVE_TASK, [task.key]).map(drop),
+            Fate::Done | Fate::Cancelled => self.execute(statements::REMOVE_TASK, [task.key]).map(drop),
             Fate::Ready => {
                 let alone = task.progress.must_run_alone();
                 queue.ready += 1;

@@ -46,6 +46,7 @@ impl TaskRow {
             id: row.get::<_, StoredId>(1)?.0,
             id_given: row.get(2)?,
             progress: Progress {
+                cancelled: false,
                 epoch: uint(row.get(3)?),
                 attempts: int(4)?,
                 max_attempts: int(5)?,

@@ -38,7 +38,11 @@ impl QueueRow {
         Ok(Self {
             key: row.get(0)?,
             configuration: Configuration {
-                options: QueueOptions { capacity: count(1)?, remember_ids: Duration::from_millis(count(2)?) },
+                options: QueueOptions {
+                    order: crate::Order::Fifo,
+                    capacity: count(1)?,
+                    remember_ids: Duration::from_millis(count(2)?),
+                },
                 revision: count(3)?,
                 configured: row.get(4)?,
             },
@@ -57,6 +61,7 @@ impl QueueRow {
 
     pub(in super::super) fn status(&self) -> QueueStatus {
         QueueStatus {
+            paused: false,
             options: self.configuration.options.clone(),
             revision: self.configuration.revision,
             closed: self.closed,
@@ -150,7 +155,7 @@ impl Steps<'_> {
     ) -> Result<QueueStatus> {
         let row = self.queue_or_new(name).map_err(|e| sqlite("declare", e))?;
         if let Some(options) = options {
-            row.configuration.configure(name, options)?;
+            row.configuration.configure(name, options, 0)?;
         }
         Ok(row.status())
     }

@@ -29,7 +29,7 @@ impl Steps<'_> {
             self.remember(&lease.queue, &lease.id)?;
         }
         self.end_lease(&lease.queue, &task, fate)?;
-        if let End::Complete { children } = end {
+        if let End::Complete { children, .. } = end {
             self.enqueue_children(children)?;
         }
         Ok(Settled::Settled)

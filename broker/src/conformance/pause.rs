@@ -1,0 +1,58 @@
+//! `pause`: a queue whose claims are stopped.
+
+use std::time::Duration;
+
+use super::{Outcome, Stage, area, holds, same, support::*};
+use crate::{Beaten, Enqueued, limits};
+
+area!("pause": a_paused_queue_hands_out_nothing if CONTROLS, all_else_goes_on if CONTROLS, a_missing_queue_can_be_paused if CONTROLS, who_waits_hears_that_it_goes_on if CONTROLS);
+
+async fn a_paused_queue_hands_out_nothing(stage: &dyn Stage) -> Outcome {
+    let (a, b, q, r) = (stage.session().await?, stage.session().await?, queue("q")?, queue("r")?);
+    enqueue(&*a, &q, &["1"]).await?;
+    enqueue(&*a, &r, &["2"]).await?;
+    for _ in 0..2 {
+        a.pause(&q, true).await?;
+        holds!(b.status(&q).await?.is_some_and(|status| status.paused), "the status does not say: paused");
+        same!(names(&claim(&*b, &q, 9).await?.tasks), [""; 0], "what a claim gets of a paused queue");
+    }
+    same!(names(&claim(&*b, &r, 9).await?.tasks), ["2"], "of another one");
+    same!(counts(&*b, &q).await?, (1, 0, 0, 0), "the paused queue");
+    b.pause(&q, false).await?;
+    holds!(a.status(&q).await?.is_some_and(|status| !status.paused), "the status says: paused");
+    same!(names(&claim(&*b, &q, 9).await?.tasks), ["1"], "when it goes on");
+    Ok(())
+}
+
+async fn all_else_goes_on(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    enqueue(&*a, &q, &["1", "2"]).await?;
+    let claimed = claim(&*a, &q, 2).await?.tasks;
+    a.pause(&q, true).await?;
+    same!(a.enqueue(&tasks(&q, &["3"])?).await?, [Enqueued::Enqueued], "a new task");
+    same!(a.beat(&[claimed[0].lease.clone()], limits::LEASE).await?, [Beaten::Kept], "a beat");
+    settle(&*a, &claimed[0], complete()).await?;
+    settle(&*a, &claimed[1], retry(Duration::from_secs(1))).await?;
+    stage.advance(Duration::from_secs(1)).await;
+    same!(names(&claim(&*a, &q, 9).await?.tasks), [""; 0], "what a claim gets");
+    same!(counts(&*a, &q).await?, (2, 0, 0, 0), "the queue: what was due became ready");
+    Ok(())
+}
+
+async fn a_missing_queue_can_be_paused(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    a.pause(&q, true).await?;
+    enqueue(&*a, &q, &["1"]).await?;
+    same!(names(&claim(&*a, &q, 9).await?.tasks), [""; 0], "what a claim gets");
+    Ok(())
+}
+
+async fn who_waits_hears_that_it_goes_on(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    enqueue(&*a, &q, &["1"]).await?;
+    a.pause(&q, true).await?;
+    let changed = b.wait(std::slice::from_ref(&q));
+    a.pause(&q, false).await?;
+    heard(changed).await?;
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! What became of tasks, for those who ask.
+
+use std::time::Duration;
+
+use super::{Outcome, Stage, area, same, support::*};
+use crate::{
+    BrokerExt, Cancel, Capabilities, End, Enqueued, ErrorKind, NewTask, Outcome as Became, Payload,
+    QueueName, QueueOptions, Result, Settlement, TaskId, Wanted, capabilities::Results, limits,
+};
+
+const KEPT: fn(&Capabilities) -> bool = |broker| broker.results == Results::Kept;
+const NONE: fn(&Capabilities) -> bool = |broker| broker.results == Results::None;
+
+area!("results": a_result_is_kept_as_it_was_given if KEPT, a_result_is_kept_for_its_time if KEPT, what_nobody_wants_is_not_kept if KEPT, what_is_not_settled_is_pending if KEPT, other_ends_are_told_too if KEPT, what_never_was_is_unknown if KEPT, a_new_task_of_an_old_id_is_pending if KEPT, a_result_that_is_too_large_is_refused if KEPT, an_outcome_can_be_waited_for if KEPT, waiting_gives_up_in_time if KEPT, they_are_refused_where_none_is_kept if NONE);
+
+fn wanted(queue: &QueueName, id: &str, seconds: u64) -> Result<NewTask> {
+    let keep = Wanted::Keep(Duration::from_secs(seconds));
+    Ok(with_ids(queue, &[id])?.remove(0).with_result(keep))
+}
+
+fn ids(ids: &[&str]) -> Result<Vec<TaskId>> {
+    ids.iter().map(|id| TaskId::new(id)).collect()
+}
+
+fn done(result: &str) -> End {
+    End::Complete { children: Vec::new(), result: Some(Payload::from_stored(result.to_owned())) }
+}
+
+async fn a_result_is_kept_as_it_was_given(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    a.enqueue(&[wanted(&q, "1", 60)?, wanted(&q, "2", 60)?]).await?;
+    let claimed = claim(&*a, &q, 2).await?.tasks;
+    let text = "{\"b\": 1.0,  \"a\":\"\\u00e4\\n\"}";
+    settle(&*a, &claimed[0], done(text)).await?;
+    settle(&*a, &claimed[1], complete()).await?;
+    let outcomes = b.outcomes(&q, &ids(&["2", "1"])?).await?;
+    let expected = [Became::Done(Payload::null()), Became::Done(Payload::from_stored(text.to_owned()))];
+    same!(outcomes, expected, "one without and one with a result");
+    Ok(())
+}
+
+async fn a_result_is_kept_for_its_time(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    a.enqueue(&[wanted(&q, "1", 60)?, wanted(&q, "2", 600)?]).await?;
+    for task in claim(&*a, &q, 2).await?.tasks {
+        settle(&*a, &task, done("7")).await?;
+    }
+    stage.advance(Duration::from_secs(61)).await;
+    let kept = Became::Done(Payload::from_stored("7".to_owned()));
+    same!(a.outcomes(&q, &ids(&["1", "2"])?).await?, [Became::Unknown, kept], "after 61 s");
+    Ok(())
+}
+
+async fn what_nobody_wants_is_not_kept(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    enqueue_ids(&*a, &q, &["1"]).await?;
+    settle(&*a, &claim_one(&*a, &q).await?, done("7")).await?;
+    same!(a.outcomes(&q, &ids(&["1"])?).await?, [Became::Unknown], "the outcome");
+    Ok(())
+}
+
+async fn what_is_not_settled_is_pending(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    let pending = async |what| -> Outcome {
+        same!(a.outcomes(&q, &ids(&["1"])?).await?, [Became::Pending], "{what}");
+        Ok(())
+    };
+    a.enqueue(&[wanted(&q, "1", 60)?]).await?;
+    pending("ready").await?;
+    let task = claim_one(&*a, &q).await?;
+    pending("leased").await?;
+    settle(&*a, &task, retry(Duration::from_secs(9))).await?;
+    pending("scheduled").await
+}
+
+async fn other_ends_are_told_too(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    a.enqueue(&[wanted(&q, "1", 60)?, wanted(&q, "2", 60)?, wanted(&q, "3", 60)?]).await?;
+    same!(a.cancel(&q, &ids(&["2"])?).await?, [Cancel::Cancelled], "cancelling the second");
+    let claimed = claim(&*a, &q, 2).await?.tasks;
+    settle(&*a, &claimed[0], End::Bury { error: "it is no image".to_owned() }).await?;
+    a.cancel(&q, &ids(&["3"])?).await?;
+    settle(&*a, &claimed[1], End::Release).await?;
+    let expected = [Became::Dead("it is no image".to_owned()), Became::Cancelled, Became::Cancelled];
+    same!(a.outcomes(&q, &ids(&["1", "2", "3"])?).await?, expected, "a dead and two cancelled ones");
+    Ok(())
+}
+
+async fn what_never_was_is_unknown(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    same!(a.outcomes(&q, &ids(&["1"])?).await?, [Became::Unknown], "a missing queue");
+    same!(a.status(&q).await?, None, "the missing queue after that");
+    enqueue(&*a, &q, &["1"]).await?;
+    same!(a.outcomes(&q, &ids(&["1", "2"])?).await?, [Became::Unknown, Became::Unknown], "ids of no task");
+    Ok(())
+}
+
+async fn a_new_task_of_an_old_id_is_pending(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    a.declare(&q, Some(&QueueOptions::default().with_remember_ids(Duration::ZERO))).await?;
+    for result in ["1", "2"] {
+        same!(a.enqueue(&[wanted(&q, "x", 60)?]).await?, [Enqueued::Enqueued], "enqueue");
+        same!(a.outcomes(&q, &ids(&["x"])?).await?, [Became::Pending], "before it runs");
+        settle(&*a, &claim_one(&*a, &q).await?, done(result)).await?;
+        let kept = Became::Done(Payload::from_stored(result.to_owned()));
+        same!(a.outcomes(&q, &ids(&["x"])?).await?, [kept], "after that");
+    }
+    Ok(())
+}
+
+async fn a_result_that_is_too_large_is_refused(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    a.enqueue(&[wanted(&q, "1", 60)?]).await?;
+    let task = claim_one(&*a, &q).await?;
+    let text = |length: usize| format!("\"{}\"", "x".repeat(length - 2));
+    let settlement = [Settlement::new(task.lease.clone(), done(&text(limits::MAX_PAYLOAD + 1)))];
+    refused(a.settle(&settlement).await, ErrorKind::Invalid)?;
+    same!(counts(&*a, &q).await?, (0, 0, 1, 0), "the queue after the refusal");
+    let largest = text(limits::MAX_PAYLOAD);
+    settle(&*a, &task, done(&largest)).await?;
+    let kept = a.outcomes(&q, &ids(&["1"])?).await? == [Became::Done(Payload::from_stored(largest))];
+    same!(kept, true, "whether the largest result is kept");
+    Ok(())
+}
+
+async fn an_outcome_can_be_waited_for(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    a.enqueue(&[wanted(&q, "1", 60)?]).await?;
+    let task = claim_one(&*a, &q).await?;
+    let id = TaskId::new("1")?;
+    let (outcome, settled) =
+        tokio::join!(b.outcome(&q, &id, Duration::from_secs(20)), settle(&*a, &task, done("7")));
+    settled?;
+    same!(outcome?, Became::Done(Payload::from_stored("7".to_owned())), "what was waited for");
+    Ok(())
+}
+
+async fn waiting_gives_up_in_time(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    a.enqueue(&[wanted(&q, "1", 60)?]).await?;
+    let id = TaskId::new("1")?;
+    let error = refused(a.outcome(&q, &id, Duration::from_millis(20)).await, ErrorKind::Timeout)?;
+    same!(error.to_string().contains("task 1"), true, "whether the task is in: {error}");
+    let unknown = a.outcome(&q, &TaskId::new("2")?, Duration::from_secs(20)).await?;
+    same!(unknown, Became::Unknown, "the outcome of a task that never was");
+    Ok(())
+}
+
+async fn they_are_refused_where_none_is_kept(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    let keep = task(&q, "1")?.with_result(Wanted::Keep(Duration::from_secs(60)));
+    refused(a.enqueue(&[keep]).await, ErrorKind::Unsupported)?;
+    refused(a.outcomes(&q, &[TaskId::generate()]).await, ErrorKind::Unsupported)?;
+    same!(a.status(&q).await?, None, "the queue after the refusals");
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! Tasks that start later.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Outcome, Stage, area, holds, same, support::*};
+use crate::{
+    Capabilities, Enqueued, ErrorKind, NewTask, QueueName, QueueOptions, Result, Start, capabilities::Delay,
+};
+
+const LATER: fn(&Capabilities) -> bool = |broker| broker.delay > Delay::BetweenAttempts;
+const NEVER: fn(&Capabilities) -> bool = |broker| broker.delay == Delay::BetweenAttempts;
+
+area!("start": a_task_can_start_later if PUNCTUAL, what_is_due_goes_behind_what_is_ready if PUNCTUAL, a_time_that_is_past_is_now if LATER, a_time_to_come_is_waited_for if LATER, what_starts_later_is_not_settled if PUNCTUAL, a_child_can_start_later if LATER, it_is_refused_where_nobody_waits if NEVER);
+
+fn after(queue: &QueueName, name: &str, seconds: u64) -> Result<NewTask> {
+    Ok(task(queue, name)?.with_start(Start::After(Duration::from_secs(seconds))))
+}
+
+async fn a_task_can_start_later(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    same!(a.enqueue(&[after(&q, "1", 10)?]).await?, [Enqueued::Enqueued], "a task that starts in 10 s");
+    same!(counts(&*b, &q).await?, (0, 1, 0, 0), "the queue at once");
+    let reply = claim(&*b, &q, 1).await?;
+    same!(names(&reply.tasks), [""; 0], "what a claim gets at once");
+    let next = reply.next.unwrap_or_default();
+    holds!(next > Duration::from_secs(5) && next <= Duration::from_secs(10), "next in {next:?}, not in 10 s");
+    stage.advance(Duration::from_secs(10)).await;
+    same!(names(&claim(&*b, &q, 1).await?.tasks), ["1"], "what a claim gets after 10 s");
+    Ok(())
+}
+
+async fn what_is_due_goes_behind_what_is_ready(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    let tasks = [after(&q, "last", 30)?, after(&q, "second", 20)?, task(&q, "first")?];
+    a.enqueue(&tasks).await?;
+    stage.advance(Duration::from_secs(40)).await;
+    same!(names(&claim(&*a, &q, 9).await?.tasks), ["first", "second", "last"], "by when they became ready");
+    Ok(())
+}
+
+async fn a_time_that_is_past_is_now(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    let day = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
+    a.enqueue(&[task(&q, "1")?.with_start(Start::At(day)), after(&q, "2", 0)?]).await?;
+    same!(counts(&*a, &q).await?, (2, 0, 0, 0), "the queue");
+    same!(names(&claim(&*a, &q, 9).await?.tasks), ["1", "2"], "what a claim gets");
+    Ok(())
+}
+
+async fn a_time_to_come_is_waited_for(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    // Ahead of every clock that a stage may have.
+    let day = SystemTime::now() + Duration::from_secs(2 * 86_400);
+    a.enqueue(&[task(&q, "1")?.with_start(Start::At(day))]).await?;
+    same!(counts(&*a, &q).await?, (0, 1, 0, 0), "the queue");
+    same!(names(&claim(&*a, &q, 9).await?.tasks), [""; 0], "what a claim gets");
+    Ok(())
+}
+
+async fn what_starts_later_is_not_settled(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    a.declare(&q, Some(&QueueOptions::default().with_capacity(1))).await?;
+    let answers = a.enqueue(&[after(&q, "1", 10)?, task(&q, "2")?]).await?;
+    same!(answers, [Enqueued::Enqueued, Enqueued::Full], "a second task for a queue of one");
+    a.close(&q).await?;
+    holds!(!claim(&*a, &q, 1).await?.ended, "ended while a task waits for its time");
+    Ok(())
+}
+
+async fn a_child_can_start_later(stage: &dyn Stage) -> Outcome {
+    let (a, q, r) = (stage.session().await?, queue("q")?, queue("r")?);
+    enqueue(&*a, &q, &["1"]).await?;
+    let parent = claim_one(&*a, &q).await?;
+    settle(&*a, &parent, crate::End::complete(vec![after(&r, "child", 2_000)?])).await?;
+    same!(counts(&*a, &r).await?, (0, 1, 0, 0), "the child's queue");
+    Ok(())
+}
+
+async fn it_is_refused_where_nobody_waits(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    refused(a.enqueue(&[after(&q, "1", 10)?]).await, ErrorKind::Unsupported)?;
+    same!(a.status(&q).await?, None, "the queue after the refusal");
+    Ok(())
+}

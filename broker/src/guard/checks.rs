@@ -1,0 +1,120 @@
+//! What no broker accepts.
+
+use std::time::SystemTime;
+
+use crate::{
+    Error, Lease, NewTask, Payload, QueueName, QueueOptions, Result, Settlement, Start, Wanted, limits,
+};
+
+pub(super) fn check_options(queue: &QueueName, options: &QueueOptions) -> Result<()> {
+    // What is stored is a signed 64-bit number, and one that JSON carries exactly.
+    const MOST: u64 = 1 << 53;
+    if options.capacity == 0 || options.capacity > MOST {
+        let message = format!("queue \"{queue}\": the capacity is 1 to 2^53 tasks, not {}", options.capacity);
+        return Err(Error::invalid("declare", message));
+    }
+    if options.remember_ids > limits::MAX_DELAY {
+        return Err(Error::invalid(
+            "declare",
+            format!("queue \"{queue}\": ids are remembered for ten years at most"),
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn check_batch(operation: &'static str, len: usize) -> Result<()> {
+    if len <= limits::MAX_BATCH {
+        return Ok(());
+    }
+    let message = format!("a call takes at most {} tasks, not {len}", limits::MAX_BATCH);
+    Err(Error::invalid(operation, message).advise("split it into several calls"))
+}
+
+/// Checks tasks that come in one call with so many other bytes.
+pub(super) fn check_tasks<'a>(
+    operation: &'static str,
+    tasks: impl Iterator<Item = &'a NewTask>,
+    mut bytes: usize,
+) -> Result<()> {
+    let mut count = 0;
+    for task in tasks {
+        check_task(operation, task)?;
+        bytes += task.payload.len();
+        count += 1;
+    }
+    check_batch(operation, count)?;
+    if bytes > limits::MAX_BATCH_BYTES {
+        let message = format!(
+            "a call takes at most {} bytes of payloads and results, not {bytes}",
+            limits::MAX_BATCH_BYTES
+        );
+        return Err(Error::invalid(operation, message).advise("split it into several calls"));
+    }
+    Ok(())
+}
+
+fn check_task(operation: &'static str, task: &NewTask) -> Result<()> {
+    let NewTask { queue, id, payload, .. } = task;
+    if payload.len() > limits::MAX_PAYLOAD {
+        let (len, most) = (payload.len(), limits::MAX_PAYLOAD);
+        let message = format!(
+            "task {id} for queue \"{queue}\": the payload has {len} bytes, at most {most} are allowed"
+        );
+        let advice = "store it elsewhere and send a reference";
+        return Err(Error::invalid(operation, message).advise(advice));
+    }
+    if payload.is_empty() {
+        return Err(Error::invalid(
+            operation,
+            format!("task {id} for queue \"{queue}\": the payload is empty"),
+        ));
+    }
+    if task.max_attempts == 0 || task.max_crashes == 0 {
+        let message = format!("task {id} for queue \"{queue}\": max_attempts and max_crashes are at least 1");
+        return Err(Error::invalid(operation, message));
+    }
+    if task.priority.is_some_and(|priority| priority.unsigned_abs() > limits::MAX_PRIORITY.unsigned_abs()) {
+        let message = format!("task {id} for queue \"{queue}\": a priority is within ±2^53");
+        return Err(Error::invalid(operation, message));
+    }
+    let kept = match task.result {
+        Wanted::No => None,
+        Wanted::Keep(time) => Some(time),
+    };
+    let delay = match task.start {
+        Start::Now => None,
+        Start::After(delay) => Some(delay),
+        Start::At(time) => time.duration_since(SystemTime::now()).ok(),
+    };
+    let times = [
+        ("is put off", delay),
+        ("expires", task.expires),
+        ("holds its unique key", task.unique.as_ref().map(|unique| unique.hold)),
+        ("has its result kept", kept),
+    ];
+    if let Some((what, _)) = times.iter().find(|(_, time)| time.is_some_and(|time| time > limits::MAX_DELAY))
+    {
+        let message = format!("task {id} for queue \"{queue}\" {what} after more than ten years");
+        return Err(Error::invalid(operation, message));
+    }
+    Ok(())
+}
+
+/// Checks the results of settlements, and tells how many bytes they have.
+pub(super) fn check_results<'a>(
+    results: impl Iterator<Item = (&'a Settlement, &'a Payload)>,
+) -> Result<usize> {
+    let mut bytes = 0;
+    for (Settlement { lease, .. }, result) in results {
+        let (len, most) = (result.len(), limits::MAX_PAYLOAD);
+        if len > most {
+            let Lease { id, queue, .. } = lease;
+            let message = format!(
+                "task {id} of queue \"{queue}\": the result has {len} bytes, at most {most} are allowed"
+            );
+            return Err(Error::invalid("settle", message).advise("store it elsewhere and return a reference"));
+        }
+        bytes += len;
+    }
+    Ok(bytes)
+}

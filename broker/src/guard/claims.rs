@@ -1,0 +1,174 @@
+//! What one backend does not claim to do.
+
+use std::time::{Duration, SystemTime};
+
+use super::Guard;
+use crate::{
+    Broker, DeadLetters, Error, ErrorKind, Lease, NewTask, Order, QueueName, QueueOptions, Result, Start,
+    Wanted,
+    capabilities::{Control, Delay, Ids, Orders, Results},
+    limits,
+};
+
+/// What does all of it.
+const INSTEAD: &str = "use a local: or redis:// broker";
+
+impl<B: Broker> Guard<B> {
+    /// Refuses an option that this backend cannot keep, before any I/O.
+    fn unsupported(&self, operation: &'static str, what: &str, instead: &str) -> Error {
+        let message = format!("{} cannot do that: {what}", self.0.backend());
+        Error::new(ErrorKind::Unsupported, operation, message).advise(instead)
+    }
+
+    /// Refuses what a task asks for and this backend does not claim to do.
+    pub(super) fn check_supported<'a>(
+        &self,
+        operation: &'static str,
+        tasks: impl Iterator<Item = &'a NewTask> + Clone,
+    ) -> Result<()> {
+        self.check_ids(operation, tasks.clone())?;
+        for task in tasks {
+            let NewTask { id, queue, .. } = task;
+            let about = |what: &str| format!("task {id} for queue \"{queue}\" {what}");
+            if task.priority.is_some() && self.0.capabilities().orders == Orders::Fifo {
+                let what = about("has a priority, and all queues are first in, first out");
+                return Err(self.unsupported(operation, &what, INSTEAD));
+            }
+            if task.unique.is_some() {
+                self.check_control(operation, || about("has a unique key"))?;
+            }
+            if task.expires.is_some() {
+                self.check_control(operation, || about("expires"))?;
+            }
+            if task.result != Wanted::No {
+                self.check_results(operation, || about("has a result that is to be kept"))?;
+            }
+            self.check_start(operation, task)?;
+        }
+        Ok(())
+    }
+
+    fn check_start(&self, operation: &'static str, NewTask { id, queue, start, .. }: &NewTask) -> Result<()> {
+        let delay = match start {
+            Start::Now => return Ok(()),
+            Start::After(delay) => *delay,
+            Start::At(time) => time.duration_since(SystemTime::now()).unwrap_or_default(),
+        };
+        let about = format!("task {id} for queue \"{queue}\"");
+        if self.0.capabilities().delay == Delay::BetweenAttempts {
+            let what = format!("{about} is to start later");
+            return Err(self.unsupported(operation, &what, INSTEAD));
+        }
+        let max = self.0.capabilities().max_delay();
+        if delay > max {
+            let (days, max) = (delay.as_secs() / 86_400, max.as_secs() / 86_400);
+            let what = format!("{about} is to start in {days} days, at most {max} are possible");
+            return Err(self.unsupported(operation, &what, "enqueue it later"));
+        }
+        Ok(())
+    }
+
+    /// Refuses what needs tasks to be looked up, where none can be.
+    pub(super) fn check_control(&self, operation: &'static str, what: impl FnOnce() -> String) -> Result<()> {
+        match self.0.capabilities().control {
+            Control::Full => Ok(()),
+            Control::None => {
+                let what = format!("{}, and no task can be looked up", what());
+                Err(self.unsupported(operation, &what, INSTEAD))
+            }
+        }
+    }
+
+    /// Refuses to ask for results, where none are kept.
+    pub(super) fn check_results(&self, operation: &'static str, what: impl FnOnce() -> String) -> Result<()> {
+        match self.0.capabilities().results {
+            Results::Kept => Ok(()),
+            Results::None => {
+                let what = format!("{}, and none are kept", what());
+                Err(self.unsupported(operation, &what, INSTEAD))
+            }
+        }
+    }
+
+    /// Refuses an order that this backend does not have.
+    pub(super) fn check_order(&self, queue: &QueueName, options: &QueueOptions) -> Result<()> {
+        if options.order == Order::Fifo || self.0.capabilities().orders == Orders::All {
+            return Ok(());
+        }
+        let what = format!(
+            "queue \"{queue}\" is to have the order {}, and all queues are first in, first out",
+            options.order
+        );
+        Err(self.unsupported("declare", &what, INSTEAD))
+    }
+
+    /// The power over dead tasks, of a backend that has it.
+    pub(super) fn dead(&self, operation: &'static str) -> Result<&dyn DeadLetters> {
+        let missing = || self.unsupported(operation, "dead tasks are to be looked at", INSTEAD);
+        self.0.dead_letters().ok_or_else(missing)
+    }
+
+    /// An id is given so that the same task is not enqueued twice: where nothing can be looked up, that cannot be promised.
+    pub(super) fn check_ids<'a>(
+        &self,
+        operation: &'static str,
+        tasks: impl Iterator<Item = &'a NewTask>,
+    ) -> Result<()> {
+        if self.0.capabilities().ids == Ids::Remembered {
+            return Ok(());
+        }
+        match { tasks }.find(|task| task.id_given) {
+            Some(NewTask { id, queue, .. }) => {
+                let what = format!(
+                    "task {id} for queue \"{queue}\" has an id that was given, and no id is remembered"
+                );
+                Err(self.unsupported(
+                    operation,
+                    &what,
+                    "leave the id to be generated, or use a local: or redis:// broker",
+                ))
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn check_remember_ids(&self, queue: &QueueName, options: &QueueOptions) -> Result<()> {
+        if self.0.capabilities().ids == Ids::Remembered || options.remember_ids == limits::REMEMBER_IDS {
+            return Ok(());
+        }
+        let what =
+            format!("queue \"{queue}\" is to remember ids for a time of its own, and no id is remembered");
+        Err(self.unsupported("declare", &what, "leave remember_ids out, or use a local: or redis:// broker"))
+    }
+
+    pub(super) fn check_delay(&self, lease: &Lease, delay: Duration) -> Result<()> {
+        let (id, queue, max) = (&lease.id, &lease.queue, self.0.capabilities().max_delay());
+        if delay > limits::MAX_DELAY {
+            let message = format!("task {id} of queue \"{queue}\" cannot be put off by more than ten years");
+            return Err(Error::invalid("settle", message));
+        }
+        if delay > max {
+            let (days, max) = (delay.as_secs() / 86_400, max.as_secs() / 86_400);
+            let what = format!(
+                "task {id} of queue \"{queue}\" is to be put off by {days} days, at most {max} are possible"
+            );
+            return Err(self.unsupported("settle", &what, "put it off by less, again if need be"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_lease(&self, operation: &'static str, lease: Duration) -> Result<()> {
+        let max = self.0.capabilities().max_lease();
+        if !(limits::MIN_LEASE..=limits::MAX_LEASE).contains(&lease) {
+            let message = format!("a lease lasts 100 ms to 24 h, not {} ms", lease.as_millis());
+            return Err(Error::invalid(operation, message));
+        }
+        if lease > max {
+            let what =
+                format!("a lease of {} s, when a silent connection is given up before", lease.as_secs());
+            let instead = format!("leases of {} s at most", max.as_secs());
+            return Err(self.unsupported(operation, &what, &instead));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,36 @@
+//! Arrow `cancel`: ready or scheduled → (gone). And `pause`, which stops `claim`.
+
+use super::{Fate, Machine, Phase, Queue};
+use crate::{Cancel, QueueName, TaskId, clock::Now};
+
+impl Machine {
+    /// Cancels tasks and answers for each in order.
+    pub fn cancel(&mut self, queue: &QueueName, ids: &[TaskId], now: Now) -> Vec<Cancel> {
+        match self.queues.get_mut(queue) {
+            Some(queue) => ids.iter().map(|id| queue.cancel(id, now)).collect(),
+            None => vec![Cancel::Unknown; ids.len()],
+        }
+    }
+
+    /// Stops claims, or lets them go on. Creates a missing queue.
+    pub fn pause(&mut self, queue: &QueueName, paused: bool) {
+        self.queue(queue).paused = paused;
+    }
+}
+
+impl Queue {
+    fn cancel(&mut self, id: &TaskId, now: Now) -> Cancel {
+        let Some(record) = self.tasks.get_mut(id) else { return Cancel::Unknown };
+        match record.phase {
+            Phase::Ready | Phase::Scheduled(_) => {
+                self.go(id, Fate::Cancelled, now);
+                Cancel::Cancelled
+            }
+            Phase::Leased(..) => {
+                record.progress.cancelled = true;
+                Cancel::Asked
+            }
+            Phase::Dead(..) => Cancel::Unknown,
+        }
+    }
+}
