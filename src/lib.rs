@@ -38,8 +38,9 @@
 //! ```
 
 pub use manyhands_broker::{
-    Broker, BrokerExt, BrokerUrl, Capabilities, Enqueued, Error, ErrorKind, NewTask, Payload, QueueName,
-    QueueOptions, QueueStatus, Result, Task, TaskId, TaskName, capabilities, connect,
+    Broker, BrokerExt, BrokerUrl, Cancel, Capabilities, DeadLetters, DeadTask, Enqueued, Error, ErrorKind,
+    NewTask, Order, Outcome, Payload, QueueName, QueueOptions, QueueStatus, Result, Revived, Start, Task,
+    TaskId, TaskName, Unique, Wanted, capabilities, connect,
 };
 pub use manyhands_producer::Client;
 #[cfg(feature = "cli")]

@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Incompatible,
     /// The stored data cannot be understood.
     Corrupt,
+    /// The task that was waited for did not complete: it is dead, was cancelled, or nothing is known of it.
+    Failed,
     /// Time ran out before what was waited for happened.
     Timeout,
     /// A defect of this program.

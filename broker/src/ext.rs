@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use crate::{Broker, Error, ErrorKind, Outcome, QueueName, QueueStatus, Result, TaskId};
+use crate::{Broker, Enqueued, Error, ErrorKind, NewTask, Outcome, QueueName, QueueStatus, Result, TaskId};
 
 /// How long a hint is waited for before the broker is asked again.
 const POLL: Duration = Duration::from_millis(500);
@@ -35,6 +35,16 @@ pub trait BrokerExt {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     async fn outcome(&self, queue: &QueueName, id: &TaskId, timeout: Duration) -> Result<Outcome>;
+
+    /// Enqueues one task, and waits for room in its queue where there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`] when the queue is still full after `timeout`: the task is not enqueued then. What
+    /// [`Broker::enqueue`] fails with.
+    ///
+    /// # Cancel safety
+    /// The task may be enqueued. With an id of your own, enqueueing it again is harmless.
+    async fn enqueue_when_room(&self, task: &NewTask, timeout: Duration) -> Result<Enqueued>;
 }
 
 #[async_trait]
@@ -71,6 +81,30 @@ impl<B: Broker + ?Sized> BrokerExt for B {
                 let message = format!("task {id} of queue \"{queue}\" is not settled after {timeout:?}");
                 return Err(Error::new(ErrorKind::Timeout, "outcome", message)
                     .advise("ask again later: the task goes on"));
+            }
+            // Whether it was the hint or the poll does not matter: both ask again.
+            let _ = tokio::time::timeout(left, changed).await;
+        }
+    }
+
+    async fn enqueue_when_room(&self, task: &NewTask, timeout: Duration) -> Result<Enqueued> {
+        let start = Instant::now();
+        let queue = &task.queue;
+        loop {
+            let changed = self.wait(std::slice::from_ref(queue));
+            match self.enqueue(std::slice::from_ref(task)).await?.pop() {
+                Some(Enqueued::Full) => {}
+                Some(answer) => return Ok(answer),
+                None => {
+                    let message = format!("no answer for task {} of queue \"{queue}\"", task.id);
+                    return Err(Error::new(ErrorKind::Internal, "enqueue", message));
+                }
+            }
+            let left = timeout.saturating_sub(start.elapsed()).min(POLL);
+            if left.is_zero() {
+                let message = format!("queue \"{queue}\" is still full after {timeout:?}");
+                return Err(Error::new(ErrorKind::Timeout, "enqueue", message)
+                    .advise("start more workers, or raise the queue's capacity"));
             }
             // Whether it was the hint or the poll does not matter: both ask again.
             let _ = tokio::time::timeout(left, changed).await;

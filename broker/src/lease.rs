@@ -36,6 +36,8 @@ pub struct ClaimedTask {
     pub crashes: u32,
     /// How many processes have died in a row while they held it. 0 for a task that was never lost.
     pub deaths: u32,
+    /// Whether somebody wants the result.
+    pub result_wanted: bool,
     /// Whether nothing else may run in this process until it ends: it may be what killed the others.
     pub alone: bool,
 }

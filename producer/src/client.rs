@@ -34,7 +34,7 @@ impl Client {
     }
 
     /// Sends one task: await what this returns, and get its id. The task is durable then.
-    pub fn send<T: Task>(&self, task: T) -> Sending<'_> {
+    pub fn send<T: Task>(&self, task: T) -> Sending<'_, T> {
         // Taken by value, as the handler will get it: a producer has no more use for it.
         Sending::new(self, NewTask::of(&task))
     }

@@ -3,6 +3,7 @@
 #[cfg(feature = "demo")]
 mod demo;
 mod send;
+mod text;
 
 use std::process::ExitCode;
 

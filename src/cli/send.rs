@@ -1,14 +1,19 @@
-//! `manyhands send`: one task on its way; prints its id.
+//! `manyhands send`: one task on its way; prints its id, or its result.
 
 use std::{
     io::{Read, Write},
     process::ExitCode,
+    time::{Duration, SystemTime},
 };
 
-use manyhands::{Client, Error, ErrorKind, NewTask, Payload, QueueName, Result, TaskId, TaskName};
+use manyhands::{
+    Client, Error, ErrorKind, NewTask, Payload, QueueName, Result, Start, TaskId, TaskName, Unique, Wanted,
+};
 use manyhands_worker::entry::{BrokerArg, LogArgs, report, session, start_logging, success};
 
-/// Puts one task on a queue and prints its id
+use super::text;
+
+/// Puts one task on a queue and prints its id; with --wait, its result
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The name of the task, by which a worker finds the handler
@@ -30,6 +35,42 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
 
+    /// Let it start so much later, such as 90s or 1h30m
+    #[arg(long, value_name = "DURATION", value_parser = text::duration)]
+    delay: Option<Duration>,
+
+    /// Let it start at a time, such as 2026-12-24T18:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = text::time, conflicts_with = "delay")]
+    at: Option<SystemTime>,
+
+    /// Its place in a queue whose order is by priority: the lowest first
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    priority: Option<i64>,
+
+    /// Give it up if nobody claims it for so long
+    #[arg(long, value_name = "DURATION", value_parser = text::duration)]
+    expires: Option<Duration>,
+
+    /// A key that no other unsettled task of the queue may have
+    #[arg(long, value_name = "KEY")]
+    unique: Option<String>,
+
+    /// Hold the unique key for so long after the task was settled
+    #[arg(long, value_name = "DURATION", value_parser = text::duration, requires = "unique")]
+    unique_for: Option<Duration>,
+
+    /// Wait for room in a full queue, at most so long
+    #[arg(long, value_name = "DURATION", value_parser = text::duration)]
+    wait_for_room: Option<Duration>,
+
+    /// Wait until it is settled, at most so long, and print its result
+    #[arg(long, value_name = "DURATION", value_parser = text::duration)]
+    wait: Option<Duration>,
+
+    /// Keep the result for so long after it was settled  [default: 1h with --wait, else not at all]
+    #[arg(long, value_name = "DURATION", value_parser = text::duration)]
+    keep_result: Option<Duration>,
+
     #[command(flatten)]
     broker: BrokerArg,
 
@@ -44,14 +85,36 @@ pub(super) fn run(args: Args) -> ExitCode {
     let sent = runtime
         .map_err(|e| Error::new(ErrorKind::Internal, "send", "no runtime can be started").because(e))
         .and_then(|runtime| runtime.block_on(send(args)));
-    match sent.and_then(|id| print(&id)) {
+    match sent.and_then(|answer| print(&answer)) {
         Ok(()) => success(),
         Err(error) => report(&error, given.as_deref()),
     }
 }
 
-async fn send(args: Args) -> Result<TaskId> {
-    let payload = if args.json == "-" { read_stdin()? } else { args.json };
+/// What is printed: an id, or a result as JSON.
+struct Answer {
+    id: TaskId,
+    result: Option<Payload>,
+}
+
+async fn send(args: Args) -> Result<Answer> {
+    let task = task(&args)?;
+    let (_, broker) = session(&args.broker).await?;
+    let client = Client::new(broker);
+    let queue = task.queue.clone();
+    let id = match args.wait_for_room {
+        Some(timeout) => client.send_when_room(task, timeout).await?,
+        None => client.send_task(task).await?,
+    };
+    let result = match args.wait {
+        Some(timeout) => Some(client.result(&queue, &id, timeout).await?),
+        None => None,
+    };
+    Ok(Answer { id, result })
+}
+
+fn task(args: &Args) -> Result<NewTask> {
+    let payload = if args.json == "-" { read_stdin()? } else { args.json.clone() };
     let mut task =
         NewTask::new(QueueName::new(&args.queue)?, TaskName::new(&args.task)?, Payload::from_json(&payload)?);
     if let Some(id) = &args.id {
@@ -60,9 +123,23 @@ async fn send(args: Args) -> Result<TaskId> {
     if let Some(max_attempts) = args.max_attempts {
         task = task.with_max_attempts(max_attempts);
     }
-    let (_, broker) = session(&args.broker).await?;
-    let client = Client::new(broker);
-    client.send_task(task).await
+    if let Some(start) = args.delay.map(Start::After).or(args.at.map(Start::At)) {
+        task = task.with_start(start);
+    }
+    if let Some(priority) = args.priority {
+        task = task.with_priority(priority);
+    }
+    if let Some(expires) = args.expires {
+        task = task.with_expires(expires);
+    }
+    if let Some(key) = &args.unique {
+        task = task.with_unique(Unique::and_for(key, args.unique_for.unwrap_or_default())?);
+    }
+    let kept = args.wait.map(|_| manyhands_broker::limits::KEEP_RESULT);
+    if let Some(time) = args.keep_result.or(kept) {
+        task = task.with_result(Wanted::Keep(time));
+    }
+    Ok(task)
 }
 
 fn read_stdin() -> Result<String> {
@@ -74,10 +151,15 @@ fn read_stdin() -> Result<String> {
     Ok(text)
 }
 
-fn print(id: &TaskId) -> Result<()> {
-    let written = writeln!(std::io::stdout().lock(), "{id}");
+fn print(Answer { id, result }: &Answer) -> Result<()> {
+    let line = result.as_ref().map_or_else(|| id.to_string(), |result| result.as_str().to_owned());
+    let written = writeln!(std::io::stdout().lock(), "{line}");
     written.map_err(|e| {
-        Error::new(ErrorKind::Internal, "send", format!("task {id} is sent, but its id cannot be printed"))
-            .because(e)
+        Error::new(
+            ErrorKind::Internal,
+            "send",
+            format!("task {id} is sent, but the answer cannot be printed"),
+        )
+        .because(e)
     })
 }

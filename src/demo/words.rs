@@ -51,6 +51,7 @@ impl Speaker {
             Ending::Retried(why, pause) => format!("{name} failed and is tried again in {pause:.1?}: {why}"),
             Ending::Buried(why) => format!("{name} is given up: {why}"),
             Ending::Released => format!("{name} is given back"),
+            Ending::Cancelled => format!("{name} was cancelled"),
             Ending::Lost => format!("{name} was given to another process meanwhile"),
             _ => return None,
         })

@@ -88,7 +88,7 @@ async fn beat(broker: &dyn Broker, leases: &Leases, batch: &[Lease], lease: Dura
                     Beaten::Kept => leases.renewed(lease, began),
                     Beaten::Cancelled => {
                         leases.renewed(lease, began);
-                        leases.stop(lease);
+                        leases.cancelled(lease);
                     }
                     Beaten::Lost => leases.lose(lease),
                 }

@@ -198,7 +198,8 @@ impl Claims {
         let slot = self.slots.take(mode);
         let (observer, settler) = (Arc::clone(&self.observer), self.settler.clone());
         // Its slot tells when it ended; nothing else waits for it.
-        tokio::spawn(runner::run(task, registered, held, slot, observer, settler));
+        let broker = Arc::clone(&self.broker);
+        tokio::spawn(runner::run(broker, task, registered, held, slot, observer, settler));
     }
 }
 

@@ -1,8 +1,14 @@
 //! What a handler knows of its task, and what it can do besides returning.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use manyhands_broker::{ClaimedTask, NewTask, QueueName, Task, TaskId, limits};
+use manyhands_broker::{
+    Broker, BrokerExt, ClaimedTask, Enqueued, ErrorKind, NewTask, QueueName, Task, TaskId, limits,
+};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::TaskError;
@@ -13,22 +19,29 @@ pub struct Context(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    broker: Arc<dyn Broker>,
+    /// For handlers on threads.
+    runtime: Handle,
     id: TaskId,
     queue: QueueName,
     epoch: u64,
     attempt: u32,
+    result_wanted: bool,
     cancelled: CancellationToken,
     /// Enqueued with the settlement; dropped if the handler fails.
     children: Mutex<Vec<NewTask>>,
 }
 
 impl Context {
-    pub(crate) fn new(task: &ClaimedTask, cancelled: CancellationToken) -> Self {
+    pub(crate) fn new(broker: Arc<dyn Broker>, task: &ClaimedTask, cancelled: CancellationToken) -> Self {
         Self(Arc::new(Inner {
+            broker,
+            runtime: Handle::current(),
             id: task.lease.id.clone(),
             queue: task.lease.queue.clone(),
             epoch: task.lease.epoch,
             attempt: task.attempts + 1,
+            result_wanted: task.result_wanted,
             cancelled,
             children: Mutex::new(Vec::new()),
         }))
@@ -59,8 +72,14 @@ impl Context {
         self.0.epoch
     }
 
-    /// Whether the handler should stop: the lease is lost, so what it returns will be refused, or the worker is
-    /// made to end. A blocking handler that then returns an error is given back uncharged, unless it buries the task. An
+    /// Whether somebody wants the result: one that is dear to make may be left out where nobody does.
+    #[must_use]
+    pub fn result_wanted(&self) -> bool {
+        self.0.result_wanted
+    }
+
+    /// Whether the handler should stop: somebody cancelled the task, the lease is lost, so what it returns will be refused,
+    /// or the worker is made to end. A blocking handler that then returns an error is given back uncharged, unless it buries the task. An
     /// async handler is dropped instead of being told.
     #[must_use]
     pub fn cancelled(&self) -> bool {
@@ -96,6 +115,42 @@ impl Context {
         }
         children.push(task);
         Ok(())
+    }
+
+    /// Enqueues a task now, not with the settlement, and waits for room in its queue for as long as that takes: where a queue's
+    /// capacity must hold exactly. If the handler fails after it, or its process dies, the task is there all the same, and
+    /// once more after the next run, unless it has an id of its own.
+    ///
+    /// # Errors
+    /// A burial, when the task is wrong or its queue is closed; a retry, when the broker cannot be reached or the handler is
+    /// to stop ([`Context::cancelled`]).
+    ///
+    /// # Cancel safety
+    /// The task may be enqueued.
+    pub async fn put(&self, task: NewTask) -> Result<Enqueued, TaskError> {
+        let room = self.0.broker.enqueue_when_room(&task, Duration::MAX);
+        let answer = tokio::select! {
+            answer = room => answer,
+            () = self.stopped() => return Err(TaskError::retry("it was told to stop while it waited for room")),
+        };
+        match answer {
+            Ok(Enqueued::Closed) => {
+                Err(TaskError::bury(format!("queue \"{}\", which it hands on to, is closed", task.queue)))
+            }
+            Ok(answer) => Ok(answer),
+            Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Unsupported) => {
+                Err(TaskError::bury(error.report()))
+            }
+            Err(error) => Err(TaskError::retry(error.report())),
+        }
+    }
+
+    /// As [`Context::put`], for a handler that blocks.
+    ///
+    /// # Errors
+    /// As [`Context::put`].
+    pub fn put_blocking(&self, task: NewTask) -> Result<Enqueued, TaskError> {
+        self.0.runtime.block_on(self.put(task))
     }
 
     /// Completes when the handler should stop.

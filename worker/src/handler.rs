@@ -2,7 +2,7 @@
 
 use std::{future::Future, marker::PhantomData, pin::Pin};
 
-use manyhands_broker::{Payload, Task};
+use manyhands_broker::{Payload, Task, limits};
 
 use crate::{Context, TaskError};
 
@@ -15,8 +15,8 @@ pub(crate) enum Mode {
     Blocking,
 }
 
-/// A run of a handler. Dropping it stops an async one at its next await, and leaves a blocking one running.
-pub(crate) type Run = Pin<Box<dyn Future<Output = Result<(), TaskError>> + Send>>;
+/// A run of a handler: its result, if somebody wants it. Dropping it stops an async one at its next await, and leaves a blocking one running.
+pub(crate) type Run = Pin<Box<dyn Future<Output = Result<Option<Payload>, TaskError>> + Send>>;
 
 /// A handler of one kind of task.
 pub(crate) trait Handler: Send + Sync {
@@ -48,8 +48,9 @@ where
     fn run(&self, payload: &Payload, context: Context) -> Run {
         match decode::<T>(payload) {
             Ok(task) => {
+                let wanted = context.result_wanted();
                 let run = (self.function)(task, context);
-                Box::pin(async move { run.await.map(drop) })
+                Box::pin(async move { encode::<T>(run.await?, wanted) })
             }
             Err(error) => Box::pin(std::future::ready(Err(error))),
         }
@@ -78,7 +79,10 @@ where
 
     fn run(&self, payload: &Payload, context: Context) -> Run {
         let (function, payload) = (self.function.clone(), payload.clone());
-        let run = move || decode::<T>(&payload).and_then(|task| function(task, &context)).map(drop);
+        let run = move || {
+            let result = function(decode::<T>(&payload)?, &context)?;
+            encode::<T>(result, context.result_wanted())
+        };
         Box::pin(async move {
             match tokio::task::spawn_blocking(run).await {
                 Ok(result) => result,
@@ -95,4 +99,21 @@ where
 /// A payload that is not what the handler expects never will be: the task is buried.
 fn decode<T: Task>(payload: &Payload) -> Result<T, TaskError> {
     payload.decode().map_err(|e| TaskError::bury(e.report()))
+}
+
+/// A result that cannot be kept never can be: the task is buried, and says so, instead of being run again.
+fn encode<T: Task>(result: T::Output, wanted: bool) -> Result<Option<Payload>, TaskError> {
+    if !wanted {
+        return Ok(None);
+    }
+    let result = Payload::encode(&result)
+        .map_err(|e| TaskError::bury(format!("it ran, but its result cannot be kept: {}", e.report())))?;
+    if result.len() > limits::MAX_PAYLOAD {
+        let message = format!(
+            "it ran, but its result of {} bytes cannot be kept: at most 1 MiB; store it elsewhere and return a reference",
+            result.len()
+        );
+        return Err(TaskError::bury(message));
+    }
+    Ok(Some(result))
 }

@@ -20,6 +20,8 @@ struct Entry {
     /// Stops the handler.
     cancel: CancellationToken,
     lost: bool,
+    /// Whether somebody cancelled the task.
+    cancelled: bool,
 }
 
 /// A lease that is held until this is dropped.
@@ -38,7 +40,8 @@ impl Leases {
     /// Notes a lease that was claimed by a call that began at `renewed`.
     pub(crate) fn hold(self: &Arc<Self>, lease: Lease, renewed: Instant) -> Held {
         let cancel = CancellationToken::new();
-        self.lock().insert(lease.clone(), Entry { renewed, cancel: cancel.clone(), lost: false });
+        self.lock()
+            .insert(lease.clone(), Entry { renewed, cancel: cancel.clone(), lost: false, cancelled: false });
         Held { leases: Arc::clone(self), lease, cancel }
     }
 
@@ -54,8 +57,9 @@ impl Leases {
     }
 
     /// Somebody cancelled the task: its handler is to stop, and the lease is given back.
-    pub(crate) fn stop(&self, lease: &Lease) {
-        if let Some(entry) = self.lock().get(lease) {
+    pub(crate) fn cancelled(&self, lease: &Lease) {
+        if let Some(entry) = self.lock().get_mut(lease) {
+            entry.cancelled = true;
             entry.cancel.cancel();
         }
     }
@@ -92,6 +96,10 @@ impl Leases {
 }
 
 impl Held {
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.leases.lock().get(&self.lease).is_some_and(|entry| entry.cancelled)
+    }
+
     pub(crate) fn is_lost(&self) -> bool {
         self.leases.lock().get(&self.lease).is_none_or(|entry| entry.lost)
     }

@@ -24,6 +24,8 @@ pub enum Ending {
     Buried(String),
     /// It was stopped with the worker and is given back uncharged.
     Released,
+    /// It was stopped because somebody cancelled the task, which is gone.
+    Cancelled,
     /// No handler has its name.
     Parked,
     /// The lease was lost meanwhile: another may run it, and nothing is settled.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use manyhands_broker::{ClaimedTask, End, limits};
+use manyhands_broker::{Broker, ClaimedTask, End, Payload, limits};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
 
 /// Runs a claimed task to its end and hands the ending to the settler.
 pub(crate) async fn run(
+    broker: Arc<dyn Broker>,
     task: ClaimedTask,
     registered: Option<Registered>,
     held: Held,
@@ -27,7 +28,7 @@ pub(crate) async fn run(
     settler: mpsc::UnboundedSender<Ended>,
 ) {
     let began = Instant::now();
-    let context = Context::new(&task, held.cancel.clone());
+    let context = Context::new(broker, &task, held.cancel.clone());
     let result = match registered {
         Some(registered) => {
             observer.started(&Running { task: &task });
@@ -36,7 +37,12 @@ pub(crate) async fn run(
         None => None,
     };
     slot.handler_ended();
-    let (ending, end) = if held.is_lost() { (Ending::Lost, None) } else { judge(result, &task, &context) };
+    let (ending, end) = match judge(result, &task, &context) {
+        _ if held.is_lost() => (Ending::Lost, None),
+        // The broker knows that it was cancelled, and lets it go.
+        (Ending::Released, end) if held.is_cancelled() => (Ending::Cancelled, end),
+        judged => judged,
+    };
     log(&ending, &task);
     observer.ended(&Running { task: &task }, &ending, began.elapsed());
     if let Some(end) = end {
@@ -47,7 +53,7 @@ pub(crate) async fn run(
 
 /// What a handler's run came to: a result, a panic, or that it was stopped.
 enum Stopped {
-    Result(Result<(), TaskError>),
+    Result(Result<Option<Payload>, TaskError>),
     Panicked(String),
     Dropped,
 }
@@ -97,7 +103,9 @@ fn judge(result: Option<Stopped>, task: &ClaimedTask, context: &Context) -> (End
     match result {
         None => (Ending::Parked, Some(End::Park)),
         Some(Stopped::Dropped) => (Ending::Released, Some(End::Release)),
-        Some(Stopped::Result(Ok(()))) => (Ending::Completed, Some(End::complete(context.take_children()))),
+        Some(Stopped::Result(Ok(result))) => {
+            (Ending::Completed, Some(End::Complete { children: context.take_children(), result }))
+        }
         Some(Stopped::Result(Err(error))) => match error.verdict {
             // A thread that was told to stop, and did: that is no failure of the task.
             Verdict::Retry(_) if context.cancelled() => (Ending::Released, Some(End::Release)),
@@ -126,6 +134,7 @@ fn log(ending: &Ending, task: &ClaimedTask) {
     let (id, queue) = (&task.lease.id, &task.lease.queue);
     match ending {
         Ending::Completed | Ending::Released => {}
+        Ending::Cancelled => tracing::info!(task = %id, %queue, "the task was cancelled, and stopped"),
         Ending::Retried(error, delay) => {
             tracing::info!(task = %id, %queue, %error, ?delay, "the task failed and is tried again");
         }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use manyhands_broker::{Broker, ClaimedTask, End, ErrorKind, Settled, Settlement, limits};
+use manyhands_broker::{Broker, ClaimedTask, End, ErrorKind, Payload, Settled, Settlement, limits};
 use tokio::sync::mpsc;
 
 use crate::{Observer, Running, leases::Held, slots::Slot};
@@ -37,12 +37,13 @@ pub(crate) async fn settle_for_ever(
     }
 }
 
-/// How many of them go into one call, with their children; at least one.
+/// How many of them go into one call, with their children and results; at least one.
 fn call_size(ended: &[Ended]) -> usize {
     let (mut children, mut bytes) = (0, 0);
     let fits = |ended: &&Ended| {
-        if let End::Complete { children: more, .. } = &ended.end {
+        if let End::Complete { children: more, result } = &ended.end {
             children += more.len();
+            bytes += result.as_ref().map_or(0, Payload::len);
             bytes += more.iter().map(|child| child.payload.len()).sum::<usize>();
         }
         children <= limits::MAX_BATCH && bytes <= limits::MAX_BATCH_BYTES

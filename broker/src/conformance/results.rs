@@ -29,7 +29,10 @@ fn done(result: &str) -> End {
 async fn a_result_is_kept_as_it_was_given(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
     a.enqueue(&[wanted(&q, "1", 60)?, wanted(&q, "2", 60)?]).await?;
-    let claimed = claim(&*a, &q, 2).await?.tasks;
+    enqueue(&*a, &q, &["3"]).await?;
+    let claimed = claim(&*a, &q, 3).await?.tasks;
+    let asked: Vec<_> = claimed.iter().map(|task| task.result_wanted).collect();
+    same!(asked, [true, true, false], "whether a worker hears that the result is wanted");
     let text = "{\"b\": 1.0,  \"a\":\"\\u00e4\\n\"}";
     settle(&*a, &claimed[0], done(text)).await?;
     settle(&*a, &claimed[1], complete()).await?;

@@ -2,7 +2,7 @@
 
 use super::{Machine, Phase, Queue};
 use crate::{
-    Claim, ClaimReply, ClaimedTask, Incarnation, Lease, QueueName, TaskId,
+    Claim, ClaimReply, ClaimedTask, Incarnation, Lease, QueueName, TaskId, Wanted,
     clock::{Now, millis},
     limits,
 };
@@ -89,6 +89,7 @@ impl Queue {
             max_attempts: record.progress.max_attempts,
             crashes: record.progress.crashes,
             deaths: record.progress.deaths,
+            result_wanted: record.wanted != Wanted::No,
             alone: record.progress.alone,
         })
     }

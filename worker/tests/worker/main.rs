@@ -10,6 +10,7 @@
 mod endings;
 mod leases;
 mod outages;
+mod results;
 mod runs;
 mod slots;
 mod solitude;

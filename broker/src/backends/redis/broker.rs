@@ -170,6 +170,7 @@ impl RedisBroker {
             max_attempts: header.max_attempts,
             crashes: small(crashes)?,
             deaths: small(deaths)?,
+            result_wanted: false,
             alone: small(alone)? == 1,
         })
     }

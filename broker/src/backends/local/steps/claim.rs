@@ -97,6 +97,7 @@ impl Steps<'_> {
                 max_attempts: progress.max_attempts,
                 crashes: progress.crashes,
                 deaths: progress.deaths,
+                result_wanted: false,
                 alone: progress.alone,
             });
         }
