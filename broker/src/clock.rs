@@ -51,19 +51,31 @@ impl Clock for ProcessClock {
 /// A clock that tests move by hand. Clones share the time.
 #[derive(Clone, Debug)]
 pub struct ManualClock {
+    start: u64,
     offset: Arc<AtomicU64>,
     boot: Arc<AtomicU64>,
 }
 
 impl Default for ManualClock {
     fn default() -> Self {
-        Self { offset: Arc::new(AtomicU64::new(0)), boot: Arc::new(AtomicU64::new(1)) }
+        Self::at(Self::START)
+    }
+}
+
+impl From<SystemTime> for ManualClock {
+    /// A clock that shows this time before it is moved.
+    fn from(time: SystemTime) -> Self {
+        Self::at(since_epoch(time))
     }
 }
 
 impl ManualClock {
     /// What the wall clock shows before it is moved: 2026-01-01, so that it is a plausible time.
     const START: u64 = 1_767_225_600_000;
+
+    fn at(start: u64) -> Self {
+        Self { start, offset: Arc::new(AtomicU64::new(0)), boot: Arc::new(AtomicU64::new(1)) }
+    }
 
     /// Moves both clocks forward.
     pub fn advance(&self, by: Duration) {
@@ -79,7 +91,7 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Now {
         let offset = self.offset.load(Ordering::SeqCst);
-        Now { wall: Self::START + offset, steady: offset }
+        Now { wall: self.start + offset, steady: offset }
     }
 
     fn boot(&self) -> String {

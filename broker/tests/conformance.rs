@@ -4,7 +4,7 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
@@ -156,7 +156,7 @@ impl Harness for RabbitMq {
     async fn stage(&self) -> Result<Box<dyn Stage>, Failure> {
         let url = manyhands_test_support::servers::RabbitMq::shared_url()?;
         let namespace = Namespace::new(&format!("case-{}", Incarnation::generate()))?;
-        Ok(Box::new(RabbitMqStage { clock: ManualClock::default(), url, namespace }))
+        Ok(Box::new(RabbitMqStage { clock: ManualClock::from(SystemTime::now()), url, namespace }))
     }
 }
 
@@ -221,7 +221,7 @@ fn columns() -> [(&'static str, Capabilities, Capabilities); 4] {
         redelivery: Redelivery::AtOnce,
     };
     let rabbitmq = Capabilities {
-        delay: Delay::BetweenAttempts,
+        delay: Delay::Doubling,
         orders: Orders::Fifo,
         control: Control::None,
         results: Results::None,

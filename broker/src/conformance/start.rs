@@ -10,7 +10,7 @@ use crate::{
 const LATER: fn(&Capabilities) -> bool = |broker| broker.delay > Delay::BetweenAttempts;
 const NEVER: fn(&Capabilities) -> bool = |broker| broker.delay == Delay::BetweenAttempts;
 
-area!("start": a_task_can_start_later if PUNCTUAL, what_is_due_goes_behind_what_is_ready if PUNCTUAL, a_time_that_is_past_is_now if LATER, a_time_to_come_is_waited_for if LATER, what_starts_later_is_not_settled if PUNCTUAL, a_child_can_start_later if LATER, it_is_refused_where_nobody_waits if NEVER);
+area!("start": a_task_can_start_later if PUNCTUAL, what_is_due_goes_behind_what_is_ready if PUNCTUAL, a_time_that_is_past_is_now if LATER, a_time_to_come_is_waited_for if LATER, what_starts_later_is_not_settled if PUNCTUAL, a_child_can_start_later if LATER, a_start_is_rounded_up_and_never_early if ROUNDING, it_is_refused_where_nobody_waits if NEVER);
 
 fn after(queue: &QueueName, name: &str, seconds: u64) -> Result<NewTask> {
     Ok(task(queue, name)?.with_start(Start::After(Duration::from_secs(seconds))))
@@ -73,6 +73,20 @@ async fn a_child_can_start_later(stage: &dyn Stage) -> Outcome {
     let parent = claim_one(&*a, &q).await?;
     settle(&*a, &parent, crate::End::complete(vec![after(&r, "child", 2_000)?])).await?;
     same!(counts(&*a, &r).await?, (0, 1, 0, 0), "the child's queue");
+    Ok(())
+}
+
+/// The broker's own clock runs meanwhile; nobody here can move it.
+async fn a_start_is_rounded_up_and_never_early(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    let began = std::time::Instant::now();
+    a.enqueue(&[after(&q, "1", 1)?, task(&q, "0")?]).await?;
+    same!(counts(&*a, &q).await?, (1, 1, 0, 0), "the queue at once");
+    same!(names(&claim(&*a, &q, 9).await?.tasks), ["0"], "what a claim gets at once");
+    let late = claim_soon(&*a, &q).await?;
+    same!(name(&late), "1", "what comes later");
+    holds!(began.elapsed() >= Duration::from_secs(1), "early, after {:?}", began.elapsed());
+    settle(&*a, &late, complete()).await?;
     Ok(())
 }
 

@@ -47,7 +47,7 @@ pub(super) const CONTROLS: fn(&Capabilities) -> bool = |broker| broker.control =
 pub(super) const LOOSE: fn(&Capabilities) -> bool = |broker| broker.control == Control::None;
 
 /// Brokers that round delays up, by a clock of their own.
-pub(super) const ROUNDING: fn(&Capabilities) -> bool = |broker| broker.delay <= Delay::Doubling;
+pub(super) const ROUNDING: fn(&Capabilities) -> bool = |broker| broker.delay == Delay::Doubling;
 
 /// Enqueues tasks that must all be accepted.
 pub(super) async fn enqueue(broker: &dyn Broker, queue: &QueueName, names: &[&str]) -> Result<(), Failure> {

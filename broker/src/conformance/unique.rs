@@ -19,10 +19,14 @@ async fn a_key_is_held_until_it_is_settled(stage: &dyn Stage) -> Outcome {
     let expected =
         [Enqueued::Enqueued, Enqueued::Duplicate(first.id.clone()), Enqueued::Enqueued, Enqueued::Enqueued];
     same!(answers, expected, "the same key, another one, and another queue");
-    same!(a.enqueue(&[first.clone()]).await?, [Enqueued::Exists], "the same task again");
+    same!(a.enqueue(std::slice::from_ref(&first)).await?, [Enqueued::Exists], "the same task again");
     let task = claim_one(&*b, &q).await?;
     let again = keyed(&q, "5", "k")?;
-    same!(b.enqueue(&[again.clone()]).await?, [Enqueued::Duplicate(first.id)], "while it is leased");
+    same!(
+        b.enqueue(std::slice::from_ref(&again)).await?,
+        [Enqueued::Duplicate(first.id)],
+        "while it is leased"
+    );
     settle(&*b, &task, complete()).await?;
     same!(a.enqueue(&[again]).await?, [Enqueued::Enqueued], "when it is settled");
     Ok(())
@@ -34,7 +38,7 @@ async fn a_key_is_held_after_it_is_settled(stage: &dyn Stage) -> Outcome {
         Ok(task(&q, name)?.with_unique(Unique::and_for("k", Duration::from_secs(60))?))
     };
     let first = seen("1")?;
-    a.enqueue(&[first.clone()]).await?;
+    a.enqueue(std::slice::from_ref(&first)).await?;
     settle(&*a, &claim_one(&*a, &q).await?, complete()).await?;
     stage.advance(Duration::from_secs(50)).await;
     let answers = a.enqueue(&[seen("2")?, keyed(&q, "3", "k")?]).await?;
@@ -50,7 +54,7 @@ async fn every_end_lets_go(stage: &dyn Stage) -> Outcome {
     let bury = End::Bury { error: "no".to_owned() };
     for (name, end) in [("completed", Some(complete())), ("dead", Some(bury)), ("cancelled", None)] {
         let first = keyed(&q, name, "k")?;
-        same!(a.enqueue(&[first.clone()]).await?, [Enqueued::Enqueued], "before one is {name}");
+        same!(a.enqueue(std::slice::from_ref(&first)).await?, [Enqueued::Enqueued], "before one is {name}");
         match end {
             Some(end) => drop(settle(&*a, &claim_one(&*a, &q).await?, end).await?),
             None => same!(a.cancel(&q, &[first.id]).await?, [Cancel::Cancelled], "cancel"),
@@ -84,7 +88,7 @@ async fn a_child_without_its_key_is_left_out(stage: &dyn Stage) -> Outcome {
 async fn a_key_outlives_retry_and_death(stage: &dyn Stage) -> Outcome {
     let (a, victim, q) = (stage.session().await?, stage.session().await?, queue("q")?);
     let first = keyed(&q, "1", "k")?;
-    a.enqueue(&[first.clone()]).await?;
+    a.enqueue(std::slice::from_ref(&first)).await?;
     settle(&*a, &claim_one(&*a, &q).await?, retry(Duration::from_secs(1))).await?;
     let duplicate = [Enqueued::Duplicate(first.id)];
     same!(a.enqueue(&[keyed(&q, "2", "k")?]).await?, duplicate, "between two attempts");

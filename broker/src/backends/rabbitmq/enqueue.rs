@@ -31,8 +31,9 @@ pub(super) async fn enqueue(link: Arc<Link>, tasks: Vec<NewTask>) -> Result<Vec<
             continue;
         }
         let repeated = link.doubtful().has(&task.id);
-        messages.push(Stored::new(task, repeated).copy_for(live.names.work(&task.queue)));
-        *before += 1;
+        let (way_in, ready) = live.way_in(&link, "enqueue", task).await?;
+        messages.push(Stored::new(task, repeated).copy_for(way_in));
+        *before += u64::from(ready);
         answers.push(Enqueued::Enqueued);
     }
     if messages.is_empty() {

@@ -25,6 +25,7 @@ mod register;
 mod session;
 mod settle;
 mod topology;
+mod waiting;
 
 pub use config::RabbitMqConfig;
 pub use session::RabbitMqBroker;

@@ -1,10 +1,6 @@
 //! Settlements: what follows is stored first, then the delivery is acknowledged.
 
-use std::{
-    collections::HashSet,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{
     link::Link,
@@ -13,9 +9,6 @@ use super::{
     publish::{Outgoing, Published},
 };
 use crate::{Beaten, End, Lease, Result, Settled, Settlement, clock::millis, machine::Fate};
-
-/// How long the server may take to hand over what has waited, until nobody answers for it any more.
-const HANDOVER: Duration = Duration::from_secs(1);
 
 /// One settlement that is held here.
 struct Step<'a> {
@@ -143,7 +136,8 @@ impl Live {
                 let mut messages = Vec::with_capacity(children.len());
                 for child in children {
                     self.use_queue("settle", &child.queue).await?;
-                    messages.push(Stored::new(child, false).copy_for(self.names.work(&child.queue)));
+                    let (way_in, _) = self.way_in(link, "settle", child).await?;
+                    messages.push(Stored::new(child, false).copy_for(way_in));
                 }
                 Ok(messages)
             }
@@ -154,39 +148,11 @@ impl Live {
             Fate::Ready if stored.progress.deaths == 0 => Ok(Vec::new()),
             Fate::Ready => Ok(copy(self.names.work(queue))),
             Fate::Scheduled(due) => {
-                let delay = due.saturating_sub(link.config.clock.now().wall);
-                let Some(level) = level(Duration::from_millis(delay)) else {
-                    return Ok(copy(self.names.work(queue)));
-                };
-                let waiting = self.ensure_waiting("settle", queue, level).await?;
-                // Before it is published: who asks at any moment must hear of it.
-                let over = Instant::now() + Duration::from_secs(1 << level) + HANDOVER;
-                self.intake().put_off(queue, stored.id.clone(), over);
-                Ok(copy(waiting))
+                let delay = Duration::from_millis(due.saturating_sub(link.config.clock.now().wall));
+                let waiting = self.put_off("settle", queue, &stored.id, delay).await?;
+                Ok(copy(waiting.unwrap_or_else(|| self.names.work(queue))))
             }
             Fate::Dead => Ok(copy(self.names.dead(queue))),
         }
-    }
-}
-
-/// The shortest of the waiting lines that is not too short; none for what need not wait.
-fn level(delay: Duration) -> Option<u32> {
-    let seconds = delay.as_millis().div_ceil(1000);
-    (seconds > 0).then(|| u64::try_from(seconds).unwrap_or(u64::MAX >> 1).next_power_of_two().ilog2())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::limits;
-
-    #[test]
-    fn nobody_waits_too_short_or_more_than_twice_as_long() {
-        let of = |ms| level(Duration::from_millis(ms));
-        assert_eq!(
-            [of(0), of(1), of(1000), of(1001), of(2000), of(2001), of(5000)],
-            [None, Some(0), Some(0), Some(1), Some(1), Some(2), Some(3)]
-        );
-        assert_eq!(level(limits::MAX_DOUBLING_DELAY), Some(20));
     }
 }
