@@ -34,6 +34,8 @@ mod name;
 mod outcome;
 mod payload;
 mod queue;
+#[doc(hidden)]
+pub mod sabotage;
 mod settlement;
 mod task;
 mod typed;

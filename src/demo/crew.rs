@@ -15,6 +15,8 @@ use tokio::{
     sync::mpsc,
 };
 
+use manyhands_broker::sabotage::{Defect, planted};
+
 use super::{events::Event, role::RoleName};
 
 /// News of one process.
@@ -46,7 +48,7 @@ impl Member {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // If the director fails on its way, nobody stays behind.
-            .kill_on_drop(true)
+            .kill_on_drop(!planted(Defect::StopLeavesChildren))
             .spawn()?;
         let stdin = child.stdin.take();
         let pid = child.id().ok_or_else(|| io::Error::other("it ended at once"))?;

@@ -11,7 +11,10 @@ use std::{
 
 use anyhow::{Context, bail};
 use manyhands::BrokerUrl;
-use manyhands_broker::{Namespace, Place};
+use manyhands_broker::{
+    Namespace, Place,
+    sabotage::{Defect, planted},
+};
 use manyhands_worker::entry;
 use rustix::process::Signal;
 use tokio::{process::ChildStdin, sync::mpsc};
@@ -216,6 +219,9 @@ impl Stage {
 
     /// Orders everybody to end, and kills who does not: somebody may have stopped them.
     async fn end_all(&mut self) -> anyhow::Result<()> {
+        if planted(Defect::StopLeavesChildren) {
+            return Ok(());
+        }
         self.alive.values_mut().for_each(|stdin| drop(stdin.take()));
         self.listen_while(LAST_WORK, |stage| !stage.alive.is_empty()).await?;
         for index in self.alive.keys() {

@@ -9,7 +9,10 @@ use std::{
 };
 
 use manyhands::{App, Broker, ErrorKind, Result, Shutdown, Worker};
-use manyhands_broker::Place;
+use manyhands_broker::{
+    Place,
+    sabotage::{Defect, planted},
+};
 use manyhands_worker::entry::{LogArgs, Signals, resolve, start_logging, until_signal};
 
 use super::events::Audience;
@@ -175,6 +178,9 @@ fn fail(role: RoleName, error: &anyhow::Error) -> ExitCode {
 fn end_with_parent() {
     let mut rest = [0; 64];
     while std::io::stdin().lock().read(&mut rest).is_ok_and(|bytes| bytes > 0) {}
+    if planted(Defect::StopLeavesChildren) {
+        return;
+    }
     std::process::exit(1);
 }
 

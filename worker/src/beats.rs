@@ -11,7 +11,10 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use manyhands_broker::{Beaten, Broker, Lease, limits};
+use manyhands_broker::{
+    Beaten, Broker, Lease, limits,
+    sabotage::{Defect, planted},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::leases::Leases;
@@ -26,6 +29,13 @@ impl Beats {
     /// Starts the thread. Leases last `lease` and are renewed every third of that.
     pub(crate) fn start(broker: Arc<dyn Broker>, leases: Arc<Leases>, lease: Duration) -> io::Result<Self> {
         let stop = CancellationToken::new();
+        if planted(Defect::BeatsAmongHandlers) {
+            let stopped = stop.clone();
+            tokio::spawn(async move {
+                stopped.run_until_cancelled(renew_for_ever(&*broker, &leases, lease)).await
+            });
+            return Ok(Self { _stop: stop.drop_guard() });
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let stopped = stop.clone();
         let run = move || {

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use manyhands_broker::{Broker, Claim, ClaimReply, ClaimedTask, Error, ErrorKind, QueueName, Result, limits};
+use manyhands_broker::{
+    Broker, Claim, ClaimReply, ClaimedTask, Error, ErrorKind, QueueName, Result, limits,
+    sabotage::{Defect, planted},
+};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -115,7 +118,7 @@ impl Claims {
                 () = shutdown.stopping() => {}
                 _ = freed.changed() => {}
                 () = hint, if ready => {}
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(wait), if !planted(Defect::HintsAreData) => {}
             }
         }
         Ok(())

@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a command, not of a library")]
 
+mod sabotage;
 mod servers;
 mod test;
 mod workspace;
@@ -27,6 +28,8 @@ struct Cli {
 enum Command {
     /// Check the whole workspace, part by part, and run its tests last.
     Test(test::Options),
+    /// Plant one defect after the other, each of which must make a test fail.
+    Sabotage(sabotage::Options),
     /// Start or stop servers to try things with, on free ports of this machine.
     #[command(subcommand)]
     Servers(servers::running::Command),
@@ -36,6 +39,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Sabotage(options) => sabotage::run(&options),
         Command::Servers(command) => servers::running::run(&command),
     };
     match result {

@@ -5,6 +5,7 @@ use crate::{
     Claim, ClaimReply, ClaimedTask, Incarnation, Lease, QueueName, TaskId, Wanted,
     clock::{Now, millis},
     limits,
+    sabotage::{Defect, planted},
 };
 
 impl Machine {
@@ -18,7 +19,7 @@ impl Machine {
         queue.expire_leases(now);
         queue.forget_dead(now);
         let mut reply = ClaimReply { held_by, ..ClaimReply::default() };
-        if reply.held_by.is_none() && !queue.paused {
+        if reply.held_by.is_none() && (!queue.paused || planted(Defect::PauseIgnored)) {
             let until = now.steady.saturating_add(millis(claim.lease));
             for id in queue.choose(claim, now) {
                 reply.tasks.extend(queue.lease(&claim.queue, &id, generation, incarnation, until));
@@ -80,6 +81,9 @@ impl Queue {
     ) -> Option<ClaimedTask> {
         self.enter(id, Phase::Leased(incarnation, until));
         let record = self.tasks.get_mut(id)?;
+        if let Some(unique) = record.unique.as_ref().filter(|_| planted(Defect::KeyFreedEarly)) {
+            self.unique.remove(&unique.key);
+        }
         record.progress.claim(generation);
         Some(ClaimedTask {
             lease: Lease { queue: queue.clone(), id: id.clone(), epoch: record.progress.epoch, incarnation },

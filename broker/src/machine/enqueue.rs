@@ -1,7 +1,11 @@
 //! Arrow `enqueue`: (new) → ready, or scheduled. And the options of queues.
 
 use super::{Machine, place::check_priority};
-use crate::{Enqueued, NewTask, QueueName, QueueOptions, QueueStatus, Result, clock::Now};
+use crate::{
+    Enqueued, NewTask, QueueName, QueueOptions, QueueStatus, Result,
+    clock::Now,
+    sabotage::{Defect, planted},
+};
 
 impl Machine {
     /// Makes sure that a queue exists, with these options if any are given.
@@ -23,7 +27,15 @@ impl Machine {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when one has a priority and its queue another order.
     pub fn enqueue(&mut self, tasks: &[NewTask], now: Now) -> Result<Vec<Enqueued>> {
         self.check_priorities("enqueue", tasks)?;
-        Ok(tasks.iter().map(|task| self.enqueue_one(task, now)).collect())
+        let early: Option<Vec<_>> = planted(Defect::CapacityOutsideTheStep)
+            .then(|| tasks.iter().map(|task| self.queue(&task.queue).status().is_full()).collect());
+        let mut answers = Vec::with_capacity(tasks.len());
+        for (number, task) in tasks.iter().enumerate() {
+            let full = self.queue(&task.queue).status().is_full();
+            let full = early.as_ref().map_or(full, |early| early[number]);
+            answers.push(self.enqueue_one(task, full, now));
+        }
+        Ok(answers)
     }
 
     pub(super) fn check_priorities(&self, operation: &'static str, tasks: &[NewTask]) -> Result<()> {
@@ -33,7 +45,7 @@ impl Machine {
         })
     }
 
-    fn enqueue_one(&mut self, task: &NewTask, now: Now) -> Enqueued {
+    fn enqueue_one(&mut self, task: &NewTask, full: bool, now: Now) -> Enqueued {
         let queue = self.queue(&task.queue);
         if queue.tasks.contains_key(&task.id) || queue.remembers(&task.id, now) {
             Enqueued::Exists
@@ -41,7 +53,7 @@ impl Machine {
             Enqueued::Closed
         } else if let Some(other) = queue.holder_of(task.unique.as_ref(), now) {
             Enqueued::Duplicate(other)
-        } else if queue.status().is_full() {
+        } else if full {
             Enqueued::Full
         } else {
             queue.add(task, now);

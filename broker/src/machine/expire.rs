@@ -8,6 +8,7 @@ use crate::{
     Beaten, Incarnation, Lease, Outcome, TaskId,
     clock::{Now, millis},
     limits,
+    sabotage::{Defect, planted},
 };
 
 impl Machine {
@@ -45,6 +46,7 @@ impl Queue {
             Some(Phase::Leased(holder, until)) => over(*holder, *until),
             _ => false,
         };
+        let held = |id: &TaskId| held(id) && !(planted(Defect::ExpireSparesStarted) && self.was_returned(id));
         let ids: Vec<TaskId> =
             self.leased.iter().map(|(.., id)| id).filter(|id| held(id)).take(most).cloned().collect();
         for id in &ids {
@@ -56,10 +58,15 @@ impl Queue {
         ids.len()
     }
 
+    /// Whether a task was given back before.
+    fn was_returned(&self, id: &TaskId) -> bool {
+        self.tasks.get(id).is_some_and(|record| record.returned)
+    }
+
     /// Whether id, epoch and incarnation all match.
     pub(super) fn holds(&self, lease: &Lease) -> bool {
         self.tasks.get(&lease.id).is_some_and(|record| {
-            record.progress.epoch == lease.epoch
+            (record.progress.epoch == lease.epoch || planted(Defect::EpochUnchecked))
                 && matches!(record.phase, Phase::Leased(holder, _) if holder == lease.incarnation)
         })
     }

@@ -6,6 +6,7 @@ use crate::{
     End,
     clock::{Now, millis},
     limits,
+    sabotage::{Defect, planted},
 };
 
 /// What happened to one task so far.
@@ -97,7 +98,7 @@ impl Progress {
     #[must_use]
     pub fn expire(&mut self) -> Fate {
         self.deaths = self.deaths.saturating_add(1);
-        if std::mem::take(&mut self.alone) {
+        if std::mem::take(&mut self.alone) || planted(Defect::EveryoneIsBlamed) {
             self.crashes = self.crashes.saturating_add(1);
         }
         if self.crashes < self.max_crashes {
@@ -152,7 +153,9 @@ impl Progress {
     /// What would come back does not, if somebody cancelled it.
     fn unless_cancelled(&self, fate: Fate) -> Fate {
         match fate {
-            Fate::Ready | Fate::Scheduled(_) if self.cancelled => Fate::Cancelled,
+            Fate::Ready | Fate::Scheduled(_) if self.cancelled && !planted(Defect::CancelledComesBack) => {
+                Fate::Cancelled
+            }
             fate => fate,
         }
     }

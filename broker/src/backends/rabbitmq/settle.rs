@@ -8,7 +8,12 @@ use super::{
     message::Stored,
     publish::{Outgoing, Published},
 };
-use crate::{Beaten, End, Lease, Result, Settled, Settlement, clock::millis, machine::Fate};
+use crate::{
+    Beaten, End, Lease, Result, Settled, Settlement,
+    clock::millis,
+    machine::Fate,
+    sabotage::{Defect, planted},
+};
 
 /// One settlement that is held here.
 struct Step<'a> {
@@ -40,6 +45,12 @@ pub(super) async fn settle(link: Arc<Link>, settlements: Vec<Settlement>) -> Res
     let live = link.live("settle").await?;
     let mut answers = vec![Settled::Lost; settlements.len()];
     let steps = live.begin(&link, &settlements);
+    if planted(Defect::AcknowledgedBeforeConfirm) {
+        for step in &steps {
+            live.intake().release(step.lease);
+            live.ack("settle", step.tag).await?;
+        }
+    }
     let stored = live.store(&link, &settlements, &steps).await;
     if stored.is_err() {
         // They are held still, for whoever tries again; if the connections are lost, so are they.
@@ -57,7 +68,7 @@ pub(super) async fn settle(link: Arc<Link>, settlements: Vec<Settlement>) -> Res
         let queue = &lease.queue;
         if fate == Fate::Ready && stored.progress.deaths == 0 {
             live.hand_back(queue, tag).await?;
-        } else {
+        } else if !planted(Defect::AcknowledgedBeforeConfirm) {
             live.ack("settle", tag).await?;
         }
         if fate == Fate::Dead {
