@@ -113,6 +113,56 @@ fn an_id_of_ones_own_is_run_once() {
 }
 
 #[test]
+fn a_result_can_be_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("text");
+    std::fs::write(&file, "one two three").unwrap();
+    let payload = serde_json::json!({ "path": file }).to_string();
+    let late = send(&folder, &["count", &payload, "--id", "late", "--wait", "10ms"]);
+    assert_eq!((late.status.code(), text(&late.stdout)), (Some(5), ""), "{}", text(&late.stderr));
+    assert!(text(&late.stderr).contains("task late of queue \"default\" is not settled"));
+    let _worker = Worker::start(&folder, &[]);
+    // The same task again: its id is known, and its result was to be kept.
+    for args in [["--id", "late"], ["--id", "another"]] {
+        let sent = send(&folder, &[&["count", &payload, "--wait", "20s"], &args[..]].concat());
+        assert_eq!((sent.status.code(), text(&sent.stdout)), (Some(0), "3\n"), "{}", text(&sent.stderr));
+    }
+    let dead = send(&folder, &["count", "{\"path\":\"\"}", "--id", "dead", "--wait", "20s"]);
+    assert_eq!((dead.status.code(), text(&dead.stdout)), (Some(1), ""));
+    let why = "error: task dead of queue \"default\" is dead: no path given\n";
+    assert!(text(&dead.stderr).starts_with(why), "{}", text(&dead.stderr));
+}
+
+/// Nobody claims them: what was asked for shows in what can be claimed.
+#[test]
+fn a_task_is_sent_as_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases: [(&[&str], i32, &str); 9] = [
+        (&["--unique", "k"], 0, ""),
+        (&["--unique", "k"], 4, "has the same unique key"),
+        (&["--unique", "l", "--unique-for", "1h", "--expires", "1h", "--keep-result", "1h"], 0, ""),
+        (&["--delay", "1h30m"], 0, ""),
+        (&["--at", "2099-12-24T18:00:00+01:00"], 2, "is put off by more than ten years"),
+        (&["--at", "1999-12-24T18:00:00Z"], 0, ""),
+        (&["--delay", "90"], 2, "\"90\" is no duration"),
+        (&["--at", "tomorrow"], 2, "\"tomorrow\" is no time"),
+        (&["--priority", "-3"], 2, "the order of queue \"default\" is fifo"),
+    ];
+    for (args, code, why) in cases {
+        let output = send(&folder, &[&["count", "1"], args].concat());
+        let err = text(&output.stderr);
+        assert_eq!((output.status.code(), err.contains(why)), (Some(code), true), "{args:?}: {err}");
+    }
+    let url = format!("local:{}", folder.path().join("manyhands").display());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let status = runtime.block_on(async {
+        let broker = manyhands::connect(&url.parse().unwrap()).await.unwrap();
+        broker.status(&manyhands::QueueName::new("default").unwrap()).await.unwrap().unwrap()
+    });
+    assert_eq!((status.ready, status.scheduled), (3, 1));
+}
+
+#[test]
 fn a_payload_can_come_from_standard_input() {
     let folder = tempfile::tempdir().unwrap();
     let mut send = command(env!("CARGO_BIN_EXE_manyhands"), &folder);

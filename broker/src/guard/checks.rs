@@ -87,14 +87,14 @@ fn check_task(operation: &'static str, task: &NewTask) -> Result<()> {
         Start::At(time) => time.duration_since(SystemTime::now()).ok(),
     };
     let times = [
-        ("is put off", delay),
-        ("expires", task.expires),
-        ("holds its unique key", task.unique.as_ref().map(|unique| unique.hold)),
-        ("has its result kept", kept),
+        ("is put off by", delay),
+        ("expires after", task.expires),
+        ("holds its unique key for", task.unique.as_ref().map(|unique| unique.hold)),
+        ("has its result kept for", kept),
     ];
     if let Some((what, _)) = times.iter().find(|(_, time)| time.is_some_and(|time| time > limits::MAX_DELAY))
     {
-        let message = format!("task {id} for queue \"{queue}\" {what} after more than ten years");
+        let message = format!("task {id} for queue \"{queue}\" {what} more than ten years");
         return Err(Error::invalid(operation, message));
     }
     Ok(())
