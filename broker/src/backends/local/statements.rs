@@ -171,3 +171,72 @@ pub(super) const OUTCOME: &str = "SELECT tasks.state, tasks.error, results.until
     FROM (SELECT ?1 AS queue, ?2 AS id) AS asked \
     LEFT JOIN tasks ON tasks.queue = asked.queue AND tasks.id = asked.id \
     LEFT JOIN results ON results.queue = asked.queue AND results.id = asked.id";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: &[&str] = &[
+        QUEUE,
+        QUEUE_BY_KEY,
+        ADD_QUEUE,
+        SAVE_QUEUE,
+        HAS_TASK,
+        TASK,
+        REMEMBERED_UNTIL,
+        REMEMBER,
+        FORGET,
+        FORGET_PAST,
+        FORGET_FIRST,
+        KEEP_RESULT,
+        DROP_RESULT,
+        DROP_PAST_RESULTS,
+        DROP_FIRST_RESULTS,
+        KEEP_KEY,
+        DROP_KEY,
+        DROP_PAST_KEYS,
+        DROP_FIRST_KEYS,
+        HOLDER_OF_KEY,
+        ADD_TASK,
+        LAPSED,
+        DUE,
+        PROMOTE,
+        EXPIRED,
+        HELD,
+        LEASED,
+        FIRST_READY,
+        READY,
+        LEASE,
+        BEAT,
+        ASK_TO_CANCEL,
+        MOVE_TASK,
+        BEGIN_ANEW,
+        REMOVE_TASK,
+        FIRST_DEAD,
+        DEAD,
+        NEXT,
+        OUTCOME,
+    ];
+
+    /// A queue may have a million tasks: every statement finds its rows by an index, in the order in which it wants them.
+    #[test]
+    fn no_statement_scans_or_sorts() {
+        let constants = include_str!("statements.rs").matches("\npub(super) const ").count();
+        assert_eq!(ALL.len(), constants, "all statements are looked at");
+        let database = rusqlite::Connection::open_in_memory().unwrap();
+        database.execute_batch(include_str!("schema.sql")).unwrap();
+        for sql in ALL {
+            let mut explain = database.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let nulls = vec![rusqlite::types::Null; explain.parameter_count()];
+            let plan = explain.query_map(rusqlite::params_from_iter(nulls), |row| row.get(3)).unwrap();
+            let plan: Vec<String> = plan.map(|line| line.unwrap()).collect();
+            // One row each; and what one process holds is no more than it can run.
+            let small = ["SCAN meta", "SCAN asked", "SCAN CONSTANT ROW"];
+            let slow = |line: &&String| {
+                (line.starts_with("SCAN") && !small.contains(&line.as_str()))
+                    || (line.contains("B-TREE") && *sql != HELD)
+            };
+            assert_eq!(plan.iter().find(slow), None, "{sql}: {plan:#?}");
+        }
+    }
+}
