@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{QueueRow, Steps, TaskRow};
 use crate::{
-    Claim, ClaimReply, ClaimedTask, Incarnation, Lease, Payload, QueueName,
+    Claim, ClaimReply, ClaimedTask, Incarnation, Lease, Payload, QueueName, Wanted,
     backends::local::{
         keys::{StoredName, holder, int, uint},
         statements,
@@ -131,7 +131,7 @@ impl Steps<'_> {
         })?;
         let until = self.now.steady.saturating_add(millis(claim.lease));
         let mut tasks = Vec::with_capacity(rows.len());
-        for (TaskRow { key, id, mut progress, .. }, name, payload, generation) in rows {
+        for (TaskRow { key, id, mut progress, wanted, .. }, name, payload, generation) in rows {
             progress.claim(generation);
             let params = (key, holder(incarnation), int(until), int(progress.epoch), progress.alone);
             self.execute(statements::LEASE, params)?;
@@ -143,7 +143,7 @@ impl Steps<'_> {
                 max_attempts: progress.max_attempts,
                 crashes: progress.crashes,
                 deaths: progress.deaths,
-                result_wanted: false,
+                result_wanted: wanted != Wanted::No,
                 alone: progress.alone,
             });
         }
