@@ -37,6 +37,9 @@ pub const MAX_PRIORITY: i64 = 1 << 53;
 /// Ids remembered in one queue after settlement; the ones that end first go first.
 pub const MAX_REMEMBERED: u64 = 1_000_000;
 
+/// Unique keys of one queue that are held after their task was settled; the ones that end first go first.
+pub const MAX_SEEN: u64 = 1_000_000;
+
 /// How long an id that the user gave is remembered after its task was settled.
 pub const REMEMBER_IDS: Duration = Duration::from_secs(3600);
 

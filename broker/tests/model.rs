@@ -3,19 +3,24 @@
 //!
 //! The machine is the reference. A broker's incarnations are its own, so the machine is told those of the real
 //! sessions; everything else, the epochs among it, must come out the same by itself. After each step every
-//! queue must stand as the machine's; after the last one all tasks are claimed and all ids are enqueued again,
-//! so that what is stored but was not asked for yet is compared too.
+//! queue must stand as the machine's, with the same dead; after the last one the outcomes of all ids are asked for, all ids
+//! and keys are enqueued again, all dead are revived and all tasks are claimed, so that what is stored but was not asked for
+//! yet is compared too.
 //!
 //! `MANYHANDS_TEST_LONG` set: twenty times as many histories. Histories that failed once are kept in
 //! `model.proptest-regressions` beside this file and tried first.
 
 #![allow(clippy::unwrap_used, reason = "a test's helper may fail the test")]
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{
+    fmt::Debug,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use manyhands_broker::{
-    Broker, Claim, End, Guard, Lease, Namespace, NewTask, Payload, QueueName, QueueOptions, QueueStatus,
-    Settlement, TaskId, TaskName,
+    Broker, Claim, DeadLetters, End, ErrorKind, Guard, Lease, Namespace, NewTask, Order, Payload, QueueName,
+    QueueOptions, QueueStatus, Settlement, Start, TaskId, TaskName, Unique, Wanted,
     backends::{
         local::{LocalBroker, LocalConfig},
         memory::MemoryBroker,
@@ -46,6 +51,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 const SESSIONS: usize = 3;
 const QUEUES: [&str; 2] = ["a", "b"];
+const KEYS: [&str; 2] = ["k", "l"];
 /// The ids that users give; one of them is stored in another way than the others.
 const IDS: [&str; 5] = ["1", "2", "3", "4", "0198c0de-0000-7000-8000-000000000001"];
 
@@ -59,28 +65,73 @@ enum Op {
     Beat { session: usize, leases: Vec<Earlier>, lease: u64 },
     Settle { session: usize, ends: Vec<(Earlier, EndSpec)> },
     Close { session: usize, queue: usize },
+    Pause { session: usize, queue: usize, paused: bool },
+    Cancel { session: usize, queue: usize, ids: Vec<Named> },
+    Outcomes { session: usize, queue: usize, ids: Vec<Named> },
+    List { session: usize, queue: usize, after: Option<u64>, max: usize },
+    Revive { session: usize, queue: usize, ids: Vec<Named> },
+    Purge { session: usize, queue: usize, ids: Vec<Named> },
     Advance { ms: u64 },
     Die { session: usize },
 }
 
+/// A task, with what it asks for in seconds.
 #[derive(Clone, Debug)]
 struct TaskSpec {
     queue: usize,
     id: Option<usize>,
     max_attempts: u32,
     max_crashes: u32,
+    start: Option<u64>,
+    priority: Option<i64>,
+    expires: Option<u64>,
+    unique: Option<(usize, u64)>,
+    keep: Option<u64>,
 }
 
-/// One of the leases that were ever given: any, or one of the last few.
+impl TaskSpec {
+    /// One that asks for nothing.
+    fn plain(queue: usize, id: Option<usize>) -> Self {
+        Self {
+            queue,
+            id,
+            max_attempts: 1,
+            max_crashes: 1,
+            start: None,
+            priority: None,
+            expires: None,
+            unique: None,
+            keep: None,
+        }
+    }
+}
+
+/// One of the ids that users give, or that of a task that was ever enqueued: any, or one of the last few.
+#[derive(Clone, Debug)]
+enum Named {
+    Given(usize),
+    Made(Earlier),
+}
+
+/// One of those that there ever were: any, or one of the last few.
 #[derive(Clone, Debug)]
 struct Earlier {
     recent: bool,
     index: Index,
 }
 
+impl Earlier {
+    /// `None` as long as there was none at all.
+    fn of<T: Clone>(&self, all: &[T]) -> Option<T> {
+        let first = if self.recent { all.len().saturating_sub(4) } else { 0 };
+        let some = &all[first..];
+        (!some.is_empty()).then(|| self.index.get(some).clone())
+    }
+}
+
 #[derive(Clone, Debug)]
 enum EndSpec {
-    Complete(Vec<TaskSpec>),
+    Complete(Vec<TaskSpec>, Option<u8>),
     Retry(u64),
     Bury,
     Release,
@@ -104,12 +155,29 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(session, leases, lease)| Op::Beat { session, leases, lease }),
         20 => (session.clone(), vec((earlier(), end()), 1..=3))
             .prop_map(|(session, ends)| Op::Settle { session, ends }),
-        1 => (session.clone(), queue).prop_map(|(session, queue)| Op::Close { session, queue }),
+        1 => (session.clone(), queue.clone()).prop_map(|(session, queue)| Op::Close { session, queue }),
+        3 => (session.clone(), queue.clone(), prop::bool::weighted(0.3))
+            .prop_map(|(session, queue, paused)| Op::Pause { session, queue, paused }),
+        6 => (session.clone(), queue.clone(), named())
+            .prop_map(|(session, queue, ids)| Op::Cancel { session, queue, ids }),
+        4 => (session.clone(), queue.clone(), named())
+            .prop_map(|(session, queue, ids)| Op::Outcomes { session, queue, ids }),
+        2 => (session.clone(), queue.clone(), option::of(0..6_u64), 1..=3_usize)
+            .prop_map(|(session, queue, after, max)| Op::List { session, queue, after, max }),
+        5 => (session.clone(), queue.clone(), named())
+            .prop_map(|(session, queue, ids)| Op::Revive { session, queue, ids }),
+        2 => (session.clone(), queue, named())
+            .prop_map(|(session, queue, ids)| Op::Purge { session, queue, ids }),
+        // As long as a dead task is kept, and longer than half of that.
+        1 => prop_oneof![Just(7 * DAY), Just(4 * DAY)].prop_map(|ms| Op::Advance { ms }),
         10 => prop_oneof![2 => seconds(0..=40).prop_map(|s| s * 1000), 1 => 0..=40_000_u64]
             .prop_map(|ms| Op::Advance { ms }),
         3 => session.prop_map(|session| Op::Die { session }),
     ]
 }
+
+/// A day in milliseconds.
+const DAY: u64 = 86_400_000;
 
 /// Often one of two, so that clocks meet the ends of leases, delays and memories exactly.
 fn seconds(any: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = u64> {
@@ -117,8 +185,25 @@ fn seconds(any: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = u64> {
 }
 
 fn task() -> impl Strategy<Value = TaskSpec> {
-    (0..QUEUES.len(), option::of(0..IDS.len()), 1..=3_u32, 1..=2_u32)
-        .prop_map(|(queue, id, max_attempts, max_crashes)| TaskSpec { queue, id, max_attempts, max_crashes })
+    let key = (0..KEYS.len(), prop_oneof![Just(0), seconds(0..=10)]);
+    let limits = (1..=3_u32, 1..=2_u32);
+    // A priority in a queue of another order refuses the whole call.
+    let asks = (
+        prop::option::weighted(0.2, seconds(0..=10)),
+        prop::option::weighted(0.15, -2..=2_i64),
+        prop::option::weighted(0.2, seconds(0..=20)),
+        prop::option::weighted(0.3, key),
+        prop::option::weighted(0.4, prop_oneof![3 => seconds(0..=20), 2 => Just(100)]),
+    );
+    (0..QUEUES.len(), option::of(0..IDS.len()), limits, asks).prop_map(|(queue, id, limits, asks)| {
+        let ((max_attempts, max_crashes), (start, priority, expires, unique, keep)) = (limits, asks);
+        TaskSpec { queue, id, max_attempts, max_crashes, start, priority, expires, unique, keep }
+    })
+}
+
+fn named() -> impl Strategy<Value = Vec<Named>> {
+    let one = prop_oneof![1 => (0..IDS.len()).prop_map(Named::Given), 2 => earlier().prop_map(Named::Made)];
+    vec(one, 1..=3)
 }
 
 fn feeds() -> impl Strategy<Value = Vec<usize>> {
@@ -131,7 +216,8 @@ fn earlier() -> impl Strategy<Value = Earlier> {
 
 fn end() -> impl Strategy<Value = EndSpec> {
     prop_oneof![
-        4 => vec(task(), 0..=2).prop_map(EndSpec::Complete),
+        4 => (vec(task(), 0..=2), option::of(any::<u8>()))
+            .prop_map(|(children, result)| EndSpec::Complete(children, result)),
         3 => seconds(0..=10).prop_map(EndSpec::Retry),
         1 => Just(EndSpec::Bury),
         2 => Just(EndSpec::Release),
@@ -139,12 +225,14 @@ fn end() -> impl Strategy<Value = EndSpec> {
     ]
 }
 
-/// Capacity, and seconds for which ids are remembered.
-const OPTIONS: [(u64, u64); 3] = [(2, 0), (4, 5), (8, 5)];
+/// Capacity, order, and seconds for which ids are remembered.
+const OPTIONS: [(u64, Order, u64); 4] =
+    [(2, Order::Fifo, 0), (4, Order::Lifo, 5), (8, Order::Priority, 5), (8, Order::Priority, 0)];
 
 fn options(number: usize) -> QueueOptions {
-    let (capacity, seconds) = OPTIONS[number];
-    QueueOptions::default().with_capacity(capacity).with_remember_ids(Duration::from_secs(seconds))
+    let (capacity, order, seconds) = OPTIONS[number];
+    let options = QueueOptions::default().with_capacity(capacity).with_order(order);
+    options.with_remember_ids(Duration::from_secs(seconds))
 }
 
 fn queue(number: usize) -> QueueName {
@@ -211,8 +299,15 @@ struct Pair {
     sessions: Vec<Box<dyn Broker>>,
     /// All that were ever given, the stale ones too.
     leases: Vec<Lease>,
-    /// Counts the tasks made, so that each has a payload of its own.
-    made: usize,
+    /// The tasks that were ever made, so many that each has a payload of its own.
+    made: Vec<TaskId>,
+}
+
+/// What a call says that may be refused, in words that can be compared.
+type Said<T> = Result<T, (ErrorKind, String)>;
+
+fn said<T>(answer: manyhands_broker::Result<T>) -> Said<T> {
+    answer.map_err(|e| (e.kind(), e.report()))
 }
 
 impl Pair {
@@ -239,8 +334,7 @@ impl Pair {
                 let (name, options) = (queue(*name), number.map(options));
                 let real = self.sessions[*session].declare(&name, options.as_ref()).await;
                 let model = self.machine.declare(&name, options.as_ref());
-                let text = |e: manyhands_broker::Error| (e.kind(), e.report());
-                agree("declare", &real.map_err(text), &model.map_err(text))
+                agree("declare", &said(real), &said(model))
             }
             Op::Claim { session, queue: name, max, idle, feeds, lease } => {
                 let claim = Claim::new(queue(*name), *max)
@@ -261,13 +355,42 @@ impl Pair {
                     let end = self.end(end);
                     settlements.extend(self.lease(earlier).map(|lease| Settlement::new(lease, end)));
                 }
-                let real = self.sessions[*session].settle(&settlements).await.unwrap();
-                agree("settle", &real, &self.machine.settle(&settlements, self.now()).unwrap())
+                let real = self.sessions[*session].settle(&settlements).await;
+                let model = self.machine.settle(&settlements, self.now());
+                agree("settle", &said(real), &said(model))
             }
             Op::Close { session, queue: name } => {
                 self.sessions[*session].close(&queue(*name)).await.unwrap();
                 self.machine.close(&queue(*name));
                 Ok(())
+            }
+            Op::Pause { session, queue: name, paused } => {
+                self.sessions[*session].pause(&queue(*name), *paused).await.unwrap();
+                self.machine.pause(&queue(*name), *paused);
+                Ok(())
+            }
+            Op::Cancel { session, queue: name, ids } => {
+                let (name, ids, now) = (queue(*name), self.ids(ids), self.now());
+                let real = self.sessions[*session].cancel(&name, &ids).await.unwrap();
+                agree("cancel", &real, &self.machine.cancel(&name, &ids, now))
+            }
+            Op::Outcomes { session, queue: name, ids } => {
+                let ids = self.ids(ids);
+                self.outcomes(*session, &queue(*name), &ids).await
+            }
+            Op::List { session, queue: name, after, max } => {
+                let name = queue(*name);
+                let real = self.dead_letters(*session).list(&name, *after, *max).await.unwrap();
+                agree("list", &real, &self.machine.dead(&name, *after, *max))
+            }
+            Op::Revive { session, queue: name, ids } => {
+                let ids = self.ids(ids);
+                self.revive(*session, &queue(*name), &ids).await
+            }
+            Op::Purge { session, queue: name, ids } => {
+                let (name, ids) = (queue(*name), self.ids(ids));
+                let real = self.dead_letters(*session).purge(&name, &ids).await.unwrap();
+                agree("purge", &real, &self.machine.purge(&name, &ids))
             }
             Op::Advance { ms } => {
                 self.clock.advance(Duration::from_millis(*ms));
@@ -278,8 +401,29 @@ impl Pair {
     }
 
     async fn enqueue(&mut self, session: usize, tasks: &[NewTask]) -> Result<(), TestCaseError> {
-        let real = self.sessions[session].enqueue(tasks).await.unwrap();
-        agree("enqueue", &real, &self.machine.enqueue(tasks, self.now()).unwrap())
+        let real = self.sessions[session].enqueue(tasks).await;
+        let model = self.machine.enqueue(tasks, self.now());
+        agree("enqueue", &said(real), &said(model))
+    }
+
+    async fn outcomes(&self, session: usize, name: &QueueName, ids: &[TaskId]) -> Result<(), TestCaseError> {
+        let real = self.sessions[session].outcomes(name, ids).await.unwrap();
+        agree("outcomes", &real, &self.machine.outcomes(name, ids, self.now()))
+    }
+
+    async fn revive(
+        &mut self,
+        session: usize,
+        name: &QueueName,
+        ids: &[TaskId],
+    ) -> Result<(), TestCaseError> {
+        let real = self.dead_letters(session).revive(name, ids).await.unwrap();
+        let now = self.now();
+        agree("revive", &real, &self.machine.revive(name, ids, now))
+    }
+
+    fn dead_letters(&self, session: usize) -> &dyn DeadLetters {
+        self.sessions[session].dead_letters().unwrap()
     }
 
     /// Claims on both sides and tells how many tasks that gave.
@@ -320,6 +464,8 @@ impl Pair {
         for name in QUEUES.map(|name| QueueName::new(name).unwrap()) {
             let real: Option<QueueStatus> = self.store.witness().status(&name).await.unwrap();
             agree(&format!("status of {name}"), &real, &self.machine.status(&name))?;
+            let real = self.store.witness().dead_letters().unwrap().list(&name, None, 256).await.unwrap();
+            agree(&format!("the dead of {name}"), &real, &self.machine.dead(&name, None, 256))?;
         }
         agree("invariants of the machine", &self.machine.check(), &Ok(()))?;
         agree("invariants of the store", &self.store.check(), &Ok(()))
@@ -327,13 +473,28 @@ impl Pair {
 
     /// Looks at all that is left: every task that can be had, and which ids are still known.
     async fn take_everything(&mut self) -> Result<(), TestCaseError> {
-        for number in 0..QUEUES.len() {
-            for id in 0..IDS.len() {
-                let spec = TaskSpec { queue: number, id: Some(id), max_attempts: 1, max_crashes: 1 };
+        for (number, name) in QUEUES.map(|name| QueueName::new(name).unwrap()).iter().enumerate() {
+            self.sessions[0].pause(name, false).await.unwrap();
+            self.machine.pause(name, false);
+            let given = IDS.map(|id| TaskId::new(id).unwrap());
+            let ids: Vec<TaskId> = self.made.iter().cloned().chain(given).collect();
+            for ids in ids.chunks(256) {
+                self.outcomes(0, name, ids).await?;
+            }
+            for key in 0..KEYS.len() {
+                let spec = TaskSpec { unique: Some((key, 0)), ..TaskSpec::plain(number, None) };
                 let task = self.tasks(&[spec]);
                 self.enqueue(0, &task).await?;
             }
+            for id in 0..IDS.len() {
+                let task = self.tasks(&[TaskSpec::plain(number, Some(id))]);
+                self.enqueue(0, &task).await?;
+            }
+            let dead = self.machine.dead(name, None, 256);
+            let dead: Vec<TaskId> = dead.into_iter().map(|task| task.id).collect();
+            self.revive(0, name, &dead).await?;
         }
+        self.compare_queues().await?;
         // Past all leases, delays and parks.
         self.clock.advance(Duration::from_secs(120));
         for number in 0..QUEUES.len() {
@@ -350,21 +511,48 @@ impl Pair {
     }
 
     fn task(&mut self, spec: &TaskSpec) -> NewTask {
-        self.made += 1;
-        let name = TaskName::new(if self.made.is_multiple_of(2) { "even" } else { "odd" }).unwrap();
-        let payload = Payload::encode(&self.made).unwrap();
+        let made = self.made.len() + 1;
+        let name = TaskName::new(if made.is_multiple_of(2) { "even" } else { "odd" }).unwrap();
+        let payload = Payload::encode(&made).unwrap();
         let mut task = NewTask::new(queue(spec.queue), name, payload).with_max_attempts(spec.max_attempts);
         task.max_crashes = spec.max_crashes;
-        match spec.id {
-            Some(id) => task.with_id(TaskId::new(IDS[id]).unwrap()),
-            None => task,
+        let start = match spec.start.map(Duration::from_secs) {
+            None => Start::Now,
+            // As a time of the clock that the history moves.
+            Some(delay) if made.is_multiple_of(3) => {
+                let now = Duration::from_millis(self.now().wall);
+                Start::At(SystemTime::UNIX_EPOCH + now + delay)
+            }
+            Some(delay) => Start::After(delay),
+        };
+        task = task.with_start(start);
+        task.priority = spec.priority;
+        task.expires = spec.expires.map(Duration::from_secs);
+        task.unique =
+            spec.unique.map(|(key, hold)| Unique::and_for(KEYS[key], Duration::from_secs(hold)).unwrap());
+        task.result = spec.keep.map_or(Wanted::No, |keep| Wanted::Keep(Duration::from_secs(keep)));
+        if let Some(id) = spec.id {
+            task = task.with_id(TaskId::new(IDS[id]).unwrap());
         }
+        self.made.push(task.id.clone());
+        task
+    }
+
+    fn ids(&self, named: &[Named]) -> Vec<TaskId> {
+        let id = |named: &Named| match named {
+            Named::Given(id) => Some(TaskId::new(IDS[*id]).unwrap()),
+            Named::Made(earlier) => earlier.of(&self.made),
+        };
+        named.iter().filter_map(id).collect()
     }
 
     fn end(&mut self, spec: &EndSpec) -> End {
         let error = "it failed".to_owned();
         match spec {
-            EndSpec::Complete(children) => End::complete(self.tasks(children)),
+            EndSpec::Complete(children, result) => End::Complete {
+                children: self.tasks(children),
+                result: result.map(|result| Payload::encode(&result).unwrap()),
+            },
             EndSpec::Retry(delay) => End::Retry { error, delay: Duration::from_secs(*delay) },
             EndSpec::Bury => End::Bury { error },
             EndSpec::Release => End::Release,
@@ -374,9 +562,7 @@ impl Pair {
 
     /// `None` as long as there was no lease at all.
     fn lease(&self, earlier: &Earlier) -> Option<Lease> {
-        let first = if earlier.recent { self.leases.len().saturating_sub(4) } else { 0 };
-        let some = &self.leases[first..];
-        (!some.is_empty()).then(|| earlier.index.get(some).clone())
+        earlier.of(&self.leases)
     }
 }
 
@@ -402,7 +588,7 @@ fn compare<F: Future<Output = (Store, Machine)>>(cases: u32, store: fn(ManualClo
             for _ in 0..SESSIONS {
                 sessions.push(store.session(&clock).await);
             }
-            Pair { clock, machine, store, sessions, leases: Vec::new(), made: 0 }.run(&history).await
+            Pair { clock, machine, store, sessions, leases: Vec::new(), made: Vec::new() }.run(&history).await
         })
     });
     assert!(found.is_ok(), "{}", found.map_or_else(|difference| difference.to_string(), |()| String::new()));

@@ -18,7 +18,7 @@ mod settle;
 mod state;
 
 pub use configuration::Configuration;
-pub use place::place;
+pub use place::{check_priority, place};
 pub use progress::{Fate, Progress, park_delay};
 pub use state::{Machine, Phase, Queue, Record};
 

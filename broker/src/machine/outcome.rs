@@ -6,7 +6,6 @@ use super::{Machine, Phase, Queue};
 use crate::{
     NewTask, Outcome, Payload, QueueName, TaskId, Unique, UniqueKey, Wanted,
     clock::{Now, millis},
-    limits,
 };
 
 impl Machine {
@@ -143,6 +142,3 @@ pub(super) fn done(result: Option<&Payload>) -> Outcome {
 pub(super) fn begin(queue: &mut Queue, task: &NewTask) {
     queue.results.drop(&task.id);
 }
-
-/// How many seen keys a queue remembers: as many as ids.
-pub(super) const MAX_SEEN: u64 = limits::MAX_REMEMBERED;

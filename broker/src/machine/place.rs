@@ -23,7 +23,7 @@ pub fn place(order: Order, sequence: u64, returned: bool) -> i64 {
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
-pub(crate) fn check_priority(
+pub fn check_priority(
     operation: &'static str,
     task: &NewTask,
     order: Order,

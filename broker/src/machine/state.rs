@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Configuration, Progress,
-    outcome::{Kept, MAX_SEEN, Unsettled, begin},
+    outcome::{Kept, Unsettled, begin},
     place,
 };
 use crate::{
@@ -75,7 +75,7 @@ impl Default for Queue {
             remembered: Kept::new(limits::MAX_REMEMBERED),
             results: Kept::new(limits::MAX_RESULTS),
             unique: Unsettled::new(),
-            seen: Kept::new(MAX_SEEN),
+            seen: Kept::new(limits::MAX_SEEN),
         }
     }
 }

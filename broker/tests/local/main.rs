@@ -1,5 +1,5 @@
 //! What only the local store does: locks that tell of dead processes, files that survive a SIGKILL, reboots,
-//! files that are not ours, a full disk, and directories.
+//! files that are not ours, files of older formats, a full disk, and directories.
 //!
 //! Some tests need other processes. Such a test starts this program again, with itself as the only test to run and
 //! with `MANYHANDS_TEST_CHILD` set. By that it sees that it is the child, and does the child's part instead: a
@@ -19,6 +19,7 @@ mod foreign_files;
 mod kills;
 mod reboots;
 mod support;
+mod upgrades;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

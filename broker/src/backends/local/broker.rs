@@ -13,8 +13,9 @@ use super::{
     },
 };
 use crate::{
-    Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Incarnation, Lease, NewTask, QueueName,
-    QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter,
+    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, DeadTask, Enqueued, Incarnation,
+    Lease, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived, Settled, Settlement,
+    TaskId, Waiter,
 };
 
 // Who is told something about a queue from outside needs it to survive a power cut. Claims, beats and settlements
@@ -43,9 +44,7 @@ impl Broker for LocalBroker {
 
     async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
         let tasks = tasks.to_vec();
-        let call = Call::write("enqueue", Power, move |steps| {
-            steps.enqueue(&tasks).map_err(|e| sqlite("enqueue", e))
-        });
+        let call = Call::write("enqueue", Power, move |steps| steps.enqueue(&tasks));
         self.call("enqueue", call).await
     }
 
@@ -69,9 +68,7 @@ impl Broker for LocalBroker {
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
         let settlements = settlements.to_vec();
-        let call = Call::write("settle", Process, move |steps| {
-            steps.settle(&settlements).map_err(|e| sqlite("settle", e))
-        });
+        let call = Call::write("settle", Process, move |steps| steps.settle(&settlements));
         self.call("settle", call).await
     }
 
@@ -91,6 +88,36 @@ impl Broker for LocalBroker {
         self.call("status", call).await
     }
 
+    async fn pause(&self, queue: &QueueName, paused: bool) -> Result<()> {
+        let (queue, same_queue) = (queue.clone(), queue.clone());
+        let call = Call::write("pause", Power, move |steps| {
+            steps.pause(&queue, paused).map_err(|e| sqlite("pause", e))
+        });
+        let call =
+            call.or_read(move |steps| steps.paused(&same_queue, paused).map_err(|e| sqlite("pause", e)));
+        self.call("pause", call).await
+    }
+
+    async fn cancel(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Cancel>> {
+        let (queue, ids) = (queue.clone(), ids.to_vec());
+        let call = Call::write("cancel", Power, move |steps| {
+            steps.cancel(&queue, &ids).map_err(|e| sqlite("cancel", e))
+        });
+        self.call("cancel", call).await
+    }
+
+    async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>> {
+        let (queue, ids) = (queue.clone(), ids.to_vec());
+        let call = Call::read("outcomes", move |steps| {
+            steps.outcomes(&queue, &ids).map_err(|e| sqlite("outcomes", e))
+        });
+        self.call("outcomes", call).await
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(self)
+    }
+
     fn wait(&self, _queues: &[QueueName]) -> Waiter {
         // Subscribed now, not when the future is first polled: changes from here on count.
         let mut changes = self.changes();
@@ -98,5 +125,31 @@ impl Broker for LocalBroker {
             // An error means that the session is gone, which is worth waking up for too.
             let _ = changes.changed().await;
         })
+    }
+}
+
+#[async_trait]
+impl DeadLetters for LocalBroker {
+    async fn list(&self, queue: &QueueName, after: Option<u64>, max: usize) -> Result<Vec<DeadTask>> {
+        let queue = queue.clone();
+        let call =
+            Call::read("list", move |steps| steps.dead(&queue, after, max).map_err(|e| sqlite("list", e)));
+        self.call("list", call).await
+    }
+
+    async fn revive(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Revived>> {
+        let (queue, ids) = (queue.clone(), ids.to_vec());
+        let call = Call::write("revive", Power, move |steps| {
+            steps.revive(&queue, &ids).map_err(|e| sqlite("revive", e))
+        });
+        self.call("revive", call).await
+    }
+
+    async fn purge(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<bool>> {
+        let (queue, ids) = (queue.clone(), ids.to_vec());
+        let call = Call::write("purge", Power, move |steps| {
+            steps.purge(&queue, &ids).map_err(|e| sqlite("purge", e))
+        });
+        self.call("purge", call).await
     }
 }

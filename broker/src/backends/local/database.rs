@@ -11,12 +11,15 @@ use crate::{Error, ErrorKind, Result, clock::Clock};
 const APPLICATION: i64 = 0x4d48_4e44;
 
 /// The format that this version reads and writes.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 const SCHEMA: &str = include_str!("schema.sql");
 
-/// Opens the database, makes the tables if the file is new, and sets the generation if the machine was
-/// started anew. The caller holds the turn.
+/// Makes format 2 of format 1.
+const UPGRADE_2: &str = include_str!("upgrade_2.sql");
+
+/// Opens the database, makes the tables if the file is new, upgrades them if they are old, and sets the generation if the
+/// machine was started anew. The caller holds the turn.
 pub(super) fn open(path: &Path, clock: &dyn Clock) -> Result<Connection> {
     check_whole(path)?;
     open_whole(path, clock).map_err(|error| {
@@ -64,6 +67,9 @@ fn open_whole(path: &Path, clock: &dyn Clock) -> Result<Connection> {
         (header("application_id").map_err(failed)?, header("user_version").map_err(failed)?);
     if application == APPLICATION {
         check_format(&connection, path, format)?;
+        if format < FORMAT {
+            upgrade(&mut connection, clock).map_err(failed)?;
+        }
     } else {
         let tables = "SELECT count(*) FROM sqlite_schema";
         let tables: i64 = connection.query_row(tables, [], |row| row.get(0)).map_err(failed)?;
@@ -99,11 +105,22 @@ fn create(connection: &mut Connection, clock: &dyn Clock) -> rusqlite::Result<()
     tx.execute_batch(SCHEMA)?;
     let generation = int(clock.now().wall / 1000);
     tx.execute(
-        "INSERT INTO meta (one, oldest_reader, oldest_writer, boot, generation) VALUES (1, 1, 1, ?1, ?2)",
-        (clock.boot(), generation),
+        "INSERT INTO meta (one, oldest_reader, oldest_writer, boot, generation) VALUES (1, ?1, ?1, ?2, ?3)",
+        (FORMAT, clock.boot(), generation),
     )?;
     tx.pragma_update(None, "user_version", FORMAT)?;
     tx.pragma_update(None, "application_id", APPLICATION)?;
+    tx.commit()
+}
+
+/// Brings the one older format that there was to this one, or leaves it as it was.
+fn upgrade(connection: &mut Connection, clock: &dyn Clock) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "synchronous", "full")?;
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    tx.execute_batch(UPGRADE_2)?;
+    // It was not written down when they died: they are kept for their time from now on.
+    tx.execute("UPDATE tasks SET died = ?1 WHERE state = 3", [int(clock.now().wall)])?;
+    tx.pragma_update(None, "user_version", FORMAT)?;
     tx.commit()
 }
 

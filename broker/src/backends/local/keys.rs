@@ -6,13 +6,33 @@ use rusqlite::{
 };
 use uuid::Uuid;
 
-use crate::{Incarnation, TaskId, TaskName};
+use crate::{Incarnation, Order, TaskId, TaskName, UniqueKey};
 
-/// `tasks.state`. The numbers are part of the format; 2 is leased, which only statements write.
+/// `tasks.state`. The numbers are part of the format.
 pub(super) mod state {
     pub(in super::super) const READY: i64 = 0;
     pub(in super::super) const SCHEDULED: i64 = 1;
+    pub(in super::super) const LEASED: i64 = 2;
     pub(in super::super) const DEAD: i64 = 3;
+}
+
+/// `queues.claim_order`. The numbers are part of the format.
+const ORDERS: [(Order, i64); 3] = [(Order::Fifo, 0), (Order::Lifo, 1), (Order::Priority, 2)];
+
+/// An order as it is stored.
+pub(super) fn order_key(order: Order) -> i64 {
+    ORDERS.iter().find(|(known, _)| *known == order).map_or(0, |(_, key)| *key)
+}
+
+/// An order that was read.
+pub(super) struct StoredOrder(pub(super) Order);
+
+impl FromSql for StoredOrder {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let key = value.as_i64()?;
+        let found = ORDERS.iter().find(|(_, known)| *known == key);
+        found.map(|(order, _)| Self(*order)).ok_or(FromSqlError::OutOfRange(key))
+    }
 }
 
 /// An id: 16 bytes where it is a UUID, text where it is not.
@@ -52,6 +72,15 @@ pub(super) struct StoredName(pub(super) TaskName);
 impl FromSql for StoredName {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         TaskName::new(value.as_str()?).map(Self).map_err(|e| FromSqlError::Other(e.into()))
+    }
+}
+
+/// A unique key that was read.
+pub(super) struct StoredKey(pub(super) UniqueKey);
+
+impl FromSql for StoredKey {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        UniqueKey::new(value.as_str()?).map(Self).map_err(|e| FromSqlError::Other(e.into()))
     }
 }
 

@@ -11,10 +11,7 @@ use super::{
     wakeup::{Bell, Stop, Watch},
     writer::{Call, Durability, Writer},
 };
-use crate::{
-    Capabilities, Error, ErrorKind, Incarnation, Result,
-    capabilities::{Control, Delay, Operators, Orders, Results},
-};
+use crate::{Capabilities, Error, ErrorKind, Incarnation, Result};
 
 /// A session with a queue in a directory.
 ///
@@ -33,14 +30,7 @@ pub struct LocalBroker {
 
 impl LocalBroker {
     /// What it claims to do.
-    pub const CAPABILITIES: Capabilities = Capabilities {
-        delay: Delay::BetweenAttempts,
-        orders: Orders::Fifo,
-        control: Control::None,
-        results: Results::None,
-        operators: Operators::Counts,
-        ..Capabilities::FULL
-    };
+    pub const CAPABILITIES: Capabilities = Capabilities::FULL;
 
     /// Opens a session, and makes the directory and the database if they are missing.
     ///

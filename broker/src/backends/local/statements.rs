@@ -1,24 +1,40 @@
 //! Every statement that runs after the database was opened. Parameters are named in the order of their numbers.
 
+/// Reads a task as `TaskRow::read` needs it; more columns may follow.
+macro_rules! task {
+    ($rest:literal) => {
+        concat!(
+            "SELECT task, id, id_given, state, must_alone, sequence, epoch, attempts, max_attempts, crashes, max_crashes, \
+             deaths, alone, parks, parked_since, error, cancelled, unique_key, unique_hold_ms, keep_result_ms",
+            $rest
+        )
+    };
+}
+
 /// 1 name
 pub(super) const QUEUE: &str = "SELECT queue, capacity, remember_ids_ms, revision, configured, closed, sequence, \
-    deaths, ready, ready_alone, scheduled, leased, dead, remembered FROM queues WHERE name = ?1";
+    last_death, ready, ready_alone, scheduled, leased, dead, remembered, claim_order, paused, results, seen \
+    FROM queues WHERE name = ?1";
 
 /// 1 queue
 pub(super) const QUEUE_BY_KEY: &str = "SELECT name FROM queues WHERE queue = ?1";
 
 /// 1 name, 2 capacity, 3 remember_ids_ms
 pub(super) const ADD_QUEUE: &str = "INSERT INTO queues (name, capacity, remember_ids_ms, revision, configured, closed, \
-    sequence, deaths, ready, ready_alone, scheduled, leased, dead, remembered) \
+    sequence, last_death, ready, ready_alone, scheduled, leased, dead, remembered) \
     VALUES (?1, ?2, ?3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)";
 
 /// 1 queue, then the columns in their order
 pub(super) const SAVE_QUEUE: &str = "UPDATE queues SET capacity = ?2, remember_ids_ms = ?3, revision = ?4, \
-    configured = ?5, closed = ?6, sequence = ?7, deaths = ?8, ready = ?9, ready_alone = ?10, scheduled = ?11, \
-    leased = ?12, dead = ?13, remembered = ?14 WHERE queue = ?1";
+    configured = ?5, closed = ?6, sequence = ?7, last_death = ?8, ready = ?9, ready_alone = ?10, scheduled = ?11, \
+    leased = ?12, dead = ?13, remembered = ?14, claim_order = ?15, paused = ?16, results = ?17, seen = ?18 \
+    WHERE queue = ?1";
 
 /// 1 queue, 2 id
 pub(super) const HAS_TASK: &str = "SELECT 1 FROM tasks WHERE queue = ?1 AND id = ?2";
+
+/// 1 queue, 2 id
+pub(super) const TASK: &str = task!(" FROM tasks WHERE queue = ?1 AND id = ?2");
 
 /// 1 queue, 2 id
 pub(super) const REMEMBERED_UNTIL: &str = "SELECT until FROM remembered WHERE queue = ?1 AND id = ?2";
@@ -37,68 +53,190 @@ pub(super) const FORGET_PAST: &str = "DELETE FROM remembered WHERE (queue, id) I
 pub(super) const FORGET_FIRST: &str = "DELETE FROM remembered WHERE (queue, id) IN (SELECT queue, id FROM remembered \
     WHERE queue = ?1 ORDER BY until, id LIMIT ?2)";
 
-/// 1 queue, 2 id, 3 id_given, 4 name, 5 payload, 6 sequence, 7 max_attempts, 8 max_crashes
+/// 1 queue, 2 id, 3 until, 4 result
+pub(super) const KEEP_RESULT: &str = "INSERT INTO results (queue, id, until, result) VALUES (?1, ?2, ?3, ?4)";
+
+/// 1 queue, 2 id
+pub(super) const DROP_RESULT: &str = "DELETE FROM results WHERE queue = ?1 AND id = ?2";
+
+/// 1 queue, 2 now, 3 most
+pub(super) const DROP_PAST_RESULTS: &str = "DELETE FROM results WHERE outcome IN (SELECT outcome FROM results \
+    WHERE queue = ?1 AND until <= ?2 ORDER BY until LIMIT ?3)";
+
+/// 1 queue, 2 most
+pub(super) const DROP_FIRST_RESULTS: &str = "DELETE FROM results WHERE outcome IN (SELECT outcome FROM results \
+    WHERE queue = ?1 ORDER BY until, id LIMIT ?2)";
+
+/// 1 queue, 2 unique_key, 3 id, 4 until
+pub(super) const KEEP_KEY: &str = "INSERT INTO seen (queue, unique_key, id, until) VALUES (?1, ?2, ?3, ?4)";
+
+/// 1 queue, 2 unique_key
+pub(super) const DROP_KEY: &str = "DELETE FROM seen WHERE queue = ?1 AND unique_key = ?2";
+
+/// 1 queue, 2 now, 3 most
+pub(super) const DROP_PAST_KEYS: &str = "DELETE FROM seen WHERE (queue, unique_key) IN (SELECT queue, unique_key \
+    FROM seen WHERE queue = ?1 AND until <= ?2 ORDER BY until LIMIT ?3)";
+
+/// 1 queue, 2 most
+pub(super) const DROP_FIRST_KEYS: &str = "DELETE FROM seen WHERE (queue, unique_key) IN (SELECT queue, unique_key \
+    FROM seen WHERE queue = ?1 ORDER BY until, unique_key LIMIT ?2)";
+
+/// 1 queue, 2 unique_key, 3 now. At most one of the two has it.
+pub(super) const HOLDER_OF_KEY: &str = "SELECT id FROM tasks WHERE queue = ?1 AND unique_key = ?2 AND state < 3 \
+    UNION ALL SELECT id FROM seen WHERE queue = ?1 AND unique_key = ?2 AND until > ?3";
+
+/// 1 queue, 2 id, 3 id_given, 4 name, 5 payload, 6 state, 7 sequence, 8 rank, 9 place, 10 due, 11 expires, 12 unique_key,
+/// 13 unique_hold_ms, 14 keep_result_ms, 15 max_attempts, 16 max_crashes
 pub(super) const ADD_TASK: &str = "INSERT INTO tasks (queue, id, id_given, name, payload, state, sequence, must_alone, \
-    epoch, attempts, max_attempts, crashes, max_crashes, deaths, alone, parks, parked_since) \
-    VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, 0, 0, 0, ?7, 0, ?8, 0, 0, 0, 0)";
+    epoch, attempts, max_attempts, crashes, max_crashes, deaths, alone, parks, parked_since, rank, place, due, expires, \
+    unique_key, unique_hold_ms, keep_result_ms) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0, ?15, 0, ?16, 0, 0, 0, 0, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+
+/// 1 queue, 2 now, 3 most
+pub(super) const LAPSED: &str = task!(
+    " FROM tasks WHERE expires IS NOT NULL AND state < 2 AND queue = ?1 AND expires <= ?2 \
+     ORDER BY expires, typeof(id), id LIMIT ?3"
+);
 
 /// 1 queue, 2 now, 3 most
 pub(super) const DUE: &str = "SELECT task FROM tasks \
     WHERE state = 1 AND queue = ?1 AND due <= ?2 ORDER BY due, sequence LIMIT ?3";
 
-/// 1 task, 2 sequence
-pub(super) const PROMOTE: &str = "UPDATE tasks SET state = 0, due = NULL, sequence = ?2 WHERE task = ?1";
+/// 1 task, 2 sequence, 3 place
+pub(super) const PROMOTE: &str =
+    "UPDATE tasks SET state = 0, due = NULL, sequence = ?2, place = ?3 WHERE task = ?1";
 
 /// 1 queue, 2 now, 3 most
-pub(super) const EXPIRED: &str = "SELECT task, id, id_given, epoch, attempts, max_attempts, crashes, max_crashes, \
-    deaths, alone, parks, parked_since, error FROM tasks \
-    WHERE state = 2 AND queue = ?1 AND leased_until <= ?2 ORDER BY leased_until, sequence LIMIT ?3";
+pub(super) const EXPIRED: &str = task!(
+    " FROM tasks WHERE state = 2 AND queue = ?1 AND leased_until <= ?2 ORDER BY leased_until, sequence LIMIT ?3"
+);
 
 /// 1 incarnation
-pub(super) const HELD: &str = "SELECT task, id, id_given, epoch, attempts, max_attempts, crashes, max_crashes, \
-    deaths, alone, parks, parked_since, error, queue FROM tasks \
-    WHERE state = 2 AND leased_by = ?1 ORDER BY queue, leased_until, sequence";
+pub(super) const HELD: &str =
+    task!(", queue FROM tasks WHERE state = 2 AND leased_by = ?1 ORDER BY queue, leased_until, sequence");
 
 /// 1 queue, 2 id, 3 epoch, 4 incarnation
-pub(super) const LEASED: &str = "SELECT task, id, id_given, epoch, attempts, max_attempts, crashes, max_crashes, \
-    deaths, alone, parks, parked_since, error FROM tasks \
-    WHERE queue = ?1 AND id = ?2 AND state = 2 AND epoch = ?3 AND leased_by = ?4";
+pub(super) const LEASED: &str =
+    task!(" FROM tasks WHERE queue = ?1 AND id = ?2 AND state = 2 AND epoch = ?3 AND leased_by = ?4");
 
-/// 1 queue, 2 must_alone
-pub(super) const FIRST_READY: &str =
-    "SELECT sequence FROM tasks WHERE state = 0 AND queue = ?1 AND must_alone = ?2 ORDER BY sequence LIMIT 1";
+/// 1 queue, 2 must_alone, 3 now
+pub(super) const FIRST_READY: &str = "SELECT rank, place FROM tasks WHERE state = 0 AND queue = ?1 \
+    AND must_alone = ?2 AND (expires IS NULL OR expires > ?3) ORDER BY rank, place LIMIT 1";
 
-/// 1 queue, 2 must_alone, 3 most
-pub(super) const READY: &str = "SELECT task, id, id_given, epoch, attempts, max_attempts, crashes, max_crashes, \
-    deaths, alone, parks, parked_since, error, name, payload FROM tasks \
-    WHERE state = 0 AND queue = ?1 AND must_alone = ?2 ORDER BY sequence LIMIT ?3";
+/// 1 queue, 2 must_alone, 3 now, 4 most
+pub(super) const READY: &str = task!(
+    ", name, payload, (SELECT generation FROM meta) FROM tasks WHERE state = 0 AND queue = ?1 \
+     AND must_alone = ?2 AND (expires IS NULL OR expires > ?3) ORDER BY rank, place LIMIT ?4"
+);
 
 /// 1 task, 2 incarnation, 3 leased_until, 4 epoch, 5 alone
-pub(super) const LEASE: &str =
-    "UPDATE tasks SET state = 2, leased_by = ?2, leased_until = ?3, epoch = ?4, alone = ?5 WHERE task = ?1";
+pub(super) const LEASE: &str = "UPDATE tasks SET state = 2, leased_by = ?2, leased_until = ?3, epoch = ?4, alone = ?5, \
+    expires = NULL WHERE task = ?1";
 
 /// 1 queue, 2 id, 3 epoch, 4 incarnation, 5 leased_until
 pub(super) const BEAT: &str = "UPDATE tasks SET leased_until = ?5 \
-    WHERE queue = ?1 AND id = ?2 AND state = 2 AND epoch = ?3 AND leased_by = ?4";
+    WHERE queue = ?1 AND id = ?2 AND state = 2 AND epoch = ?3 AND leased_by = ?4 RETURNING cancelled";
 
-/// 1 task, 2 state, 3 must_alone, 4 due, 5 death, then the progress: 6 attempts, 7 crashes, 8 deaths, 9 parks,
-/// 10 parked_since, 11 error
-pub(super) const END_LEASE: &str = "UPDATE tasks SET state = ?2, must_alone = ?3, due = ?4, death = ?5, attempts = ?6, \
-    crashes = ?7, deaths = ?8, parks = ?9, parked_since = ?10, error = ?11, alone = 0, leased_by = NULL, \
-    leased_until = NULL WHERE task = ?1";
+/// 1 task
+pub(super) const ASK_TO_CANCEL: &str = "UPDATE tasks SET cancelled = 1 WHERE task = ?1";
+
+/// 1 task, 2 state, 3 must_alone, 4 place or NULL to leave it, 5 due, 6 death, 7 died, then the progress: 8 attempts,
+/// 9 crashes, 10 deaths, 11 parks, 12 parked_since, 13 error, 14 cancelled
+pub(super) const MOVE_TASK: &str = "UPDATE tasks SET state = ?2, must_alone = ?3, place = coalesce(?4, place), due = ?5, \
+    death = ?6, died = ?7, attempts = ?8, crashes = ?9, deaths = ?10, parks = ?11, parked_since = ?12, error = ?13, \
+    cancelled = ?14, alone = 0, leased_by = NULL, leased_until = NULL WHERE task = ?1";
+
+/// 1 task, 2 sequence
+pub(super) const BEGIN_ANEW: &str = "UPDATE tasks SET sequence = ?2, expires = NULL WHERE task = ?1";
 
 /// 1 task
 pub(super) const REMOVE_TASK: &str = "DELETE FROM tasks WHERE task = ?1";
 
 /// 1 queue
-pub(super) const REMOVE_FIRST_DEAD: &str = "DELETE FROM tasks WHERE task = \
-    (SELECT task FROM tasks WHERE state = 3 AND queue = ?1 ORDER BY death LIMIT 1)";
+pub(super) const FIRST_DEAD: &str =
+    "SELECT task, died FROM tasks WHERE state = 3 AND queue = ?1 ORDER BY death LIMIT 1";
+
+/// 1 queue, 2 death, 3 most
+pub(super) const DEAD: &str = "SELECT id, name, payload, error, attempts, crashes, died, death FROM tasks \
+    WHERE state = 3 AND queue = ?1 AND death > ?2 ORDER BY death LIMIT ?3";
 
 /// 1 queue
-pub(super) const NEXT_DUE: &str = "SELECT min(due) FROM tasks WHERE state = 1 AND queue = ?1";
+pub(super) const NEXT: &str = "SELECT (SELECT min(due) FROM tasks WHERE state = 1 AND queue = ?1), \
+    (SELECT min(leased_until) FROM tasks WHERE state = 2 AND queue = ?1), \
+    (SELECT min(expires) FROM tasks WHERE expires IS NOT NULL AND state < 2 AND queue = ?1), \
+    (SELECT died FROM tasks WHERE state = 3 AND queue = ?1 ORDER BY death LIMIT 1)";
 
-/// 1 queue
-pub(super) const NEXT_EXPIRY: &str = "SELECT min(leased_until) FROM tasks WHERE state = 2 AND queue = ?1";
+/// 1 queue, 2 id. One statement, so that a task that is settled meanwhile is seen before or after that, not in between.
+pub(super) const OUTCOME: &str = "SELECT tasks.state, tasks.error, results.until, results.result \
+    FROM (SELECT ?1 AS queue, ?2 AS id) AS asked \
+    LEFT JOIN tasks ON tasks.queue = asked.queue AND tasks.id = asked.id \
+    LEFT JOIN results ON results.queue = asked.queue AND results.id = asked.id";
 
-/// No parameters.
-pub(super) const GENERATION: &str = "SELECT generation FROM meta";
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: &[&str] = &[
+        QUEUE,
+        QUEUE_BY_KEY,
+        ADD_QUEUE,
+        SAVE_QUEUE,
+        HAS_TASK,
+        TASK,
+        REMEMBERED_UNTIL,
+        REMEMBER,
+        FORGET,
+        FORGET_PAST,
+        FORGET_FIRST,
+        KEEP_RESULT,
+        DROP_RESULT,
+        DROP_PAST_RESULTS,
+        DROP_FIRST_RESULTS,
+        KEEP_KEY,
+        DROP_KEY,
+        DROP_PAST_KEYS,
+        DROP_FIRST_KEYS,
+        HOLDER_OF_KEY,
+        ADD_TASK,
+        LAPSED,
+        DUE,
+        PROMOTE,
+        EXPIRED,
+        HELD,
+        LEASED,
+        FIRST_READY,
+        READY,
+        LEASE,
+        BEAT,
+        ASK_TO_CANCEL,
+        MOVE_TASK,
+        BEGIN_ANEW,
+        REMOVE_TASK,
+        FIRST_DEAD,
+        DEAD,
+        NEXT,
+        OUTCOME,
+    ];
+
+    /// A queue may have a million tasks: every statement finds its rows by an index, in the order in which it wants them.
+    #[test]
+    fn no_statement_scans_or_sorts() {
+        let constants = include_str!("statements.rs").matches("\npub(super) const ").count();
+        assert_eq!(ALL.len(), constants, "all statements are looked at");
+        let database = rusqlite::Connection::open_in_memory().unwrap();
+        database.execute_batch(include_str!("schema.sql")).unwrap();
+        for sql in ALL {
+            let mut explain = database.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let nulls = vec![rusqlite::types::Null; explain.parameter_count()];
+            let plan = explain.query_map(rusqlite::params_from_iter(nulls), |row| row.get(3)).unwrap();
+            let plan: Vec<String> = plan.map(|line| line.unwrap()).collect();
+            // One row each; and what one process holds is no more than it can run.
+            let small = ["SCAN meta", "SCAN asked", "SCAN CONSTANT ROW"];
+            let slow = |line: &&String| {
+                (line.starts_with("SCAN") && !small.contains(&line.as_str()))
+                    || (line.contains("B-TREE") && *sql != HELD)
+            };
+            assert_eq!(plan.iter().find(slow), None, "{sql}: {plan:#?}");
+        }
+    }
+}

@@ -4,30 +4,54 @@ use std::time::Duration;
 
 use super::{QueueRow, Steps, TaskRow};
 use crate::{
-    Claim, ClaimReply, ClaimedTask, Incarnation, Lease, Payload, QueueName,
+    Claim, ClaimReply, ClaimedTask, Incarnation, Lease, Payload, QueueName, Wanted,
     backends::local::{
         keys::{StoredName, holder, int, uint},
         statements,
     },
-    clock::millis,
+    clock::{Now, millis},
     limits,
+    machine::place,
 };
+
+/// What of a queue comes next.
+#[derive(Clone, Copy, Debug, Default)]
+struct Next {
+    /// When the first scheduled task becomes due, in wall-clock milliseconds.
+    due: Option<u64>,
+    /// When the first lease runs out, in steady milliseconds.
+    until: Option<u64>,
+    /// When the time of the first task is over that nobody claimed, in wall-clock milliseconds.
+    expires: Option<u64>,
+    /// When the first of the dead died, in wall-clock milliseconds.
+    died: Option<u64>,
+}
+
+impl Next {
+    /// How long until there is something to do.
+    fn after(&self, now: Now) -> Option<Duration> {
+        let wall = self.due.into_iter().chain(self.expires).min().map(|time| time.saturating_sub(now.wall));
+        let steady = self.until.map(|until| until.saturating_sub(now.steady));
+        wall.into_iter().chain(steady).min().map(Duration::from_millis)
+    }
+}
 
 impl Steps<'_> {
     /// Answers a claim that would change nothing: there is nothing to take and nothing to tidy up. So an idle worker
     /// never writes. `None` when it would change something.
     pub(in super::super) fn peek(&self, claim: &Claim) -> rusqlite::Result<Option<ClaimReply>> {
         let Some(queue) = self.peek_queue(&claim.queue)? else { return Ok(Some(ClaimReply::default())) };
-        let next = self.next(&queue)?;
-        if next == Some(Duration::ZERO) {
-            return Ok(None);
-        }
         let held_by = self.full_feed(claim)?;
         let for_us = if claim.idle { queue.ready } else { queue.ready - queue.ready_alone };
-        if for_us > 0 && held_by.is_none() {
+        if for_us > 0 && held_by.is_none() && !queue.paused {
             return Ok(None);
         }
-        Ok(Some(reply(held_by, &queue, next)))
+        let next = self.next(&queue)?;
+        let after = next.after(self.now);
+        if after == Some(Duration::ZERO) || next.died.is_some_and(|died| self.kept_long_enough(died)) {
+            return Ok(None);
+        }
+        Ok(Some(reply(held_by, &queue, after)))
     }
 
     /// As `Machine::claim`.
@@ -40,11 +64,11 @@ impl Steps<'_> {
         if self.queue(&claim.queue)?.is_none() {
             return Ok(ClaimReply::default());
         }
-        self.promote(&claim.queue)?;
-        self.expire_leases(&claim.queue)?;
-        let tasks = if held_by.is_some() { Vec::new() } else { self.take(claim, incarnation)? };
+        self.tidy_up(&claim.queue)?;
+        let paused = self.queue_or_new(&claim.queue)?.paused;
+        let tasks = if held_by.is_some() || paused { Vec::new() } else { self.take(claim, incarnation)? };
         let Some(queue) = self.peek_queue(&claim.queue)? else { return Ok(ClaimReply::default()) };
-        Ok(ClaimReply { tasks, ..reply(held_by, &queue, self.next(&queue)?) })
+        Ok(ClaimReply { tasks, ..reply(held_by, &queue, self.next(&queue)?.after(self.now)) })
     }
 
     fn full_feed(&self, claim: &Claim) -> rusqlite::Result<Option<QueueName>> {
@@ -56,18 +80,36 @@ impl Steps<'_> {
         Ok(None)
     }
 
+    /// Does a bounded part of what time brought, in this order.
+    fn tidy_up(&mut self, name: &QueueName) -> rusqlite::Result<()> {
+        let Some(queue) = self.peek_queue(name)? else { return Ok(()) };
+        let (next, Now { wall, steady }) = (self.next(&queue)?, self.now);
+        if next.expires.is_some_and(|expires| expires <= wall) {
+            self.lapse(name)?;
+        }
+        if next.due.is_some_and(|due| due <= wall) {
+            self.promote(name)?;
+        }
+        if next.until.is_some_and(|until| until <= steady) {
+            self.expire_leases(name)?;
+        }
+        if next.died.is_some_and(|died| self.kept_long_enough(died)) {
+            self.forget_dead(name)?;
+        }
+        Ok(())
+    }
+
     /// Arrow `promote`.
     fn promote(&mut self, name: &QueueName) -> rusqlite::Result<()> {
-        let now = int(self.now.wall);
-        let Some(queue) = self.peek_queue(name)?.filter(|queue| queue.scheduled > 0) else { return Ok(()) };
-        let due: Vec<i64> =
-            self.list(statements::DUE, (queue.key, now, int(limits::UPKEEP as u64)), |row| row.get(0))?;
+        let params = (self.queue_or_new(name)?.key, int(self.now.wall), int(limits::UPKEEP as u64));
+        let due: Vec<i64> = self.list(statements::DUE, params, |row| row.get(0))?;
         for task in due {
             let queue = self.queue_or_new(name)?;
             queue.scheduled -= 1;
             queue.ready += 1;
             let sequence = queue.next_sequence();
-            self.execute(statements::PROMOTE, (task, int(sequence)))?;
+            let place = place(queue.order(), sequence, false);
+            self.execute(statements::PROMOTE, (task, int(sequence), place))?;
             self.news = true;
         }
         Ok(())
@@ -79,13 +121,17 @@ impl Steps<'_> {
         };
         let alone = claim.idle && queue.ready_alone > 0 && self.alone_is_first(&queue)?;
         let most = if alone { 1 } else { claim.max };
-        let rows = self.list(statements::READY, (queue.key, alone, int(most as u64)), |row| {
-            Ok((TaskRow::read(row)?, row.get::<_, StoredName>(13)?.0, row.get::<_, String>(14)?))
+        // There may be more whose time is over than one claim takes care of.
+        let params = (queue.key, alone, int(self.now.wall), int(most as u64));
+        let rows = self.list(statements::READY, params, |row| {
+            let (name, payload): (StoredName, String) =
+                (row.get(TaskRow::COLUMNS)?, row.get(TaskRow::COLUMNS + 1)?);
+            let generation = uint(row.get(TaskRow::COLUMNS + 2)?);
+            Ok((TaskRow::read(row)?, name.0, payload, generation))
         })?;
         let until = self.now.steady.saturating_add(millis(claim.lease));
-        let generation = self.find(statements::GENERATION, [], |row| row.get(0))?.map_or(0, uint);
         let mut tasks = Vec::with_capacity(rows.len());
-        for (TaskRow { key, id, mut progress, .. }, name, payload) in rows {
+        for (TaskRow { key, id, mut progress, wanted, .. }, name, payload, generation) in rows {
             progress.claim(generation);
             let params = (key, holder(incarnation), int(until), int(progress.epoch), progress.alone);
             self.execute(statements::LEASE, params)?;
@@ -97,7 +143,7 @@ impl Steps<'_> {
                 max_attempts: progress.max_attempts,
                 crashes: progress.crashes,
                 deaths: progress.deaths,
-                result_wanted: false,
+                result_wanted: wanted != Wanted::No,
                 alone: progress.alone,
             });
         }
@@ -111,25 +157,26 @@ impl Steps<'_> {
 
     /// Whether a task that must run alone stands before all others.
     fn alone_is_first(&self, queue: &QueueRow) -> rusqlite::Result<bool> {
-        let first =
-            |alone: bool| self.find(statements::FIRST_READY, (queue.key, alone), |row| row.get::<_, i64>(0));
-        Ok(first(true)?
-            .is_some_and(|alone| first(false).is_ok_and(|other| other.is_none_or(|other| alone < other))))
+        let now = int(self.now.wall);
+        let first = |alone: bool| {
+            self.find(statements::FIRST_READY, (queue.key, alone, now), |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+            })
+        };
+        let Some(alone) = first(true)? else { return Ok(false) };
+        Ok(first(false)?.is_none_or(|other| alone < other))
     }
 
-    /// How long until a task becomes due or a lease runs out.
-    fn next(&self, queue: &QueueRow) -> rusqlite::Result<Option<Duration>> {
-        let min = |some: bool, sql, now: u64| -> rusqlite::Result<Option<u64>> {
-            let at = if some {
-                self.find(sql, [queue.key], |row| row.get::<_, Option<i64>>(0))?.flatten()
-            } else {
-                None
-            };
-            Ok(at.map(|at| uint(at).saturating_sub(now)))
-        };
-        let due = min(queue.scheduled > 0, statements::NEXT_DUE, self.now.wall)?;
-        let until = min(queue.leased > 0, statements::NEXT_EXPIRY, self.now.steady)?;
-        Ok(due.into_iter().chain(until).min().map(Duration::from_millis))
+    /// What comes next, read only where there is anything that it can be.
+    fn next(&self, queue: &QueueRow) -> rusqlite::Result<Next> {
+        if queue.status().unsettled() + queue.dead == 0 {
+            return Ok(Next::default());
+        }
+        let next = self.find(statements::NEXT, [queue.key], |row| {
+            let time = |at| row.get::<_, Option<i64>>(at).map(|time| time.map(uint));
+            Ok(Next { due: time(0)?, until: time(1)?, expires: time(2)?, died: time(3)? })
+        })?;
+        Ok(next.unwrap_or_default())
     }
 }
 

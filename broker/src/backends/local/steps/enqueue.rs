@@ -1,18 +1,35 @@
-//! Arrow `enqueue`: (new) → ready.
+//! Arrow `enqueue`: (new) → ready, or scheduled.
+
+use rusqlite::params;
 
 use super::Steps;
 use crate::{
-    Enqueued, NewTask, QueueName, TaskId,
+    Enqueued, NewTask, QueueName, Result, TaskId, Wanted,
     backends::local::{
-        keys::{IdKey, int, uint},
+        error::sqlite,
+        keys::{IdKey, int, state, uint},
         statements,
     },
+    clock::millis,
+    machine::{check_priority, place},
 };
 
 impl Steps<'_> {
     /// As `Machine::enqueue`.
-    pub(in super::super) fn enqueue(&mut self, tasks: &[NewTask]) -> rusqlite::Result<Vec<Enqueued>> {
-        tasks.iter().map(|task| self.enqueue_one(task)).collect()
+    pub(in super::super) fn enqueue(&mut self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
+        self.check_priorities("enqueue", tasks)?;
+        let answers: rusqlite::Result<_> = tasks.iter().map(|task| self.enqueue_one(task)).collect();
+        answers.map_err(|e| sqlite("enqueue", e))
+    }
+
+    /// Refuses a whole call, before it changes anything, for a priority in a queue of another order.
+    pub(super) fn check_priorities(&mut self, operation: &'static str, tasks: &[NewTask]) -> Result<()> {
+        for task in tasks.iter().filter(|task| task.priority.is_some()) {
+            let queue = self.load_queue(&task.queue).map_err(|e| sqlite(operation, e))?;
+            let order = queue.map(|queue| queue.order()).unwrap_or_default();
+            check_priority(operation, task, order, &task.queue)?;
+        }
+        Ok(())
     }
 
     fn enqueue_one(&mut self, task: &NewTask) -> rusqlite::Result<Enqueued> {
@@ -20,10 +37,14 @@ impl Steps<'_> {
             return Ok(Enqueued::Exists);
         }
         let queue = self.queue_or_new(&task.queue)?;
+        let (key, full) = (queue.key, queue.status().is_full());
         if queue.closed {
             return Ok(Enqueued::Closed);
         }
-        if queue.status().is_full() {
+        if let Some(other) = self.holder_of(key, task.unique.as_ref())? {
+            return Ok(Enqueued::Duplicate(other));
+        }
+        if full {
             return Ok(Enqueued::Full);
         }
         self.add(task)?;
@@ -33,7 +54,11 @@ impl Steps<'_> {
     /// As `Machine::enqueue_children`.
     pub(super) fn enqueue_children(&mut self, children: &[NewTask]) -> rusqlite::Result<()> {
         for child in children {
-            if !self.exists(&child.queue, &child.id)? {
+            if self.exists(&child.queue, &child.id)? {
+                continue;
+            }
+            let key = self.queue_or_new(&child.queue)?.key;
+            if self.holder_of(key, child.unique.as_ref())?.is_none() {
                 self.add(child)?;
             }
         }
@@ -62,20 +87,39 @@ impl Steps<'_> {
         }
     }
 
+    /// As `Queue::add`.
     fn add(&mut self, task: &NewTask) -> rusqlite::Result<()> {
+        let wall = self.now.wall;
+        let due = task.start.due(wall);
+        self.drop_result(&task.queue, &task.id)?;
+        self.take_key(&task.queue, task.unique.as_ref())?;
         let queue = self.queue_or_new(&task.queue)?;
-        let (key, sequence) = (queue.key, queue.next_sequence());
-        queue.ready += 1;
-        let params = (
+        let sequence = queue.next_sequence();
+        let state = if due.is_some() { state::SCHEDULED } else { state::READY };
+        *if due.is_some() { &mut queue.scheduled } else { &mut queue.ready } += 1;
+        let keep = match task.result {
+            Wanted::No => None,
+            Wanted::Keep(time) => Some(int(millis(time))),
+        };
+        let (key, place) = (queue.key, place(queue.order(), sequence, false));
+        let params = params![
             key,
             IdKey(&task.id),
             task.id_given,
             task.name.as_str(),
             task.payload.as_str(),
+            state,
             int(sequence),
+            task.priority.unwrap_or_default(),
+            place,
+            due.map(int),
+            task.expires.map(|time| int(wall.saturating_add(millis(time)))),
+            task.unique.as_ref().map(|unique| unique.key.as_str()),
+            task.unique.as_ref().map(|unique| int(millis(unique.hold))),
+            keep,
             task.max_attempts,
             task.max_crashes,
-        );
+        ];
         self.execute(statements::ADD_TASK, params)?;
         self.news = true;
         Ok(())

@@ -6,12 +6,11 @@ use super::{Steps, TaskRow};
 use crate::{
     Beaten, Incarnation, Lease, QueueName,
     backends::local::{
-        keys::{IdKey, holder, int, state},
+        keys::{IdKey, holder, int},
         statements,
     },
     clock::millis,
     limits,
-    machine::{Fate, Progress},
 };
 
 impl Steps<'_> {
@@ -24,14 +23,18 @@ impl Steps<'_> {
         let until = int(self.now.steady.saturating_add(millis(lease)));
         let mut answers = Vec::with_capacity(leases.len());
         for Lease { queue, id, epoch, incarnation } in leases {
-            let renewed = match self.peek_queue(queue)? {
+            let cancelled = match self.load_queue(queue)? {
                 Some(queue) => {
                     let params = (queue.key, IdKey(id), int(*epoch), holder(*incarnation), until);
-                    self.execute(statements::BEAT, params)? == 1
+                    self.find(statements::BEAT, params, |row| row.get(0))?
                 }
-                None => false,
+                None => None,
             };
-            answers.push(if renewed { Beaten::Kept } else { Beaten::Lost });
+            answers.push(match cancelled {
+                None => Beaten::Lost,
+                Some(false) => Beaten::Kept,
+                Some(true) => Beaten::Cancelled,
+            });
         }
         Ok(answers)
     }
@@ -39,7 +42,7 @@ impl Steps<'_> {
     /// As `Machine::expire_holder`.
     pub(in super::super) fn expire_holder(&mut self, incarnation: Incarnation) -> rusqlite::Result<usize> {
         let held = self.list(statements::HELD, [holder(incarnation)], |row| {
-            Ok((row.get::<_, i64>(13)?, TaskRow::read(row)?))
+            Ok((row.get::<_, i64>(TaskRow::COLUMNS)?, TaskRow::read(row)?))
         })?;
         let count = held.len();
         for (queue, task) in held {
@@ -54,68 +57,13 @@ impl Steps<'_> {
 
     /// Takes back a bounded number of leases that ran out.
     pub(super) fn expire_leases(&mut self, name: &QueueName) -> rusqlite::Result<()> {
-        let now = int(self.now.steady);
-        let Some(queue) = self.peek_queue(name)?.filter(|queue| queue.leased > 0) else { return Ok(()) };
-        let expired =
-            self.list(statements::EXPIRED, (queue.key, now, int(limits::UPKEEP as u64)), TaskRow::read)?;
+        let params = (self.queue_or_new(name)?.key, int(self.now.steady), int(limits::UPKEEP as u64));
+        let expired = self.list(statements::EXPIRED, params, TaskRow::read)?;
         expired.into_iter().try_for_each(|task| self.expire(name, task))
     }
 
     fn expire(&mut self, name: &QueueName, mut task: TaskRow) -> rusqlite::Result<()> {
         let fate = task.progress.expire();
-        self.end_lease(name, &task, fate)
-    }
-
-    /// Sends a leased task where its fate says, as `Queue::go`.
-    pub(super) fn end_lease(&mut self, name: &QueueName, task: &TaskRow, fate: Fate) -> rusqlite::Result<()> {
-        self.news = true;
-        let queue = self.queue_or_new(name)?;
-        queue.leased -= 1;
-        match fate {
-            Fate::Done | Fate::Cancelled => self.execute(statements::REMOVE_TASK, [task.key]).map(drop),
-            Fate::Ready => {
-                let alone = task.progress.must_run_alone();
-                queue.ready += 1;
-                queue.ready_alone += u64::from(alone);
-                self.save(task, state::READY, alone, None, None)
-            }
-            Fate::Scheduled(due) => {
-                queue.scheduled += 1;
-                self.save(task, state::SCHEDULED, false, Some(due), None)
-            }
-            Fate::Dead => {
-                queue.deaths += 1;
-                queue.dead += 1;
-                let (key, death, full) = (queue.key, queue.deaths, queue.dead > limits::MAX_DEAD);
-                queue.dead -= u64::from(full);
-                self.save(task, state::DEAD, false, None, Some(death))?;
-                if full { self.execute(statements::REMOVE_FIRST_DEAD, [key]).map(drop) } else { Ok(()) }
-            }
-        }
-    }
-
-    fn save(
-        &self,
-        task: &TaskRow,
-        state: i64,
-        must_alone: bool,
-        due: Option<u64>,
-        death: Option<u64>,
-    ) -> rusqlite::Result<()> {
-        let Progress { attempts, crashes, deaths, parks, parked_since, error, .. } = &task.progress;
-        let params = (
-            task.key,
-            state,
-            must_alone,
-            due.map(int),
-            death.map(int),
-            attempts,
-            crashes,
-            deaths,
-            parks,
-            int(*parked_since),
-            error.as_deref(),
-        );
-        self.execute(statements::END_LEASE, params).map(drop)
+        self.go(name, &task, fate)
     }
 }

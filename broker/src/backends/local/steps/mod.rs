@@ -2,20 +2,24 @@
 //!
 //! What is decided about a task is decided by [`Progress`](crate::machine::Progress); here is only where things are.
 
+mod cancel;
 mod claim;
+mod dead;
 mod enqueue;
 mod expire;
+mod go;
+mod outcome;
 mod queue;
 mod settle;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use rusqlite::{Connection, Row};
 
 pub(super) use queue::QueueRow;
 
-use super::keys::{StoredId, uint};
-use crate::{QueueName, TaskId, clock::Now, machine::Progress};
+use super::keys::{StoredId, StoredKey, uint};
+use crate::{QueueName, TaskId, Unique, Wanted, clock::Now, machine::Progress};
 
 /// One transaction. Queues are read once and written back at the end, so that a hundred settlements touch the
 /// counters once.
@@ -28,36 +32,51 @@ pub(super) struct Steps<'c> {
     pub(super) news: bool,
 }
 
-/// A task as its lease's end needs it.
+/// A task as the steps that move it need it.
 #[derive(Debug)]
 struct TaskRow {
     key: i64,
     id: TaskId,
     id_given: bool,
+    state: i64,
+    must_alone: bool,
+    sequence: u64,
     progress: Progress,
+    unique: Option<Unique>,
+    wanted: Wanted,
 }
 
 impl TaskRow {
-    /// Reads the columns that `EXPIRED`, `HELD`, `LEASED` and `READY` begin with.
+    /// How many columns [`read`](Self::read) takes; what a statement reads besides comes after them.
+    const COLUMNS: usize = 20;
+
+    /// Reads the columns that the statements for tasks begin with.
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         let int = |at| row.get::<_, u32>(at);
+        let time = |at| row.get::<_, Option<i64>>(at).map(|ms| ms.map(|ms| Duration::from_millis(uint(ms))));
+        let (key, hold) = (row.get::<_, Option<StoredKey>>(17)?, time(18)?);
         Ok(Self {
             key: row.get(0)?,
             id: row.get::<_, StoredId>(1)?.0,
             id_given: row.get(2)?,
+            state: row.get(3)?,
+            must_alone: row.get(4)?,
+            sequence: uint(row.get(5)?),
             progress: Progress {
-                cancelled: false,
-                epoch: uint(row.get(3)?),
-                attempts: int(4)?,
-                max_attempts: int(5)?,
-                crashes: int(6)?,
-                max_crashes: int(7)?,
-                deaths: int(8)?,
-                alone: row.get(9)?,
-                parks: int(10)?,
-                parked_since: uint(row.get(11)?),
-                error: row.get(12)?,
+                epoch: uint(row.get(6)?),
+                attempts: int(7)?,
+                max_attempts: int(8)?,
+                crashes: int(9)?,
+                max_crashes: int(10)?,
+                deaths: int(11)?,
+                alone: row.get(12)?,
+                parks: int(13)?,
+                parked_since: uint(row.get(14)?),
+                error: row.get(15)?,
+                cancelled: row.get(16)?,
             },
+            unique: key.map(|StoredKey(key)| Unique { key, hold: hold.unwrap_or_default() }),
+            wanted: time(19)?.map_or(Wanted::No, Wanted::Keep),
         })
     }
 }

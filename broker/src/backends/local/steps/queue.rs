@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::Steps;
 use crate::{
-    QueueName, QueueOptions, QueueStatus, Result,
+    Order, QueueName, QueueOptions, QueueStatus, Result,
     backends::local::{
         error::sqlite,
-        keys::{int, uint},
+        keys::{StoredOrder, int, order_key, uint},
         statements,
     },
     clock::millis,
@@ -20,14 +20,17 @@ pub(in super::super) struct QueueRow {
     pub(super) key: i64,
     pub(super) configuration: Configuration,
     pub(super) closed: bool,
+    pub(super) paused: bool,
     pub(super) sequence: u64,
-    pub(super) deaths: u64,
+    pub(super) last_death: u64,
     pub(super) ready: u64,
     pub(super) ready_alone: u64,
     pub(super) scheduled: u64,
     pub(super) leased: u64,
     pub(super) dead: u64,
     pub(super) remembered: u64,
+    pub(super) results: u64,
+    pub(super) seen: u64,
     /// Whether it must be written back.
     pub(super) changed: bool,
 }
@@ -39,7 +42,7 @@ impl QueueRow {
             key: row.get(0)?,
             configuration: Configuration {
                 options: QueueOptions {
-                    order: crate::Order::Fifo,
+                    order: row.get::<_, StoredOrder>(14)?.0,
                     capacity: count(1)?,
                     remember_ids: Duration::from_millis(count(2)?),
                 },
@@ -47,21 +50,24 @@ impl QueueRow {
                 configured: row.get(4)?,
             },
             closed: row.get(5)?,
+            paused: row.get(15)?,
             sequence: count(6)?,
-            deaths: count(7)?,
+            last_death: count(7)?,
             ready: count(8)?,
             ready_alone: count(9)?,
             scheduled: count(10)?,
             leased: count(11)?,
             dead: count(12)?,
             remembered: count(13)?,
+            results: count(16)?,
+            seen: count(17)?,
             changed: false,
         })
     }
 
     pub(in super::super) fn status(&self) -> QueueStatus {
         QueueStatus {
-            paused: false,
+            paused: self.paused,
             options: self.configuration.options.clone(),
             revision: self.configuration.revision,
             closed: self.closed,
@@ -70,6 +76,10 @@ impl QueueRow {
             leased: self.leased,
             dead: self.dead,
         }
+    }
+
+    pub(super) fn order(&self) -> Order {
+        self.configuration.options.order
     }
 
     pub(super) fn next_sequence(&mut self) -> u64 {
@@ -87,14 +97,20 @@ impl Steps<'_> {
         }
     }
 
-    /// A queue for changing; `None` when there is none of that name.
-    pub(super) fn queue(&mut self, name: &QueueName) -> rusqlite::Result<Option<&mut QueueRow>> {
+    /// A queue as the steps so far left it; `None` when there is none of that name. Whoever changes it takes
+    /// [`queue`](Self::queue).
+    pub(super) fn load_queue(&mut self, name: &QueueName) -> rusqlite::Result<Option<&mut QueueRow>> {
         if !self.queues.contains_key(name)
             && let Some(row) = self.find(statements::QUEUE, [name.as_str()], QueueRow::read)?
         {
             self.queues.insert(name.clone(), row);
         }
-        let mut row = self.queues.get_mut(name);
+        Ok(self.queues.get_mut(name))
+    }
+
+    /// A queue for changing; `None` when there is none of that name.
+    pub(super) fn queue(&mut self, name: &QueueName) -> rusqlite::Result<Option<&mut QueueRow>> {
+        let mut row = self.load_queue(name)?;
         if let Some(row) = &mut row {
             row.changed = true;
         }
@@ -123,13 +139,17 @@ impl Steps<'_> {
                 flag(*configured),
                 flag(row.closed),
                 int(row.sequence),
-                int(row.deaths),
+                int(row.last_death),
                 int(row.ready),
                 int(row.ready_alone),
                 int(row.scheduled),
                 int(row.leased),
                 int(row.dead),
                 int(row.remembered),
+                order_key(options.order),
+                flag(row.paused),
+                int(row.results),
+                int(row.seen),
             ];
             self.execute(statements::SAVE_QUEUE, params)?;
         }
@@ -155,7 +175,8 @@ impl Steps<'_> {
     ) -> Result<QueueStatus> {
         let row = self.queue_or_new(name).map_err(|e| sqlite("declare", e))?;
         if let Some(options) = options {
-            row.configuration.configure(name, options, 0)?;
+            let unsettled = row.status().unsettled();
+            row.configuration.configure(name, options, unsettled)?;
         }
         Ok(row.status())
     }
@@ -163,6 +184,18 @@ impl Steps<'_> {
     /// As `Machine::close`.
     pub(in super::super) fn close(&mut self, name: &QueueName) -> rusqlite::Result<()> {
         self.queue_or_new(name)?.closed = true;
+        self.news = true;
+        Ok(())
+    }
+
+    /// Answers a pause that would change nothing. `None` when it would.
+    pub(in super::super) fn paused(&self, name: &QueueName, paused: bool) -> rusqlite::Result<Option<()>> {
+        Ok(self.peek_queue(name)?.filter(|row| row.paused == paused).map(drop))
+    }
+
+    /// As `Machine::pause`.
+    pub(in super::super) fn pause(&mut self, name: &QueueName, paused: bool) -> rusqlite::Result<()> {
+        self.queue_or_new(name)?.paused = paused;
         self.news = true;
         Ok(())
     }

@@ -1,0 +1,41 @@
+//! Arrow `cancel`: ready or scheduled → (gone).
+
+use super::{Steps, TaskRow};
+use crate::{
+    Cancel, QueueName, TaskId,
+    backends::local::{
+        keys::{IdKey, state},
+        statements,
+    },
+    machine::Fate,
+};
+
+impl Steps<'_> {
+    /// As `Machine::cancel`.
+    pub(in super::super) fn cancel(
+        &mut self,
+        name: &QueueName,
+        ids: &[TaskId],
+    ) -> rusqlite::Result<Vec<Cancel>> {
+        let Some(queue) = self.load_queue(name)? else { return Ok(vec![Cancel::Unknown; ids.len()]) };
+        let queue = queue.key;
+        ids.iter().map(|id| self.cancel_one(name, queue, id)).collect()
+    }
+
+    fn cancel_one(&mut self, name: &QueueName, queue: i64, id: &TaskId) -> rusqlite::Result<Cancel> {
+        let Some(task) = self.find(statements::TASK, (queue, IdKey(id)), TaskRow::read)? else {
+            return Ok(Cancel::Unknown);
+        };
+        match task.state {
+            state::READY | state::SCHEDULED => {
+                self.go(name, &task, Fate::Cancelled)?;
+                Ok(Cancel::Cancelled)
+            }
+            state::LEASED => {
+                self.execute(statements::ASK_TO_CANCEL, [task.key])?;
+                Ok(Cancel::Asked)
+            }
+            _ => Ok(Cancel::Unknown),
+        }
+    }
+}

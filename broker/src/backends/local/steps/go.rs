@@ -1,0 +1,120 @@
+//! Where a task goes that leaves its state: every arrow that is no claim and no promotion ends here.
+
+use rusqlite::params;
+
+use super::{QueueRow, Steps, TaskRow};
+use crate::{
+    QueueName,
+    backends::local::{
+        keys::{int, state},
+        statements,
+    },
+    machine::{Fate, Progress, place},
+};
+
+/// The state in which a task arrives, with what only that state has.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Arrival {
+    /// With its place.
+    Ready(i64),
+    /// With its due time.
+    Scheduled(u64),
+    /// With its order of death.
+    Dead(u64),
+}
+
+impl QueueRow {
+    /// A task leaves its state.
+    pub(super) fn leave(&mut self, task: &TaskRow) {
+        match task.state {
+            state::READY => {
+                self.ready -= 1;
+                self.ready_alone -= u64::from(task.must_alone);
+            }
+            state::SCHEDULED => self.scheduled -= 1,
+            state::LEASED => self.leased -= 1,
+            _ => self.dead -= 1,
+        }
+    }
+}
+
+impl Steps<'_> {
+    /// Sends a task where its fate says, as `Queue::go`.
+    pub(super) fn go(&mut self, name: &QueueName, task: &TaskRow, fate: Fate) -> rusqlite::Result<()> {
+        self.news = true;
+        let queue = self.queue_or_new(name)?;
+        queue.leave(task);
+        match fate {
+            Fate::Ready => {
+                let place = place(queue.order(), task.sequence, true);
+                self.arrive(name, task, &task.progress, Arrival::Ready(place))
+            }
+            Fate::Scheduled(due) => self.arrive(name, task, &task.progress, Arrival::Scheduled(due)),
+            Fate::Dead => {
+                queue.last_death += 1;
+                let death = queue.last_death;
+                self.let_go_of_key(name, task)?;
+                self.arrive(name, task, &task.progress, Arrival::Dead(death))?;
+                self.forget_dead(name)
+            }
+            Fate::Done | Fate::Cancelled => {
+                self.execute(statements::REMOVE_TASK, [task.key])?;
+                self.let_go_of_key(name, task)?;
+                if task.id_given {
+                    self.remember(name, &task.id)?;
+                }
+                if fate == Fate::Cancelled { self.keep_outcome(name, task, None) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Counts and writes a task, which left its old state, in another one.
+    pub(super) fn arrive(
+        &mut self,
+        name: &QueueName,
+        task: &TaskRow,
+        progress: &Progress,
+        arrival: Arrival,
+    ) -> rusqlite::Result<()> {
+        let wall = int(self.now.wall);
+        let queue = self.queue_or_new(name)?;
+        let must_alone = matches!(arrival, Arrival::Ready(_)) && progress.must_run_alone();
+        let (mut at, mut due, mut death, mut died) = (None, None, None, None);
+        let state = match arrival {
+            Arrival::Ready(place) => {
+                queue.ready += 1;
+                queue.ready_alone += u64::from(must_alone);
+                at = Some(place);
+                state::READY
+            }
+            Arrival::Scheduled(time) => {
+                queue.scheduled += 1;
+                due = Some(int(time));
+                state::SCHEDULED
+            }
+            Arrival::Dead(order) => {
+                queue.dead += 1;
+                (death, died) = (Some(int(order)), Some(wall));
+                state::DEAD
+            }
+        };
+        let Progress { attempts, crashes, deaths, parks, parked_since, error, cancelled, .. } = progress;
+        let params = params![
+            task.key,
+            state,
+            must_alone,
+            at,
+            due,
+            death,
+            died,
+            attempts,
+            crashes,
+            deaths,
+            parks,
+            int(*parked_since),
+            error.as_deref(),
+            cancelled,
+        ];
+        self.execute(statements::MOVE_TASK, params).map(drop)
+    }
+}
