@@ -235,16 +235,7 @@ fn columns() -> [(&'static str, Capabilities, Capabilities); 4] {
         crashes: Crashes::PerDelivery,
         redelivery: Redelivery::OnDisconnect,
     };
-    // What is still to come of it.
-    let redis = Capabilities {
-        delay: Delay::BetweenAttempts,
-        orders: Orders::Fifo,
-        control: Control::None,
-        results: Results::None,
-        operators: Operators::Counts,
-        redelivery: Redelivery::AfterLease,
-        ..full
-    };
+    let redis = Capabilities { redelivery: Redelivery::AfterLease, ..full };
     [
         ("memory", Capabilities::FULL, full),
         ("local", LocalBroker::CAPABILITIES, full),

@@ -157,3 +157,50 @@ async fn tasks_without_a_body_are_dropped_and_the_others_go_on() {
     let settlements = [done(lost.lease), done(tasks[0].lease.clone())];
     assert_eq!(broker.settle(&settlements).await.unwrap(), [Settled::Lost, Settled::Settled]);
 }
+
+/// What a call costs the server: the commands that its script ran, and the call itself.
+async fn commands<T>(server: &Server, call: impl Future<Output = T>) -> (T, u64) {
+    server.say(&["CONFIG", "RESETSTAT"]).await;
+    let answer = call.await;
+    let redis::Value::BulkString(text) = server.say(&["INFO", "commandstats"]).await else {
+        panic!("no statistics");
+    };
+    // What the test itself asked for is not the call's.
+    let own = ["config", "info", "client", "hello", "select", "command", "ping"];
+    let count = |line: &str| {
+        let (name, numbers) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        let numbers = numbers.split(',').next()?;
+        (!own.iter().any(|own| name.starts_with(own))).then(|| numbers.parse::<u64>().unwrap())
+    };
+    (answer, String::from_utf8(text).unwrap().lines().filter_map(count).sum())
+}
+
+/// Each of these runs a thousand times a second.
+#[tokio::test]
+async fn the_usual_calls_take_few_commands() {
+    let server = Server::start();
+    let broker = server.session().await;
+    enqueue(&*broker, &[task(9)]).await;
+    let tasks: Vec<_> = (0..100).map(|_| task(9)).collect();
+    let ((), enqueued) = commands(&server, enqueue(&*broker, &tasks)).await;
+    let one_claim = Claim::new(queue(), 1);
+    let (first, one) = commands(&server, broker.claim(&one_claim)).await;
+    let claim = Claim::new(queue(), 100);
+    let (claimed, hundred) = commands(&server, broker.claim(&claim)).await;
+    let leases: Vec<_> = claimed.unwrap().tasks.into_iter().map(|task| task.lease).collect();
+    assert_eq!(leases.len(), 100);
+    let (empty, none) = commands(&server, broker.claim(&one_claim)).await;
+    assert_eq!(empty.unwrap().tasks.len(), 0);
+    let (beaten, beats) = commands(&server, broker.beat(&leases, Duration::from_secs(30))).await;
+    assert_eq!(beaten.unwrap(), [Beaten::Kept; 100]);
+    let done: Vec<_> =
+        leases.into_iter().map(|lease| Settlement::new(lease, End::complete(Vec::new()))).collect();
+    let (settled, completed) = commands(&server, broker.settle(&done)).await;
+    assert_eq!(settled.unwrap(), [Settled::Settled; 100]);
+    let lease = first.unwrap().tasks.remove(0).lease;
+    let (settled, single) =
+        commands(&server, broker.settle(&[Settlement::new(lease, End::complete(Vec::new()))])).await;
+    assert_eq!(settled.unwrap(), [Settled::Settled]);
+    let found = [enqueued, one, hundred, none, beats, completed, single];
+    panic!("{found:?}");
+}

@@ -6,14 +6,17 @@ use async_trait::async_trait;
 use redis::Value;
 
 use super::{
-    RedisBroker,
+    RedisBroker, error,
     keys::{self, Queues},
+    reply::{self, each, int, uint, unexpected},
     scripts,
 };
 use crate::{
-    Beaten, Broker, Capabilities, Claim, ClaimReply, ClaimedTask, End, Enqueued, Error, ErrorKind,
-    Incarnation, Lease, NewTask, Order, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement,
-    Waiter, clock::millis, machine::Configuration,
+    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, End, Enqueued, Incarnation, Lease,
+    NewTask, Outcome, Payload, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId,
+    Waiter,
+    clock::millis,
+    machine::{Configuration, check_priority},
 };
 
 #[async_trait]
@@ -33,33 +36,31 @@ impl Broker for RedisBroker {
     async fn declare(&self, queue: &QueueName, options: Option<&QueueOptions>) -> Result<QueueStatus> {
         let asked = options.cloned().unwrap_or_default();
         let flag = if options.is_some() { "1" } else { "0" };
-        let arguments = vec![text(flag), text(asked.capacity), text(millis(asked.remember_ids))];
+        let order = reply::order(asked.order);
+        let arguments = vec![text(flag), text(asked.capacity), text(millis(asked.remember_ids)), text(order)];
         let reply: Vec<i64> = self.call("declare", &scripts::DECLARE, self.keys_of(queue), arguments).await?;
-        let status = status(reply.get(1..).unwrap_or_default()).ok_or_else(|| unexpected("declare"))?;
-        if reply.first() == Some(&1) {
-            return Ok(status);
-        }
+        let (status, configured) = reply::status(&reply).ok_or_else(|| unexpected("declare"))?;
         let mut stored =
-            Configuration { options: status.options, revision: status.revision, configured: true };
-        stored.configure(queue, &asked, 0)?;
-        Err(unexpected("declare"))
+            Configuration { options: status.options.clone(), revision: status.revision, configured };
+        if options.is_some() && !stored.is(&asked) {
+            // It was not taken, and this says why.
+            stored.configure(queue, &asked, status.unsettled())?;
+            return Err(unexpected("declare"));
+        }
+        Ok(status)
     }
 
     async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
         let mut queues = Queues::new(&self.keys);
         let mut arguments = vec![text(self.keys.channel())];
         for task in tasks {
-            arguments.extend([text(queues.index(&task.queue)), keys::id(&task.id), keys::body(task)?]);
+            arguments.push(text(queues.index(&task.queue)));
+            arguments.extend(keys::task(task)?);
         }
-        let reply: Vec<i64> = self.call("enqueue", &scripts::ENQUEUE, queues.keys(), arguments).await?;
-        let answer = |code| match code {
-            0 => Ok(Enqueued::Enqueued),
-            1 => Ok(Enqueued::Exists),
-            2 => Ok(Enqueued::Full),
-            3 => Ok(Enqueued::Closed),
-            _ => Err(unexpected("enqueue")),
-        };
-        each(&reply, tasks.len(), "enqueue", answer)
+        let reply = self.call("enqueue", &scripts::ENQUEUE, queues.keys(), arguments).await;
+        let reply: Vec<Value> = reply.map_err(|e| error::of_queues(e, queues.names()))?;
+        check_places("enqueue", &reply, tasks.iter())?;
+        each(&reply, tasks.len(), "enqueue", reply::enqueued)
     }
 
     async fn claim(&self, claim: &Claim) -> Result<ClaimReply> {
@@ -68,7 +69,7 @@ impl Broker for RedisBroker {
         for fed in claim.feeds.iter().filter(|fed| **fed != claim.queue) {
             queues.index(fed);
         }
-        let fed = queues.len() - 1;
+        let fed = queues.names().len() - 1;
         let arguments = vec![
             text(self.keys.channel()),
             text(claim.max),
@@ -78,16 +79,17 @@ impl Broker for RedisBroker {
             text(fed),
         ];
         let reply: Vec<Value> = self.call("claim", &scripts::CLAIM, queues.keys(), arguments).await?;
-        let (head, tasks) = reply.split_at_checked(5).ok_or_else(|| unexpected("claim"))?;
-        let number = |at: usize| int(&head[at]).ok_or_else(|| unexpected("claim"));
-        let full = usize::try_from(number(0)?).ok().and_then(|index| queues.name(index));
+        let ([full, alone, ended, next, mark], tasks) =
+            reply.split_first_chunk().ok_or_else(|| unexpected("claim"))?;
+        let full = uint(full).and_then(|index| queues.names().get(usize::try_from(index).ok()?).copied());
+        let read = |task| reply::claimed(&claim.queue, self.incarnation, task);
         Ok(ClaimReply {
-            tasks: tasks.chunks(7).map(|task| self.claimed(&claim.queue, task)).collect::<Result<_>>()?,
+            tasks: tasks.chunks(7).map(read).collect::<Result<_>>()?,
             held_by: full.cloned(),
-            waiting_alone: uint(number(1)?),
-            ended: number(2)? == 1,
-            mark: uint(number(4)?),
-            next: u64::try_from(number(3)?).ok().map(Duration::from_millis),
+            waiting_alone: uint(alone).ok_or_else(|| unexpected("claim"))?,
+            ended: int(ended) == Some(1),
+            mark: uint(mark).ok_or_else(|| unexpected("claim"))?,
+            next: uint(next).map(Duration::from_millis),
         })
     }
 
@@ -98,29 +100,43 @@ impl Broker for RedisBroker {
             arguments.extend(lease_arguments(&mut queues, lease));
         }
         let reply: Vec<i64> = self.call("beat", &scripts::BEAT, queues.keys(), arguments).await?;
-        each(&reply, leases.len(), "beat", |code| Ok(if code == 1 { Beaten::Kept } else { Beaten::Lost }))
+        each(&reply, leases.len(), "beat", |code| match code {
+            0 => Some(Beaten::Lost),
+            1 => Some(Beaten::Kept),
+            2 => Some(Beaten::Cancelled),
+            _ => None,
+        })
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
         let mut queues = Queues::new(&self.keys);
         let mut arguments = vec![text(self.keys.channel())];
+        let mut all_children = Vec::new();
         for Settlement { lease, end } in settlements {
             arguments.extend(lease_arguments(&mut queues, lease));
-            let (how, error, delay, children) = match end {
-                End::Complete { children, .. } => ("complete", "", Duration::ZERO, children.as_slice()),
+            let (how, said, delay, children) = match end {
+                End::Complete { children, result } => {
+                    let result = result.as_ref().map_or("null", Payload::as_str);
+                    ("complete", result, Duration::ZERO, children.as_slice())
+                }
                 End::Retry { error, delay } => ("retry", error.as_str(), *delay, [].as_slice()),
                 End::Bury { error } => ("bury", error.as_str(), Duration::ZERO, [].as_slice()),
                 End::Release => ("release", "", Duration::ZERO, [].as_slice()),
                 End::Park => ("park", "", Duration::ZERO, [].as_slice()),
             };
-            arguments.extend([text(how), text(error), text(millis(delay)), text(children.len())]);
+            arguments.extend([text(how), text(said), text(millis(delay)), text(children.len())]);
             for child in children {
-                arguments.extend([text(queues.index(&child.queue)), keys::id(&child.id), keys::body(child)?]);
+                arguments.push(text(queues.index(&child.queue)));
+                arguments.extend(keys::task(child)?);
             }
+            all_children.extend(children);
         }
-        let reply: Vec<i64> = self.call("settle", &scripts::SETTLE, queues.keys(), arguments).await?;
-        each(&reply, settlements.len(), "settle", |code| {
-            Ok(if code == 1 { Settled::Settled } else { Settled::Lost })
+        let reply: Vec<Value> = self.call("settle", &scripts::SETTLE, queues.keys(), arguments).await?;
+        check_places("settle", &reply, all_children.into_iter())?;
+        each(&reply, settlements.len(), "settle", |answer| match answer {
+            Value::Int(0) => Some(Settled::Lost),
+            Value::Int(1) => Some(Settled::Settled),
+            _ => None,
         })
     }
 
@@ -131,7 +147,45 @@ impl Broker for RedisBroker {
 
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
         let reply: Vec<i64> = self.call("status", &scripts::STATUS, self.keys_of(queue), Vec::new()).await?;
-        if reply.is_empty() { Ok(None) } else { status(&reply).map(Some).ok_or_else(|| unexpected("status")) }
+        if reply.is_empty() {
+            return Ok(None);
+        }
+        reply::status(&reply).map(|(status, _)| Some(status)).ok_or_else(|| unexpected("status"))
+    }
+
+    async fn pause(&self, queue: &QueueName, paused: bool) -> Result<()> {
+        let arguments = vec![text(self.keys.channel()), text(u8::from(paused))];
+        self.call::<i64>("pause", &scripts::PAUSE, self.keys_of(queue), arguments).await.map(drop)
+    }
+
+    async fn cancel(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Cancel>> {
+        let arguments = self.told_ids(ids);
+        let reply: Vec<i64> = self.call("cancel", &scripts::CANCEL, self.keys_of(queue), arguments).await?;
+        each(&reply, ids.len(), "cancel", |code| match code {
+            0 => Some(Cancel::Unknown),
+            1 => Some(Cancel::Cancelled),
+            2 => Some(Cancel::Asked),
+            _ => None,
+        })
+    }
+
+    async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>> {
+        let mut outcomes = Vec::new();
+        // A reply with large results has fewer than were asked for.
+        while let Some(rest) = ids.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
+            let arguments = rest.iter().map(keys::id).collect();
+            let keys = self.keys_of(queue);
+            let reply: Vec<Value> = self.call("outcomes", &scripts::OUTCOMES, keys, arguments).await?;
+            if reply.is_empty() || reply.len() > rest.len() {
+                return Err(unexpected("outcomes"));
+            }
+            outcomes.extend(each(&reply, reply.len(), "outcomes", reply::outcome)?);
+        }
+        Ok(outcomes)
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(self)
     }
 
     fn wait(&self, _queues: &[QueueName]) -> Waiter {
@@ -145,35 +199,28 @@ impl Broker for RedisBroker {
 }
 
 impl RedisBroker {
-    fn keys_of(&self, queue: &QueueName) -> Vec<String> {
+    pub(super) fn keys_of(&self, queue: &QueueName) -> Vec<String> {
         let mut queues = Queues::new(&self.keys);
         queues.index(queue);
         queues.keys()
     }
 
-    fn claimed(&self, queue: &QueueName, task: &[Value]) -> Result<ClaimedTask> {
-        let [id, body, epoch, attempts, crashes, deaths, alone] = task else {
-            return Err(unexpected("claim"));
-        };
-        let (Value::BulkString(id), Value::BulkString(body)) = (id, body) else {
-            return Err(unexpected("claim"));
-        };
-        let id = keys::stored_id(id)?;
-        let (header, payload) = keys::stored_body(&id, body)?;
-        let small = |value| int(value).and_then(|n| u32::try_from(n).ok()).ok_or_else(|| unexpected("claim"));
-        let epoch = int(epoch).map(uint).ok_or_else(|| unexpected("claim"))?;
-        Ok(ClaimedTask {
-            lease: Lease { queue: queue.clone(), id, epoch, incarnation: self.incarnation },
-            name: header.name,
-            payload,
-            attempts: small(attempts)?,
-            max_attempts: header.max_attempts,
-            crashes: small(crashes)?,
-            deaths: small(deaths)?,
-            result_wanted: false,
-            alone: small(alone)? == 1,
-        })
+    /// Where news goes, and ids.
+    pub(super) fn told_ids(&self, ids: &[TaskId]) -> Vec<Vec<u8>> {
+        std::iter::once(text(self.keys.channel())).chain(ids.iter().map(keys::id)).collect()
     }
+}
+
+/// Says which of these tasks has a priority that its queue has no use for, if the script found one.
+fn check_places<'a>(
+    operation: &'static str,
+    reply: &[Value],
+    mut tasks: impl Iterator<Item = &'a NewTask>,
+) -> Result<()> {
+    let Some((at, order)) = reply::misplaced(reply) else { return Ok(()) };
+    let task = tasks.nth(at).ok_or_else(|| unexpected(operation))?;
+    check_priority(operation, task, order, &task.queue)?;
+    Err(unexpected(operation))
 }
 
 fn lease_arguments<'a>(queues: &mut Queues<'a>, lease: &'a Lease) -> [Vec<u8>; 4] {
@@ -181,55 +228,6 @@ fn lease_arguments<'a>(queues: &mut Queues<'a>, lease: &'a Lease) -> [Vec<u8>; 4
     [text(queues.index(&lease.queue)), keys::id(&lease.id), text(lease.epoch), holder]
 }
 
-/// The eight numbers that `status.lua` returns.
-fn status(reply: &[i64]) -> Option<QueueStatus> {
-    let [capacity, remember_ids, revision, closed, ready, scheduled, leased, dead] = reply.try_into().ok()?;
-    Some(QueueStatus {
-        options: QueueOptions {
-            order: Order::Fifo,
-            capacity: uint(capacity),
-            remember_ids: Duration::from_millis(uint(remember_ids)),
-        },
-        revision: uint(revision),
-        closed: closed == 1,
-        paused: false,
-        ready: uint(ready),
-        scheduled: uint(scheduled),
-        leased: uint(leased),
-        dead: uint(dead),
-    })
-}
-
-/// One answer for each that was asked about.
-fn each<T>(
-    reply: &[i64],
-    asked: usize,
-    operation: &'static str,
-    read: impl Fn(i64) -> Result<T>,
-) -> Result<Vec<T>> {
-    if reply.len() != asked {
-        return Err(unexpected(operation));
-    }
-    reply.iter().map(|code| read(*code)).collect()
-}
-
-/// A number that came as one, or as text because it is large.
-fn int(value: &Value) -> Option<i64> {
-    match value {
-        Value::Int(number) => Some(*number),
-        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
-        _ => None,
-    }
-}
-
-fn uint(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
-
 fn text(value: impl ToString) -> Vec<u8> {
     value.to_string().into_bytes()
-}
-
-fn unexpected(operation: &'static str) -> Error {
-    Error::new(ErrorKind::Corrupt, operation, "redis answered something else than was asked")
 }

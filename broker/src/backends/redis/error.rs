@@ -2,7 +2,7 @@
 
 use redis::{RedisError, ServerErrorKind};
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, QueueName};
 
 /// Says what an error of Redis means for the caller.
 pub(super) fn redis(operation: &'static str, error: &RedisError) -> Error {
@@ -70,4 +70,20 @@ pub(super) fn silent(operation: &'static str) -> Error {
         "redis did not answer in time; whether the call took effect is unknown",
     )
     .advise("repeat the call")
+}
+
+/// Names the queues that had no room, where a server without memory refused their tasks.
+pub(super) fn of_queues(error: Error, queues: &[&QueueName]) -> Error {
+    if error.kind() != ErrorKind::Full {
+        return error;
+    }
+    let names: Vec<_> = queues.iter().map(|name| format!("\"{name}\"")).collect();
+    let message = format!(
+        "redis is out of memory; nothing was put on queue{} {}",
+        if names.len() == 1 { "" } else { "s" },
+        names.join(", ")
+    );
+    let advice = error.advice().unwrap_or_default();
+    let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    Error::new(ErrorKind::Full, error.operation(), message).because(source).advise(advice)
 }

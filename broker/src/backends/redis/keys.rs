@@ -3,11 +3,30 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Error, ErrorKind, Namespace, NewTask, Payload, QueueName, Result, TaskId, TaskName};
+use crate::{
+    Error, ErrorKind, Namespace, NewTask, Payload, QueueName, Result, Start, TaskId, TaskName, Wanted,
+    clock::{millis, since_epoch},
+};
 
 /// The parts of a queue, in the order in which `lua/lib.lua` expects their keys.
-const PARTS: [&str; 10] =
-    ["info", "body", "state", "ready", "returned", "alone", "due", "lease", "dead", "remembered"];
+const PARTS: [&str; 16] = [
+    "info",
+    "body",
+    "state",
+    "ready",
+    "gone",
+    "returned",
+    "alone",
+    "due",
+    "lease",
+    "dead",
+    "expiring",
+    "unique",
+    "seen",
+    "remembered",
+    "results",
+    "until",
+];
 
 /// The first byte of every record.
 const FORMAT: u8 = 1;
@@ -59,14 +78,9 @@ impl<'a> Queues<'a> {
         })
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.names.len()
-    }
-
-    /// The queue of an index.
-    pub(super) fn name(&self, index: usize) -> Option<&'a QueueName> {
-        self.names.get(index).copied()
+    /// The queues, by index.
+    pub(super) fn names(&self) -> &[&'a QueueName] {
+        &self.names
     }
 
     /// `KEYS`.
@@ -85,8 +99,8 @@ pub(super) fn id(id: &TaskId) -> Vec<u8> {
 }
 
 /// An id that was read.
-pub(super) fn stored_id(bytes: &[u8]) -> Result<TaskId> {
-    let foreign = || Error::new(ErrorKind::Corrupt, "claim", "an id in redis is not ours");
+pub(super) fn stored_id(operation: &'static str, bytes: &[u8]) -> Result<TaskId> {
+    let foreign = || Error::new(ErrorKind::Corrupt, operation, "an id in redis is not ours");
     match bytes.split_first() {
         Some((b'u', uuid)) => Ok(Uuid::from_slice(uuid).map_err(|_| foreign())?.into()),
         Some((b't', text)) => TaskId::new(std::str::from_utf8(text).map_err(|_| foreign())?),
@@ -94,22 +108,55 @@ pub(super) fn stored_id(bytes: &[u8]) -> Result<TaskId> {
     }
 }
 
-/// What stands before the payload, as one line of JSON. `lua/lib.lua` reads it too.
+/// What stands before the payload, as one line of JSON. `lua/lib.lua` reads it too. Times are in milliseconds.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Header {
     pub(super) name: TaskName,
     given: bool,
     pub(super) max_attempts: u32,
     max_crashes: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    priority: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unique: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hold: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) result: Option<u64>,
+}
+
+/// A task as `lua/tasks.lua` reads it, after the index of its queue: id, body, and what is special about it.
+pub(super) fn task(task: &NewTask) -> Result<[Vec<u8>; 3]> {
+    let usual = task.priority.is_none()
+        && task.expires.is_none()
+        && task.unique.is_none()
+        && task.result == Wanted::No;
+    let special = match task.start {
+        Start::Now if usual => String::new(),
+        Start::Now => "now".to_owned(),
+        Start::After(delay) => format!("after {}", millis(delay)),
+        Start::At(time) => format!("at {}", since_epoch(time)),
+    };
+    Ok([id(&task.id), body(task)?, special.into_bytes()])
 }
 
 /// A task as it is stored: never changed after it was enqueued.
-pub(super) fn body(task: &NewTask) -> Result<Vec<u8>> {
+fn body(task: &NewTask) -> Result<Vec<u8>> {
     let header = Header {
         name: task.name.clone(),
         given: task.id_given,
         max_attempts: task.max_attempts,
         max_crashes: task.max_crashes,
+        priority: task.priority,
+        expires: task.expires.map(millis),
+        unique: task.unique.as_ref().map(|unique| unique.key.as_str().to_owned()),
+        hold: task.unique.as_ref().map(|unique| millis(unique.hold)),
+        result: match task.result {
+            Wanted::No => None,
+            Wanted::Keep(time) => Some(millis(time)),
+        },
     };
     let mut body = vec![FORMAT];
     serde_json::to_writer(&mut body, &header).map_err(|e| {
@@ -121,9 +168,9 @@ pub(super) fn body(task: &NewTask) -> Result<Vec<u8>> {
 }
 
 /// A task that was read.
-pub(super) fn stored_body(id: &TaskId, body: &[u8]) -> Result<(Header, Payload)> {
+pub(super) fn stored_body(operation: &'static str, id: &TaskId, body: &[u8]) -> Result<(Header, Payload)> {
     let foreign =
-        || Error::new(ErrorKind::Corrupt, "claim", format!("task {id} in redis is not as it was enqueued"));
+        || Error::new(ErrorKind::Corrupt, operation, format!("task {id} in redis is not as it was enqueued"));
     let text =
         body.strip_prefix(&[FORMAT]).and_then(|rest| std::str::from_utf8(rest).ok()).ok_or_else(foreign)?;
     let (header, payload) = text.split_once('\n').ok_or_else(foreign)?;
@@ -140,10 +187,10 @@ mod tests {
         let uuid = TaskId::generate();
         let text = TaskId::new("0123456789abcdef").unwrap();
         for wanted in [&uuid, &text] {
-            assert_eq!(stored_id(&id(wanted)).unwrap(), *wanted);
+            assert_eq!(stored_id("claim", &id(wanted)).unwrap(), *wanted);
         }
-        assert!(stored_id(b"x").is_err());
-        assert!(stored_id(b"").is_err());
+        assert!(stored_id("claim", b"x").is_err());
+        assert!(stored_id("claim", b"").is_err());
     }
 
     #[test]
@@ -153,7 +200,7 @@ mod tests {
         let mut queues = Queues::new(&keys);
         assert_eq!([queues.index(&a), queues.index(&b), queues.index(&a)], [0, 1, 0]);
         let all = queues.keys();
-        assert_eq!(all.len(), 21);
+        assert_eq!(all.len(), 33);
         assert!(all.iter().all(|key| key.starts_with("mh:{mh}")), "{all:?}");
     }
 }

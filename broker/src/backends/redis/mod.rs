@@ -6,8 +6,10 @@
 
 mod broker;
 mod config;
+mod dead;
 mod error;
 mod keys;
+mod reply;
 mod scripts;
 mod session;
 

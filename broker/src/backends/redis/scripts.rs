@@ -5,19 +5,31 @@ use std::sync::LazyLock;
 use redis::Script;
 
 macro_rules! scripts {
-    ($($name:ident: $file:literal),+ $(,)?) => {
-        $(pub(super) static $name: LazyLock<Script> =
-            LazyLock::new(|| Script::new(concat!(include_str!("lua/lib.lua"), include_str!($file))));)+
+    ($($name:ident: $($file:literal)+),+ $(,)?) => {
+        $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!(
+                include_str!("lua/lib.lua"),
+                include_str!("lua/kept.lua"),
+                include_str!("lua/moves.lua"),
+                $(include_str!($file)),+
+            ))
+        });)+
     };
 }
 
 scripts! {
     OPEN: "lua/open.lua",
-    DECLARE: "lua/declare.lua",
-    ENQUEUE: "lua/enqueue.lua",
+    DECLARE: "lua/declare.lua" "lua/status.lua",
+    ENQUEUE: "lua/tasks.lua" "lua/enqueue.lua",
     CLAIM: "lua/claim.lua",
     BEAT: "lua/beat.lua",
-    SETTLE: "lua/settle.lua",
+    SETTLE: "lua/tasks.lua" "lua/settle.lua",
     CLOSE: "lua/close.lua",
+    PAUSE: "lua/pause.lua",
+    CANCEL: "lua/cancel.lua",
+    OUTCOMES: "lua/outcomes.lua",
+    DEAD: "lua/dead.lua",
+    REVIVE: "lua/revive.lua",
+    PURGE: "lua/purge.lua",
     STATUS: "lua/status.lua",
 }

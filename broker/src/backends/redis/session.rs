@@ -16,9 +16,8 @@ use tokio::sync::{Mutex, watch};
 
 use super::{RedisConfig, error, keys::Keys, scripts};
 use crate::{
-    Capabilities, Error, ErrorKind, Incarnation, Result,
-    backends::thread::SessionThread,
-    capabilities::{Control, Delay, Operators, Orders, Redelivery, Results},
+    Capabilities, Error, ErrorKind, Incarnation, Result, backends::thread::SessionThread,
+    capabilities::Redelivery,
 };
 
 /// How long an answer may take.
@@ -70,15 +69,8 @@ struct Link {
 
 impl RedisBroker {
     /// What a Redis server has.
-    pub const CAPABILITIES: Capabilities = Capabilities {
-        redelivery: Redelivery::AfterLease,
-        delay: Delay::BetweenAttempts,
-        orders: Orders::Fifo,
-        control: Control::None,
-        results: Results::None,
-        operators: Operators::Counts,
-        ..Capabilities::FULL
-    };
+    pub const CAPABILITIES: Capabilities =
+        Capabilities { redelivery: Redelivery::AfterLease, ..Capabilities::FULL };
 
     /// Opens a session.
     ///

@@ -1,8 +1,7 @@
--- Arrows promote, expire and claim, on queue 0. The queues from 1 on are fed by it: one that is full holds the claim back.
+-- Arrows lapse, promote, expire and claim, on queue 0. The queues from 1 on are fed by it: one that is full holds the claim back.
 -- ARGV: channel, max, lease in ms, idle (1 or 0), holder, number of fed queues.
--- Returns the full queue or -1, how many wait to run alone, ended (1 or 0), ms until the next change or -1, how many
--- were ever added, and for each task id, body,
--- epoch, attempts, crashes, deaths, alone (1 or 0).
+-- Returns the full queue or -1, how many wait to run alone, ended (1 or 0), ms until the next change or -1, the last sequence given, and for each
+-- task id, body, epoch, attempts, crashes, deaths, alone (1 or 0).
 local q = queue(0)
 local max, lease, idle, holder = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1', ARGV[5]
 local generation = tonumber(redis.call('HGET', KEYS[1], 'generation'))
@@ -12,79 +11,179 @@ local full = -1
 for index = tonumber(ARGV[6]), 1, -1 do
   if is_full(queue(index)) then full = index end
 end
-if redis.call('EXISTS', q.info) == 0 then return { -1, 0, 0, -1, 0 } end
+local info = about(q)
+if not info.there then return { -1, 0, 0, -1, 0 } end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', q.due, '-inf', now, 'LIMIT', 0, UPKEEP)) do
-  redis.call('ZREM', q.due, id)
-  redis.call('RPUSH', q.ready, id)
+-- Drops a task whose body somebody else has removed, and the server's log says so.
+local function drop(id)
+  redis.call('ZREM', q.lease, id)
+  redis.call('ZREM', q.expiring, id)
+  remove(q, id)
+  redis.log(redis.LOG_WARNING, 'manyhands: a task without a body was dropped from ' .. q.info)
+end
+
+-- Arrow lapse, of a task that was taken out of ready or due.
+local function lapse(id, p)
+  local body = redis.call('HGET', q.body, id)
+  if not body then return drop(id) end
+  redis.call('ZREM', q.expiring, id)
+  p.error = 'not claimed before it expired'
+  go_dead(q, id, p, header(body))
+end
+
+-- Arrow promote, of a task that was taken out of due.
+local function promote(id)
+  if not by_priority(q) then return line_up(q, id) end
+  local body = redis.call('HGET', q.body, id)
+  if not body then return drop(id) end
+  line_up(q, id, progress(q, id), header(body))
+end
+
+-- Arrow expire: the lease ran out. As machine::Progress::expire.
+local function expire(id, p)
+  local body = redis.call('HGET', q.body, id)
+  if not body then return drop(id) end
+  local h = header(body)
+  p.deaths = p.deaths + 1
+  if p.alone then p.crashes = p.crashes + 1 end
+  p.alone = false
+  if p.crashes >= h.max_crashes then
+    p.error = p.deaths .. ' processes died in a row while they held it, ' .. p.crashes .. ' of them while they ran nothing else'
+    go_dead(q, id, p, h)
+  elseif p.cancelled then
+    go(q, id, h, 'C')
+  else
+    go_ready(q, id, p, h)
+  end
+end
+
+-- First what nobody claimed in its time. Only if there is more of it than this, a task that is ready can be one of those.
+local late = redis.call('ZRANGEBYSCORE', q.expiring, '-inf', now, 'LIMIT', 0, UPKEEP)
+for _, id in ipairs(late) do
+  local p = progress(q, id)
+  leave(q, id, p)
+  lapse(id, p)
+end
+local lagging = #late == UPKEEP
+
+for _, at in ipairs(redis.call('ZRANGEBYSCORE', q.due, '-inf', now, 'LIMIT', 0, UPKEEP)) do
+  redis.call('ZREM', q.due, at)
+  promote((parts(at)))
   news = true
 end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', q.lease, '-inf', now, 'LIMIT', 0, UPKEEP)) do
-  expire(q, id)
+
+local over = redis.call('ZRANGEBYSCORE', q.lease, '-inf', now, 'WITHSCORES', 'LIMIT', 0, UPKEEP)
+local expired = {}
+for at = 1, #over, 2 do
+  expired[#expired + 1] = { id = over[at], till = tonumber(over[at + 1]), p = progress(q, over[at]) }
 end
+-- Of those that run out together, the one first that was first in the queue.
+table.sort(expired, function(a, b)
+  if a.till ~= b.till then return a.till < b.till end
+  return a.p.seq < b.p.seq
+end)
+for _, task in ipairs(expired) do expire(task.id, task.p) end
 
-local reply = { full, 0, 0, -1, tonumber(redis.call('HGET', q.info, 'added')) }
+if info.died and info.died + KEEP_DEAD <= now then forget_dead(q) end
+forget_sometimes(q)
 
--- One reply carries no more than this (the largest call of four tasks, and some more), but always one task: a server closes the connection of
--- a subscriber that it owes too much, 32 MB by default.
-local MAX_BYTES = 5242880
+local reply = { full, 0, 0, -1, 0 }
 local bytes, taken = 0, 0
+-- One more look for each ghost, each that has no body and each whose time is over: bounded, whatever was left behind.
+local looks = max + UPKEEP
 
-local function fits(id)
-  bytes = bytes + redis.call('HSTRLEN', q.body, id)
-  return taken < max and (taken == 0 or bytes <= MAX_BYTES)
+-- The first entry of a set, and its score.
+local function first_of(set)
+  local found = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
+  return found[1], tonumber(found[2])
 end
 
-local function take(id, seq)
-  taken = taken + 1
+-- The first of those that run beside others, its score, and whether it was given back and so is in `returned`.
+local function first()
+  if by_priority(q) then
+    return first_of(q.ready)
+  end
+  local at, by = first_of(q.returned)
+  if at then return at, by, true end
+  return redis.call('LINDEX', q.ready, 0) or nil
+end
+
+local function take_out(at, returned)
+  if returned then return redis.call('ZREM', q.returned, at) end
+  if by_priority(q) then return redis.call('ZREM', q.ready, at) end
+  return redis.call('LPOP', q.ready)
+end
+
+-- Hands a task out that was taken out of ready, returned or alone, unless its time is over.
+local function grant(id, seq)
   local p = progress(q, id)
+  local never = p.epoch == 0
+  local till = never and lagging and redis.call('ZSCORE', q.expiring, id)
+  if till and tonumber(till) <= now then return lapse(id, p) end
+  taken = taken + 1
   p.epoch = math.max(p.epoch + 1, generation * EPOCHS)
   p.alone = p.deaths >= 2
   p.holder = holder
-  p.seq = seq or redis.call('HINCRBY', q.info, 'popped', 1)
+  p.seq = seq
+  if never and q.expires then redis.call('ZREM', q.expiring, id) end
   save(q, id, p)
   redis.call('ZADD', q.lease, now + lease, id)
   local task = { id, redis.call('HGET', q.body, id), string.format('%.0f', p.epoch), p.attempts, p.crashes, p.deaths, p.alone and 1 or 0 }
   for _, value in ipairs(task) do reply[#reply + 1] = value end
 end
 
--- Hands a task out. One whose body somebody else has removed cannot be: it is dropped, and the server's log says so.
-local function grant(id, seq)
-  if redis.call('HEXISTS', q.body, id) == 1 then return take(id, seq) end
-  remove(q, id)
-  redis.log(redis.LOG_WARNING, 'manyhands: a task without a body was dropped from ' .. q.info)
+-- Whether `alone` goes before all that run beside others: in the order of scores, then of sequences.
+local function before(alone, alone_score, at, by, returned)
+  if not at then return true end
+  -- What was never claimed is behind all that was given back.
+  if not by_priority(q) and not returned then return true end
+  if alone_score ~= by then return alone_score < by end
+  local _, seq = parts(alone)
+  local _, other = parts(at)
+  return seq < other
 end
 
-if full < 0 then
-  local alone = redis.call('ZRANGE', q.alone, 0, 0, 'WITHSCORES')
-  local first = redis.call('ZRANGE', q.returned, 0, 0, 'WITHSCORES')
-  if idle and alone[1] and (not first[1] or tonumber(alone[2]) < tonumber(first[2])) then
-    redis.call('ZREM', q.alone, alone[1])
-    grant(alone[1], tonumber(alone[2]))
-  else
-    -- One more look for each that has no body: bounded, whatever was left behind.
-    local looks = max + UPKEEP
-    while first[1] and looks > 0 and fits(first[1]) do
-      redis.call('ZREM', q.returned, first[1])
-      grant(first[1], tonumber(first[2]))
-      first = redis.call('ZRANGE', q.returned, 0, 0, 'WITHSCORES')
-      looks = looks - 1
-    end
-    local id = not first[1] and redis.call('LINDEX', q.ready, 0)
-    while id and looks > 0 and fits(id) do
-      redis.call('LPOP', q.ready)
-      grant(id)
-      id = redis.call('LINDEX', q.ready, 0)
-      looks = looks - 1
-    end
+local function hand_out()
+  local alone, alone_score = first_of(q.alone)
+  local at, by, returned = first()
+  if idle and alone and before(alone, alone_score, at, by, returned) then
+    redis.call('ZREM', q.alone, alone)
+    local id, seq = parts(alone)
+    if redis.call('HEXISTS', q.body, id) == 1 then return grant(id, seq) end
+    return drop(id)
   end
+  while at and taken < max and looks > 0 do
+    local id, seq = parts(at)
+    local length = redis.call('HSTRLEN', q.body, id)
+    if taken > 0 and bytes + length > MAX_BYTES then return end
+    take_out(at, returned)
+    if returned or by_priority(q) or not was_ghost(q, id, seq) then
+      if length > 0 then
+        bytes = bytes + length
+        grant(id, seq)
+      else
+        drop(id)
+      end
+    end
+    looks = looks - 1
+    at, by, returned = first()
+  end
+  -- Not all was looked at: there may be tasks to claim at once.
+  if at and taken < max then reply[4] = 0 end
 end
+
+local expires = redis.call('ZRANGE', q.expiring, 0, 0, 'WITHSCORES')[2]
+q.expires = expires
+if full < 0 and not info.paused then hand_out() end
 
 reply[2] = redis.call('ZCARD', q.alone)
-if is_closed(q) and unsettled(q) == 0 then reply[3] = 1 end
+q.unsettled = nil
+if info.closed and unsettled(q) == 0 then reply[3] = 1 end
+reply[5] = info.added
+expires = expires and redis.call('ZRANGE', q.expiring, 0, 0, 'WITHSCORES')[2]
 local due = redis.call('ZRANGE', q.due, 0, 0, 'WITHSCORES')[2]
 local deadline = redis.call('ZRANGE', q.lease, 0, 0, 'WITHSCORES')[2]
-for _, at in ipairs({ due or false, deadline or false }) do
+for _, at in ipairs({ due or false, deadline or false, expires or false }) do
   if at then
     local left = math.max(0, tonumber(at) - now)
     if reply[4] < 0 or left < reply[4] then reply[4] = left end

@@ -1,28 +1,51 @@
--- What all scripts share; each is this file followed by its own.
+-- What all scripts share; each is this file, `kept.lua` and `moves.lua`, followed by its own.
 --
 -- KEYS[1] is the namespace's HASH: format, oldest_reader, oldest_writer, server, generation.
--- Then follow ten keys for each queue that a script touches, in the order of `queue` below. A script names a queue by
+-- Then follow sixteen keys for each queue that a script touches, in the order of `queue` below. A script names a queue by
 -- its index, from 0.
 --
+-- An *entry* is a sequence in 8 bytes, the highest first, and an id. A *score* is what orders entries: the sequence (fifo), minus
+-- the sequence (lifo), or the priority, where equal ones go by the sequence in the entry.
+--
 -- A task is in exactly one of ready, returned, alone, due, lease and dead:
---   ready     LIST   ids that wait, first in first out
---   returned  ZSET   ids that were given back, by the sequence that they had; they go before all of ready
---   alone     ZSET   the same for ids that must run alone
---   due       ZSET   ids that become ready, by when, in ms
+--   ready     fifo, lifo: LIST of entries that wait, the next one first; and of ghosts, see below.
+--             priority: ZSET of entries by score, those that were given back too
+--   returned  ZSET   fifo, lifo: entries of tasks that were given back, by score; they go before all of ready
+--   alone     ZSET   entries of tasks that were given back and must run alone, by score
+--   due       ZSET   entries that become ready, by when, in ms; under a new sequence then
 --   lease     ZSET   ids that are held, by until when, in ms. There is no second list of what runs
 --   dead      ZSET   ids that were given up, by the order in which they were
 -- and has
---   body      HASH   id -> what was enqueued: a format byte, a line of JSON, the payload. Never changed
---   state     HASH   id -> what happened since: a format byte and msgpack. Missing before the first claim
--- remembered ZSET    given ids that were settled, by until when, in ms
--- info       HASH    options, closed, and the counters of sequences and deaths
+--   body      HASH   id -> what was enqueued: a format byte, a line of JSON (see `header`), the payload. Never changed
+--   state     HASH   id -> what happened since: a format byte and msgpack. Missing before the first claim, but for the sequence of a
+--             task that began in due, or in a ready that is a ZSET
+-- and may be in
+--   expiring  ZSET   ids that nobody claimed yet, by the ms from which on nobody will
+--   unique    HASH   unique key -> the id that holds it: of an unsettled task, or of one that is in seen
 --
--- The sequence is given when an id leaves `ready`: what leaves first has the lowest, and lower than all that stay.
+-- What is known of tasks that ended:
+--   seen       ZSET  unique keys that are held after the end of their task, by until when, in ms
+--   remembered ZSET  given ids that were settled or cancelled, by until when, in ms
+--   results    HASH  id -> a format byte, and D and the result, or C for one that was cancelled
+--   until      ZSET  the ids of results, by until when they are kept, in ms
+--
+-- A list cannot let go of an entry in its middle. A task that leaves it otherwise than by a claim leaves a *ghost*, which the claim drops
+-- that comes upon it:
+--   gone      HASH   id -> how many entries of ready are ghosts of it, a colon, and the highest sequence of theirs
+--
+-- info       HASH    capacity, remember_ids (ms), order, revision, configured (1 or 0), closed (1 or 0), added (the last sequence given),
+--                    deaths (the last order of death given); and, where they are not 0: paused (1), ghosts (how many),
+--                    died (ms; nobody who is dead died earlier), forget (ms; when to look for what need not be known any more)
 
-local UPKEEP, MAX_DEAD, MAX_REMEMBERED, MAX_ERROR = 256, 10000, 1000000, 4096
+local UPKEEP, MAX_DEAD, MAX_REMEMBERED, MAX_RESULTS, MAX_ERROR = 256, 10000, 1000000, 100000, 4096
 local CAPACITY, REMEMBER_IDS = 1000000, 3600000
-local MAX_PARKED = 3600000
+local MAX_PARKED, KEEP_DEAD = 3600000, 604800000
 local EPOCHS = 1048576
+-- How often a queue looks for what need not be known any more, in ms, when nothing is added to it.
+local FORGET = 60000
+-- One reply carries no more than this (the largest call of four tasks, and some more), but always one task: a server closes the
+-- connection of a subscriber that it owes too much, 32 MB by default.
+local MAX_BYTES = 5242880
 
 -- The server's clock, in ms; no client's is ever compared with it.
 local time = redis.call('TIME')
@@ -31,54 +54,96 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- Whether something happened that others may wait for.
 local news = false
 
+-- The queues that were touched, by index.
+local queues = {}
+
 local function queue(index)
-  local base = 2 + index * 10
-  return {
-    info = KEYS[base], body = KEYS[base + 1], state = KEYS[base + 2], ready = KEYS[base + 3],
-    returned = KEYS[base + 4], alone = KEYS[base + 5], due = KEYS[base + 6], lease = KEYS[base + 7],
-    dead = KEYS[base + 8], remembered = KEYS[base + 9],
-  }
+  if not queues[index] then
+    local base = 2 + index * 16
+    queues[index] = {
+      info = KEYS[base], body = KEYS[base + 1], state = KEYS[base + 2], ready = KEYS[base + 3], gone = KEYS[base + 4],
+      returned = KEYS[base + 5], alone = KEYS[base + 6], due = KEYS[base + 7], lease = KEYS[base + 8], dead = KEYS[base + 9],
+      expiring = KEYS[base + 10], unique = KEYS[base + 11], seen = KEYS[base + 12], remembered = KEYS[base + 13],
+      results = KEYS[base + 14], untils = KEYS[base + 15],
+    }
+  end
+  return queues[index]
+end
+
+-- What `info` says, read once. A missing queue is as one with defaults, but not `there`.
+local function about(q)
+  if not q.about then
+    local have = redis.call('HMGET', q.info, 'capacity', 'remember_ids', 'order', 'closed', 'paused', 'added', 'ghosts', 'died', 'forget')
+    q.about = {
+      there = have[1] and true, capacity = tonumber(have[1] or CAPACITY), remember_ids = tonumber(have[2] or REMEMBER_IDS),
+      order = have[3] or 'fifo', closed = have[4] == '1', paused = have[5] == '1', added = tonumber(have[6] or 0),
+      ghosts = tonumber(have[7] or 0), died = tonumber(have[8] or nil), forget = tonumber(have[9] or nil),
+    }
+  end
+  return q.about
 end
 
 -- Makes a queue with defaults if it is missing.
 local function create(q)
-  if redis.call('EXISTS', q.info) == 0 then
-    redis.call('HSET', q.info, 'capacity', CAPACITY, 'remember_ids', REMEMBER_IDS, 'revision', 1,
-      'configured', 0, 'closed', 0, 'added', 0, 'popped', 0, 'deaths', 0)
-  end
+  if about(q).there then return end
+  redis.call('HSET', q.info, 'capacity', CAPACITY, 'remember_ids', REMEMBER_IDS, 'order', 'fifo', 'revision', 1,
+    'configured', 0, 'closed', 0, 'added', 0, 'deaths', 0)
+  q.about.there = true
+end
+
+local function by_priority(q)
+  return about(q).order == 'priority'
 end
 
 local function count_ready(q)
-  return redis.call('LLEN', q.ready) + redis.call('ZCARD', q.returned) + redis.call('ZCARD', q.alone)
+  local waiting = by_priority(q) and redis.call('ZCARD', q.ready) or redis.call('LLEN', q.ready) - about(q).ghosts
+  return waiting + redis.call('ZCARD', q.returned) + redis.call('ZCARD', q.alone)
 end
 
+-- Counted once; from then on whoever adds a task counts it.
 local function unsettled(q)
-  return count_ready(q) + redis.call('ZCARD', q.due) + redis.call('ZCARD', q.lease)
+  if not q.unsettled then
+    q.unsettled = count_ready(q) + redis.call('ZCARD', q.due) + redis.call('ZCARD', q.lease)
+  end
+  return q.unsettled
 end
 
 local function is_full(q)
-  local capacity = redis.call('HGET', q.info, 'capacity')
-  return capacity and unsettled(q) >= tonumber(capacity)
+  return about(q).there and unsettled(q) >= q.about.capacity
 end
 
-local function is_closed(q)
-  return redis.call('HGET', q.info, 'closed') == '1'
+-- The next sequence. `finish` writes the last one.
+local function next_sequence(q)
+  local info = about(q)
+  info.added = info.added + 1
+  q.counted = true
+  return info.added
 end
 
--- What happened to a task since it was enqueued: machine::Progress, and the sequence and holder of its last claim.
+local function entry(seq, id)
+  return struct.pack('>I8', seq) .. id
+end
+
+-- The id and the sequence of an entry.
+local function parts(entry)
+  return string.sub(entry, 9), (struct.unpack('>I8', entry))
+end
+
+-- What happened to a task since it was enqueued: machine::Progress, and the sequence and holder of its last claim; died, in ms, once it
+-- is dead.
 local function progress(q, id)
   local stored = redis.call('HGET', q.state, id)
-  if stored then
-    return cmsgpack.unpack(string.sub(stored, 2))
-  end
-  return { epoch = 0, attempts = 0, crashes = 0, deaths = 0, parks = 0, since = 0, seq = 0, alone = false, holder = '', error = '' }
+  local p = stored and cmsgpack.unpack(string.sub(stored, 2)) or { seq = 0 }
+  if p.epoch then return p end
+  return { epoch = 0, attempts = 0, crashes = 0, deaths = 0, parks = 0, since = 0, seq = p.seq, alone = false, holder = '', error = '' }
 end
 
 local function save(q, id, p)
   redis.call('HSET', q.state, id, '\1' .. cmsgpack.pack(p))
 end
 
--- The line of JSON in a body: name, given, max_attempts, max_crashes.
+-- The line of JSON in a body: name, given, max_attempts, max_crashes; and if they are not the usual ones, priority, expires (ms),
+-- unique, hold (ms), result (for how many ms it is kept).
 local function header(body)
   return cjson.decode(string.sub(body, 2, string.find(body, '\n', 1, true) - 1))
 end
@@ -91,94 +156,7 @@ local function cut(text)
   return string.sub(text, 1, last)
 end
 
--- Arrow enqueue: whether the id is on the queue or remembered.
-local function exists(q, id)
-  if redis.call('HEXISTS', q.body, id) == 1 then return true end
-  local remembered = redis.call('ZSCORE', q.remembered, id)
-  if not remembered then return false end
-  if tonumber(remembered) > now then return true end
-  redis.call('ZREM', q.remembered, id)
-  return false
-end
-
-local function add(q, id, body)
-  create(q)
-  redis.call('HSET', q.body, id, body)
-  redis.call('RPUSH', q.ready, id)
-  redis.call('HINCRBY', q.info, 'added', 1)
-  news = true
-end
-
 local function remove(q, id)
   redis.call('HDEL', q.body, id)
   redis.call('HDEL', q.state, id)
-end
-
-local function remember(q, id)
-  local ms = tonumber(redis.call('HGET', q.info, 'remember_ids'))
-  if ms == 0 then return end
-  redis.call('ZADD', q.remembered, now + ms, id)
-  local past = redis.call('ZRANGEBYSCORE', q.remembered, '-inf', now, 'LIMIT', 0, UPKEEP)
-  if #past > 0 then redis.call('ZREM', q.remembered, unpack(past)) end
-  local over = redis.call('ZCARD', q.remembered) - MAX_REMEMBERED
-  if over > 0 then redis.call('ZREMRANGEBYRANK', q.remembered, 0, over - 1) end
-end
-
--- Where a task goes when its lease ends: machine::Fate.
-local function go_ready(q, id, p)
-  redis.call('ZREM', q.lease, id)
-  redis.call('ZADD', p.deaths >= 2 and q.alone or q.returned, p.seq, id)
-  save(q, id, p)
-  news = true
-end
-
-local function go_scheduled(q, id, p, due)
-  redis.call('ZREM', q.lease, id)
-  redis.call('ZADD', q.due, due, id)
-  save(q, id, p)
-  news = true
-end
-
-local function go_dead(q, id, p)
-  redis.call('ZREM', q.lease, id)
-  redis.call('ZADD', q.dead, redis.call('HINCRBY', q.info, 'deaths', 1), id)
-  save(q, id, p)
-  local over = redis.call('ZCARD', q.dead) - MAX_DEAD
-  if over > 0 then
-    for _, oldest in ipairs(redis.call('ZRANGE', q.dead, 0, over - 1)) do
-      redis.call('ZREM', q.dead, oldest)
-      remove(q, oldest)
-    end
-  end
-  news = true
-end
-
--- Arrow expire: the lease ran out. As machine::Progress::expire.
-local function expire(q, id)
-  local p = progress(q, id)
-  local body = redis.call('HGET', q.body, id)
-  p.deaths = p.deaths + 1
-  if p.alone then p.crashes = p.crashes + 1 end
-  p.alone = false
-  if not body or p.crashes < header(body).max_crashes then
-    go_ready(q, id, p)
-  else
-    p.error = p.deaths .. ' processes died in a row while they held it, ' .. p.crashes .. ' of them while they ran nothing else'
-    go_dead(q, id, p)
-  end
-end
-
--- Whether id, epoch and holder all match; returns the progress if so.
-local function held(q, id, epoch, holder)
-  if not redis.call('ZSCORE', q.lease, id) then return nil end
-  -- Without its body a task cannot be settled; when its lease runs out, the next claim drops it.
-  if redis.call('HEXISTS', q.body, id) == 0 then return nil end
-  local p = progress(q, id)
-  if p.epoch == epoch and p.holder == holder then return p end
-  return nil
-end
-
--- Tells those who wait, if there is something to tell. The last step of every script that changes something.
-local function finish(channel)
-  if news then redis.call('PUBLISH', channel, '1') end
 end

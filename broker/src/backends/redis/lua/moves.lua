@@ -1,0 +1,153 @@
+-- Where tasks stand, and how they come there and leave.
+
+-- What orders the entry of a task that was given back.
+local function score(q, seq, h)
+  local order = about(q).order
+  if order == 'priority' then return h.priority or 0 end
+  return order == 'lifo' and -seq or seq
+end
+
+-- Makes a task ready that was not before, under a new sequence.
+local function line_up(q, id, p, h)
+  local seq, order = next_sequence(q), about(q).order
+  if order == 'priority' then
+    -- Its entry could not be found without it.
+    p.seq = seq
+    save(q, id, p)
+    redis.call('ZADD', q.ready, h.priority or 0, entry(seq, id))
+  else
+    redis.call(order == 'lifo' and 'LPUSH' or 'RPUSH', q.ready, entry(seq, id))
+  end
+end
+
+-- Arrow enqueue, of a task whose id and key are free. `h` is its header where that says anything special; `due` when it becomes ready, if later.
+local function add(q, id, body, h, due)
+  create(q)
+  redis.call('HSET', q.body, id, body)
+  if q.unsettled then q.unsettled = q.unsettled + 1 end
+  begin(q, id)
+  if due then
+    local seq = next_sequence(q)
+    save(q, id, { seq = seq })
+    redis.call('ZADD', q.due, due, entry(seq, id))
+  else
+    line_up(q, id, {}, h or {})
+  end
+  if h then
+    if h.expires then redis.call('ZADD', q.expiring, now + h.expires, id) end
+    take_key(q, id, h)
+  end
+  news = true
+end
+
+-- Takes a task out of ready, returned, alone or due, wherever it is.
+local function leave(q, id, p)
+  local at = entry(p.seq, id)
+  if redis.call('ZREM', q.due, at) == 1 or redis.call('ZREM', q.returned, at) == 1 or redis.call('ZREM', q.alone, at) == 1 then return end
+  if by_priority(q) then return redis.call('ZREM', q.ready, at) end
+  local count = string.match(redis.call('HGET', q.gone, id) or '0', '^%d+')
+  -- All entries of this id that are there now are its ghosts: a new task of this id gets a higher sequence.
+  redis.call('HSET', q.gone, id, string.format('%d:%.0f', count + 1, about(q).added))
+  q.about.ghosts = q.about.ghosts + 1
+  redis.call('HSET', q.info, 'ghosts', q.about.ghosts)
+end
+
+-- Whether an entry that was taken off a list is a ghost, which is then no more.
+local function was_ghost(q, id, seq)
+  if about(q).ghosts == 0 then return false end
+  local count, last = string.match(redis.call('HGET', q.gone, id) or '', '^(%d+):(%d+)$')
+  if not count or seq > tonumber(last) then return false end
+  if count == '1' then
+    redis.call('HDEL', q.gone, id)
+  else
+    redis.call('HSET', q.gone, id, string.format('%d:%s', count - 1, last))
+  end
+  q.about.ghosts = q.about.ghosts - 1
+  if q.about.ghosts == 0 then
+    redis.call('DEL', q.gone)
+    redis.call('HDEL', q.info, 'ghosts')
+  else
+    redis.call('HSET', q.info, 'ghosts', q.about.ghosts)
+  end
+  return true
+end
+
+-- Where a task goes when its lease ends: machine::Fate. The lease is removed first: a server out of memory refuses scripts whose first
+-- write may need some, and what ends must be able to end.
+
+local function go_ready(q, id, p, h)
+  redis.call('ZREM', q.lease, id)
+  local to = p.deaths >= 2 and q.alone or by_priority(q) and q.ready or q.returned
+  redis.call('ZADD', to, score(q, p.seq, h), entry(p.seq, id))
+  save(q, id, p)
+  news = true
+end
+
+local function go_scheduled(q, id, p, due)
+  redis.call('ZREM', q.lease, id)
+  redis.call('ZADD', q.due, due, entry(p.seq, id))
+  save(q, id, p)
+  news = true
+end
+
+-- Settled or cancelled: the task is gone, and this is what became of it.
+local function go(q, id, h, what)
+  redis.call('ZREM', q.lease, id)
+  remove(q, id)
+  let_go_of_key(q, h)
+  if h.given then remember(q, id) end
+  keep_result(q, id, h, what)
+  news = true
+end
+
+-- Lets go of dead tasks: those that were kept long enough, and the oldest where there are too many.
+local function forget_dead(q)
+  local info = about(q)
+  local over = redis.call('ZCARD', q.dead) - MAX_DEAD
+  if over <= 0 and (not info.died or info.died + KEEP_DEAD > now) then return end
+  for _ = 1, UPKEEP do
+    local id = redis.call('ZRANGE', q.dead, 0, 0)[1]
+    local died = id and progress(q, id).died
+    if over <= 0 and (not died or died + KEEP_DEAD > now) then
+      info.died = died
+      redis.call('HDEL', q.info, 'died')
+      if died then redis.call('HSET', q.info, 'died', died) end
+      return
+    end
+    redis.call('ZREM', q.dead, id)
+    remove(q, id)
+    over = over - 1
+  end
+end
+
+local function go_dead(q, id, p, h)
+  redis.call('ZREM', q.lease, id)
+  let_go_of_key(q, h)
+  redis.call('ZADD', q.dead, redis.call('HINCRBY', q.info, 'deaths', 1), id)
+  p.died = now
+  save(q, id, p)
+  if not about(q).died then
+    q.about.died = now
+    redis.call('HSET', q.info, 'died', now)
+  end
+  forget_dead(q)
+  news = true
+end
+
+-- Whether id, epoch and holder all match; returns the progress if so.
+local function held(q, id, epoch, holder)
+  if not redis.call('ZSCORE', q.lease, id) then return nil end
+  local p = progress(q, id)
+  if p.epoch == epoch and p.holder == holder then return p end
+  return nil
+end
+
+-- Tells those who wait, if there is something to tell, and writes what was counted. The last step of every script that changes something.
+local function finish(channel)
+  for _, q in pairs(queues) do
+    if q.counted then redis.call('HSET', q.info, 'added', string.format('%.0f', q.about.added)) end
+    for forget in pairs(q.kept or {}) do forget(q) end
+    if q.kept and not about(q).forget then redis.call('HSET', q.info, 'forget', now + FORGET) end
+  end
+  if news then redis.call('PUBLISH', channel, '1') end
+end

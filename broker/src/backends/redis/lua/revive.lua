@@ -1,0 +1,27 @@
+-- Arrow revive: dead -> ready. ARGV: channel, then ids of queue 0. Returns for each 1 revived, 0 not dead, 2 full, or the id of the task that has
+-- its key.
+local q = queue(0)
+local answers = {}
+
+local function revive(id)
+  local body = redis.call('ZSCORE', q.dead, id) and redis.call('HGET', q.body, id)
+  if not body then return 0 end
+  local h = header(body)
+  local other = holder_of(q, h.unique)
+  -- Its own key may still be held in its memory.
+  if other and other ~= id then return other end
+  if is_full(q) then return 2 end
+  redis.call('ZREM', q.dead, id)
+  -- Everything begins anew but the epoch.
+  local p = { epoch = progress(q, id).epoch, attempts = 0, crashes = 0, deaths = 0, parks = 0, since = 0, seq = 0, alone = false, holder = '', error = '' }
+  save(q, id, p)
+  line_up(q, id, p, h)
+  take_key(q, id, h)
+  q.unsettled = q.unsettled + 1
+  news = true
+  return 1
+end
+
+for at = 2, #ARGV do answers[#answers + 1] = revive(ARGV[at]) end
+finish(ARGV[1])
+return answers

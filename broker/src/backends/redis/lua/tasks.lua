@@ -1,0 +1,27 @@
+-- Tasks as they come in ARGV, four values each: queue, id, body, and what is special about them: '' for nothing, else when they start:
+-- 'now', 'after' or 'at' and ms.
+
+-- Reads the task at this place of ARGV.
+local function read_task(at)
+  local task = { q = queue(tonumber(ARGV[at])), id = ARGV[at + 1], body = ARGV[at + 2] }
+  local special = ARGV[at + 3]
+  if special == '' then return task end
+  task.h = header(task.body)
+  local how, ms = string.match(special, '^(%a+) ?(%d*)$')
+  if how == 'after' then task.due = now + tonumber(ms) elseif how == 'at' then task.due = tonumber(ms) end
+  if task.due and task.due <= now then task.due = nil end
+  return task
+end
+
+-- The order of the task's queue, by its number, if the task has a priority that would mean nothing there.
+local function misplaced(task)
+  if task.h and task.h.priority and not by_priority(task.q) then return about(task.q).order == 'lifo' and 1 or 0 end
+end
+
+local function other_holder(task)
+  return task.h and holder_of(task.q, task.h.unique)
+end
+
+local function add_task(task)
+  add(task.q, task.id, task.body, task.h, task.due)
+end

@@ -1,0 +1,208 @@
+//! How the answers of the scripts are read.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use super::keys;
+use crate::{
+    ClaimedTask, DeadTask, Enqueued, Error, ErrorKind, Incarnation, Lease, Order, Outcome, Payload,
+    QueueName, QueueOptions, QueueStatus, Result, Revived, TaskId, clock,
+};
+
+/// The answer was none of those that the script has.
+pub(super) fn unexpected(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Corrupt, operation, "redis answered something else than was asked")
+}
+
+/// One answer for each that was asked about.
+pub(super) fn each<V, T>(
+    reply: &[V],
+    asked: usize,
+    operation: &'static str,
+    read: impl Fn(&V) -> Option<T>,
+) -> Result<Vec<T>> {
+    if reply.len() != asked {
+        return Err(unexpected(operation));
+    }
+    reply.iter().map(|answer| read(answer).ok_or_else(|| unexpected(operation))).collect()
+}
+
+/// A number that came as one, or as text because it is large.
+pub(super) fn int(value: &Value) -> Option<i64> {
+    match value {
+        Value::Int(number) => Some(*number),
+        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
+pub(super) fn uint(value: &Value) -> Option<u64> {
+    int(value).and_then(|number| u64::try_from(number).ok())
+}
+
+fn small(value: &Value) -> Option<u32> {
+    int(value).and_then(|number| u32::try_from(number).ok())
+}
+
+fn text(bytes: &[u8]) -> Option<String> {
+    String::from_utf8(bytes.to_vec()).ok()
+}
+
+fn id(operation: &'static str, value: &Value) -> Option<TaskId> {
+    match value {
+        Value::BulkString(id) => keys::stored_id(operation, id).ok(),
+        _ => None,
+    }
+}
+
+/// Which of the tasks has a priority that its queue has no use for, and the order of that queue.
+pub(super) fn misplaced(reply: &[Value]) -> Option<(usize, Order)> {
+    match reply {
+        [Value::Int(-1), at, order] => Some((usize::try_from(int(at)?).ok()?, read_order(int(order)?)?)),
+        _ => None,
+    }
+}
+
+/// An order by its number.
+fn read_order(number: i64) -> Option<Order> {
+    [Order::Fifo, Order::Lifo, Order::Priority].get(usize::try_from(number).ok()?).copied()
+}
+
+/// The name under which an order is stored.
+pub(super) fn order(order: Order) -> &'static str {
+    match order {
+        Order::Fifo => "fifo",
+        Order::Lifo => "lifo",
+        Order::Priority => "priority",
+    }
+}
+
+/// What `status.lua` returns, and whether the queue was configured.
+pub(super) fn status(reply: &[i64]) -> Option<(QueueStatus, bool)> {
+    let [capacity, remember_ids, order, revision, configured, closed, paused, counts @ ..] = reply else {
+        return None;
+    };
+    let uint = |number: &i64| u64::try_from(*number).unwrap_or(0);
+    let [ready, scheduled, leased, dead] = counts else { return None };
+    let status = QueueStatus {
+        options: QueueOptions {
+            order: read_order(*order)?,
+            capacity: uint(capacity),
+            remember_ids: Duration::from_millis(uint(remember_ids)),
+        },
+        revision: uint(revision),
+        closed: *closed == 1,
+        paused: *paused == 1,
+        ready: uint(ready),
+        scheduled: uint(scheduled),
+        leased: uint(leased),
+        dead: uint(dead),
+    };
+    Some((status, *configured == 1))
+}
+
+pub(super) fn enqueued(answer: &Value) -> Option<Enqueued> {
+    match answer {
+        Value::Int(0) => Some(Enqueued::Enqueued),
+        Value::Int(1) => Some(Enqueued::Exists),
+        Value::Int(2) => Some(Enqueued::Full),
+        Value::Int(3) => Some(Enqueued::Closed),
+        other => id("enqueue", other).map(Enqueued::Duplicate),
+    }
+}
+
+pub(super) fn revived(answer: &Value) -> Option<Revived> {
+    match answer {
+        Value::Int(0) => Some(Revived::Unknown),
+        Value::Int(1) => Some(Revived::Revived),
+        Value::Int(2) => Some(Revived::Full),
+        other => id("revive", other).map(Revived::Duplicate),
+    }
+}
+
+pub(super) fn outcome(answer: &Value) -> Option<Outcome> {
+    match answer {
+        Value::Int(0) => Some(Outcome::Unknown),
+        Value::Int(1) => Some(Outcome::Pending),
+        Value::BulkString(known) => match known.split_first()? {
+            (b'D', result) => Some(Outcome::Done(Payload::from_stored(text(result)?))),
+            (b'C', []) => Some(Outcome::Cancelled),
+            (b'X', error) => Some(Outcome::Dead(text(error)?)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// One task of those that `claim.lua` returns.
+pub(super) fn claimed(queue: &QueueName, incarnation: Incarnation, task: &[Value]) -> Result<ClaimedTask> {
+    const CLAIM: &str = "claim";
+    let [Value::BulkString(id), Value::BulkString(body), numbers @ ..] = task else {
+        return Err(unexpected(CLAIM));
+    };
+    let [epoch, attempts, crashes, deaths, alone] = numbers else { return Err(unexpected(CLAIM)) };
+    let id = keys::stored_id(CLAIM, id)?;
+    let (header, payload) = keys::stored_body(CLAIM, &id, body)?;
+    let small = |value| small(value).ok_or_else(|| unexpected(CLAIM));
+    let epoch = uint(epoch).ok_or_else(|| unexpected(CLAIM))?;
+    Ok(ClaimedTask {
+        lease: Lease { queue: queue.clone(), id, epoch, incarnation },
+        name: header.name,
+        payload,
+        attempts: small(attempts)?,
+        max_attempts: header.max_attempts,
+        crashes: small(crashes)?,
+        deaths: small(deaths)?,
+        alone: small(alone)? == 1,
+        result_wanted: header.result.is_some(),
+    })
+}
+
+/// One task of those that `dead.lua` returns.
+pub(super) fn dead(task: &[Value]) -> Result<DeadTask> {
+    const LIST: &str = "list";
+    let [Value::BulkString(id), Value::BulkString(body), Value::BulkString(error), numbers @ ..] = task
+    else {
+        return Err(unexpected(LIST));
+    };
+    let [attempts, crashes, died, mark] = numbers else { return Err(unexpected(LIST)) };
+    let id = keys::stored_id(LIST, id)?;
+    let (header, payload) = keys::stored_body(LIST, &id, body)?;
+    let unread = || unexpected(LIST);
+    Ok(DeadTask {
+        id,
+        name: header.name,
+        payload,
+        error: text(error).ok_or_else(unread)?,
+        attempts: small(attempts).ok_or_else(unread)?,
+        crashes: small(crashes).ok_or_else(unread)?,
+        died: clock::time(uint(died).ok_or_else(unread)?),
+        mark: uint(mark).ok_or_else(unread)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_are_read_as_they_are_written() {
+        // The numbers are those of `lua/status.lua`, in this order.
+        let stored = include_str!("lua/status.lua");
+        for (number, wanted) in [Order::Fifo, Order::Lifo, Order::Priority].into_iter().enumerate() {
+            assert!(stored.contains(&format!("{} = {number}", order(wanted))), "{wanted}");
+            assert_eq!(read_order(i64::try_from(number).unwrap()), Some(wanted));
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_is_not_understood() {
+        for bad in [Value::Nil, Value::Int(9), Value::BulkString(b"x".to_vec())] {
+            assert_eq!(enqueued(&bad), None);
+            assert_eq!(revived(&bad), None);
+            assert_eq!(outcome(&bad), None);
+        }
+        assert_eq!(outcome(&Value::BulkString(Vec::new())), None);
+    }
+}
