@@ -19,15 +19,17 @@ use std::{
 };
 
 use manyhands_broker::{
-    Broker, Claim, DeadLetters, End, ErrorKind, Guard, Lease, Namespace, NewTask, Order, Payload, QueueName,
-    QueueOptions, QueueStatus, Settlement, Start, TaskId, TaskName, Unique, Wanted,
+    Broker, Claim, DeadLetters, End, ErrorKind, Guard, Incarnation, Lease, Namespace, NewTask, Order,
+    Payload, QueueName, QueueOptions, QueueStatus, Settlement, Start, TaskId, TaskName, Unique, Wanted,
     backends::{
         local::{LocalBroker, LocalConfig},
         memory::MemoryBroker,
+        redis::{RedisBroker, RedisConfig},
     },
     clock::{Clock, ManualClock, Now},
     machine::Machine,
 };
+use manyhands_test_support::servers::Redis;
 use proptest::{
     collection::vec,
     option,
@@ -44,6 +46,12 @@ fn memory_agrees_with_the_machine() {
 #[test]
 fn local_agrees_with_the_machine() {
     compare(40, Store::local);
+}
+
+#[test]
+fn redis_agrees_with_the_machine() {
+    let server = Arc::new(Redis::options().clock().start().unwrap());
+    compare(40, |clock| Store::redis(Arc::clone(&server), clock));
 }
 
 /// How long a death may go unnoticed. Only a broken broker takes that long.
@@ -249,6 +257,12 @@ enum Store {
         witness: Box<dyn Broker>,
         folder: tempfile::TempDir,
     },
+    /// A namespace of its own on a server that all histories share.
+    Redis {
+        witness: Box<dyn Broker>,
+        server: Arc<Redis>,
+        namespace: Namespace,
+    },
 }
 
 impl Store {
@@ -264,24 +278,47 @@ impl Store {
         (Self::Local { witness, folder }, Machine::new(generation))
     }
 
+    async fn redis(server: Arc<Redis>, clock: ManualClock) -> (Self, Machine) {
+        // As a new database does.
+        let generation = clock.now().wall / 1000;
+        let namespace = Namespace::new(&format!("history-{}", Incarnation::generate())).unwrap();
+        server.set_clock(Duration::ZERO).unwrap();
+        let witness = open_redis(&server, &namespace).await;
+        (Self::Redis { witness, server, namespace }, Machine::new(generation))
+    }
+
     async fn session(&self, clock: &ManualClock) -> Box<dyn Broker> {
         match self {
             Self::Memory(first) => Box::new(Guard::new(first.session())),
             Self::Local { folder, .. } => Box::new(open(folder, clock).await),
+            Self::Redis { server, namespace, .. } => open_redis(server, namespace).await,
+        }
+    }
+
+    /// Whether a process that dies is noticed at once, and not by its leases that run out.
+    fn notices_deaths(&self) -> bool {
+        !matches!(self, Self::Redis { .. })
+    }
+
+    /// The clock was moved.
+    fn moved(&self, clock: &ManualClock) {
+        if let Self::Redis { server, .. } = self {
+            // Both begin with the year 2026.
+            server.set_clock(Duration::from_millis(clock.now().steady)).unwrap();
         }
     }
 
     fn witness(&self) -> &dyn Broker {
         match self {
             Self::Memory(first) => first,
-            Self::Local { witness, .. } => &**witness,
+            Self::Local { witness, .. } | Self::Redis { witness, .. } => &**witness,
         }
     }
 
     fn check(&self) -> Result<(), String> {
         match self {
             Self::Memory(first) => first.check(),
-            Self::Local { .. } => Ok(()),
+            Self::Local { .. } | Self::Redis { .. } => Ok(()),
         }
     }
 }
@@ -289,6 +326,11 @@ impl Store {
 async fn open(folder: &tempfile::TempDir, clock: &ManualClock) -> Guard<LocalBroker> {
     let config = LocalConfig::new(folder.path(), Namespace::default()).with_clock(Arc::new(clock.clone()));
     Guard::new(LocalBroker::open(config).await.unwrap())
+}
+
+async fn open_redis(server: &Redis, namespace: &Namespace) -> Box<dyn Broker> {
+    let config = RedisConfig::new(&server.url(), namespace.clone()).unwrap();
+    Box::new(Guard::new(RedisBroker::open(config).await.unwrap()))
 }
 
 /// The machine and a broker, side by side.
@@ -393,11 +435,16 @@ impl Pair {
                 agree("purge", &real, &self.machine.purge(&name, &ids))
             }
             Op::Advance { ms } => {
-                self.clock.advance(Duration::from_millis(*ms));
+                self.advance(Duration::from_millis(*ms));
                 Ok(())
             }
             Op::Die { session } => self.die(*session).await,
         }
+    }
+
+    fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        self.store.moved(&self.clock);
     }
 
     async fn enqueue(&mut self, session: usize, tasks: &[NewTask]) -> Result<(), TestCaseError> {
@@ -439,7 +486,9 @@ impl Pair {
     /// Lets a session die, waits until it is noticed, and starts another in its place.
     async fn die(&mut self, session: usize) -> Result<(), TestCaseError> {
         let dead = self.sessions.remove(session);
-        self.machine.expire_holder(dead.incarnation(), self.now());
+        if self.store.notices_deaths() {
+            self.machine.expire_holder(dead.incarnation(), self.now());
+        }
         drop(dead);
         let queues = QUEUES.map(|name| QueueName::new(name).unwrap());
         let noticed = async {
@@ -496,7 +545,7 @@ impl Pair {
         }
         self.compare_queues().await?;
         // Past all leases, delays and parks.
-        self.clock.advance(Duration::from_secs(120));
+        self.advance(Duration::from_secs(120));
         for number in 0..QUEUES.len() {
             let claim = Claim::new(queue(number), 3);
             while self.claim(0, &claim).await? > 0 {
@@ -571,7 +620,7 @@ fn agree<T: PartialEq + Debug>(what: &str, real: &T, model: &T) -> Result<(), Te
     Ok(())
 }
 
-fn compare<F: Future<Output = (Store, Machine)>>(cases: u32, store: fn(ManualClock) -> F) {
+fn compare<F: Future<Output = (Store, Machine)>>(cases: u32, store: impl Fn(ManualClock) -> F) {
     let long = std::env::var_os("MANYHANDS_TEST_LONG").is_some();
     let config = Config {
         cases: if long { 20 * cases } else { cases },

@@ -58,11 +58,21 @@ local function expire(id, p)
 end
 
 -- First what nobody claimed in its time. Only if there is more of it than this, a task that is ready can be one of those.
-local late = redis.call('ZRANGEBYSCORE', q.expiring, '-inf', now, 'LIMIT', 0, UPKEEP)
-for _, id in ipairs(late) do
-  local p = progress(q, id)
-  leave(q, id, p)
-  lapse(id, p)
+local over = redis.call('ZRANGEBYSCORE', q.expiring, '-inf', now, 'WITHSCORES', 'LIMIT', 0, UPKEEP)
+local late = {}
+for at = 1, #over, 2 do
+  late[#late + 1] = { id = over[at], till = tonumber(over[at + 1]), text = string.sub(over[at], 1, 1) == 't', at = at }
+end
+-- Of those whose time is over together, UUIDs before texts, as the machine does.
+table.sort(late, function(a, b)
+  if a.till ~= b.till then return a.till < b.till end
+  if a.text ~= b.text then return b.text end
+  return a.at < b.at
+end)
+for _, task in ipairs(late) do
+  local p = progress(q, task.id)
+  leave(q, task.id, p)
+  lapse(task.id, p)
 end
 local lagging = #late == UPKEEP
 
@@ -72,7 +82,7 @@ for _, at in ipairs(redis.call('ZRANGEBYSCORE', q.due, '-inf', now, 'LIMIT', 0, 
   news = true
 end
 
-local over = redis.call('ZRANGEBYSCORE', q.lease, '-inf', now, 'WITHSCORES', 'LIMIT', 0, UPKEEP)
+over = redis.call('ZRANGEBYSCORE', q.lease, '-inf', now, 'WITHSCORES', 'LIMIT', 0, UPKEEP)
 local expired = {}
 for at = 1, #over, 2 do
   expired[#expired + 1] = { id = over[at], till = tonumber(over[at + 1]), p = progress(q, over[at]) }
