@@ -1,0 +1,184 @@
+//! How much is asked of the server, and what is left on it.
+
+use super::*;
+
+/// A subscriber that is owed too much loses its connection, and with it a whole claim.
+#[tokio::test]
+async fn large_tasks_are_claimed_in_parts() {
+    let server = Server::start();
+    let broker = server.session().await;
+    for _ in 0..10 {
+        let ten: Vec<_> = (0..10).map(|_| task(400 * 1024)).collect();
+        enqueue(&*broker, &ten).await;
+    }
+    let mut claims = Vec::new();
+    loop {
+        let tasks = broker.claim(&Claim::new(queue(), 100)).await.unwrap().tasks.len();
+        if tasks == 0 {
+            break;
+        }
+        claims.push(tasks);
+    }
+    assert_eq!(claims.iter().sum::<usize>(), 100);
+    assert!(claims.iter().all(|tasks| *tasks <= 13), "{claims:?}");
+}
+
+/// What a call costs the server: the commands that its script ran, and the call itself.
+async fn commands<T>(server: &Server, call: impl Future<Output = T>) -> (T, u64) {
+    server.say(&["CONFIG", "RESETSTAT"]).await;
+    let answer = call.await;
+    let redis::Value::BulkString(text) = server.say(&["INFO", "commandstats"]).await else {
+        panic!("no statistics");
+    };
+    // What the test itself asked for is not the call's.
+    let own = ["config", "info", "client", "hello", "select", "command", "ping"];
+    let count = |line: &str| {
+        let (name, numbers) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        let numbers = numbers.split(',').next()?;
+        (!own.iter().any(|own| name.starts_with(own))).then(|| numbers.parse::<u64>().unwrap())
+    };
+    (answer, String::from_utf8(text).unwrap().lines().filter_map(count).sum())
+}
+
+/// Each of these runs a thousand times a second.
+#[tokio::test]
+async fn the_usual_calls_take_few_commands() {
+    let server = Server::start();
+    let broker = server.session().await;
+    enqueue(&*broker, &[task(9)]).await;
+    let tasks: Vec<_> = (0..100).map(|_| task(9)).collect();
+    let ((), enqueued) = commands(&server, enqueue(&*broker, &tasks)).await;
+    let one_claim = Claim::new(queue(), 1);
+    let (first, one) = commands(&server, broker.claim(&one_claim)).await;
+    let claim = Claim::new(queue(), 100);
+    let (claimed, hundred) = commands(&server, broker.claim(&claim)).await;
+    let leases: Vec<_> = claimed.unwrap().tasks.into_iter().map(|task| task.lease).collect();
+    assert_eq!(leases.len(), 100);
+    let (empty, none) = commands(&server, broker.claim(&one_claim)).await;
+    assert_eq!(empty.unwrap().tasks.len(), 0);
+    let (beaten, beats) = commands(&server, broker.beat(&leases, Duration::from_secs(30))).await;
+    assert_eq!(beaten.unwrap(), [Beaten::Kept; 100]);
+    let done: Vec<_> =
+        leases.into_iter().map(|lease| Settlement::new(lease, End::complete(Vec::new()))).collect();
+    let (settled, completed) = commands(&server, broker.settle(&done)).await;
+    assert_eq!(settled.unwrap(), [Settled::Settled; 100]);
+    let lease = first.unwrap().tasks.remove(0).lease;
+    let (settled, single) =
+        commands(&server, broker.settle(&[Settlement::new(lease, End::complete(Vec::new()))])).await;
+    assert_eq!(settled.unwrap(), [Settled::Settled]);
+    let found = [enqueued, one, hundred, none, beats, completed, single];
+    // A new option of tasks must not cost those that have none. What is a hundred of, is 4, 8, 5 and 6 commands each.
+    let most = [411, 24, 814, 14, 504, 605, 9];
+    assert!(found.iter().zip(most).all(|(found, most)| *found <= most), "{found:?}, at most {most:?}");
+}
+
+/// A list cannot let go of what is in its middle: what stays there must be neither handed out nor counted.
+#[tokio::test]
+async fn what_leaves_a_list_is_not_counted_and_may_come_again() {
+    let server = Server::start();
+    let broker = server.session().await;
+    let (named, all) = (|id: &TaskId| task(9).with_id(id.clone()), 0..700);
+    let ids: Vec<_> = all.map(|n| TaskId::new(&n.to_string()).unwrap()).collect();
+    let forgetful = QueueOptions::default().with_remember_ids(Duration::ZERO);
+    for order in [Order::Fifo, Order::Lifo] {
+        broker.declare(&queue(), Some(&forgetful.clone().with_order(order))).await.unwrap();
+        for ids in ids.chunks(200) {
+            enqueue(&*broker, &ids.iter().map(named).collect::<Vec<_>>()).await;
+        }
+        // Twice: there may be two ghosts of one id.
+        for again in [&ids[1..699], &ids[3..5], &ids[3..5]] {
+            for ids in again.chunks(200) {
+                let cancelled = broker.cancel(&queue(), ids).await.unwrap();
+                assert_eq!(cancelled, vec![Cancel::Cancelled; ids.len()]);
+            }
+            assert_eq!(broker.status(&queue()).await.unwrap().unwrap().ready, 2, "{order}");
+            enqueue(&*broker, &[named(&ids[3]), named(&ids[4])]).await;
+        }
+        let mut found = Vec::new();
+        while broker.status(&queue()).await.unwrap().unwrap().ready > 0 {
+            let reply = broker.claim(&Claim::new(queue(), 3)).await.unwrap();
+            // More ghosts than one claim looks at: it says that there is more.
+            let all = reply.tasks.len() == 3 || found.len() + reply.tasks.len() == 4;
+            assert!(all || reply.next == Some(Duration::ZERO), "{reply:?}");
+            found.extend(reply.tasks);
+        }
+        let wanted = match order {
+            Order::Lifo => ["4", "3", "699", "0"],
+            _ => ["0", "699", "3", "4"],
+        };
+        let names: Vec<_> = found.iter().map(|task| task.lease.id.to_string()).collect();
+        assert_eq!(names, wanted, "{order}");
+        let done = found.into_iter().map(|task| Settlement::new(task.lease, End::complete(Vec::new())));
+        broker.settle(&done.collect::<Vec<_>>()).await.unwrap();
+        // For the other order, and without what is configured.
+        server.say(&["FLUSHALL"]).await;
+        broker.claim(&Claim::new(queue(), 1)).await.unwrap_err();
+    }
+}
+
+/// A reply that is too large for one costs more than one call, not the connection.
+#[tokio::test]
+async fn large_results_and_dead_tasks_are_told_in_parts() {
+    let server = Server::start();
+    let broker = server.session().await;
+    let large = task(900 * 1024).payload;
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        let keep = task(900 * 1024).with_result(Wanted::Keep(Duration::from_secs(60)));
+        enqueue(&*broker, &[keep.clone(), task(900 * 1024)]).await;
+        let tasks = broker.claim(&Claim::new(queue(), 2)).await.unwrap().tasks;
+        let ends = [
+            End::Complete { children: Vec::new(), result: Some(large.clone()) },
+            End::Bury { error: "no".to_owned() },
+        ];
+        let ends: Vec<_> =
+            tasks.into_iter().zip(ends).map(|(task, end)| Settlement::new(task.lease, end)).collect();
+        broker.settle(&ends).await.unwrap();
+        ids.push(keep.id);
+    }
+    assert_eq!(broker.outcomes(&queue(), &ids).await.unwrap(), vec![Outcome::Done(large.clone()); 20]);
+    let dead = broker.dead_letters().unwrap().list(&queue(), None, 19).await.unwrap();
+    assert_eq!(dead.len(), 19);
+    assert!(dead.iter().all(|task| task.payload == large));
+}
+
+/// What is kept for a time is let go of although the queue is told nothing new.
+#[tokio::test]
+async fn what_is_over_leaves_nothing_behind() {
+    let server = Server::start();
+    let broker = server.session().await;
+    let seconds = Duration::from_secs;
+    let options = QueueOptions::default().with_remember_ids(seconds(100));
+    broker.declare(&queue(), Some(&options)).await.unwrap();
+    let full = |id: &str| {
+        task(9)
+            .with_id(TaskId::new(id).unwrap())
+            .with_unique(Unique::and_for(id, seconds(200)).unwrap())
+            .with_result(Wanted::Keep(seconds(300)))
+            .with_expires(seconds(10))
+    };
+    let later = full("scheduled").with_start(Start::After(seconds(5)));
+    enqueue(&*broker, &[full("completed"), full("released"), full("lapsed"), full("cancelled"), later]).await;
+    let ids = ["cancelled", "scheduled"].map(|id| TaskId::new(id).unwrap());
+    assert_eq!(broker.cancel(&queue(), &ids).await.unwrap(), [Cancel::Cancelled; 2]);
+    let claimed = broker.claim(&Claim::new(queue(), 2)).await.unwrap().tasks;
+    let ends = [End::complete(Vec::new()), End::Release];
+    let ends: Vec<_> =
+        claimed.into_iter().zip(ends).map(|(task, end)| Settlement::new(task.lease, end)).collect();
+    broker.settle(&ends).await.unwrap();
+    server.0.set_clock(seconds(11)).unwrap();
+    let task = broker.claim(&Claim::new(queue(), 9)).await.unwrap().tasks.remove(0);
+    broker.settle(&[Settlement::new(task.lease, End::Bury { error: "no".to_owned() })]).await.unwrap();
+    let dead = broker.dead_letters().unwrap();
+    let ids = ["lapsed", "released"].map(|id| TaskId::new(id).unwrap());
+    assert_eq!(dead.purge(&queue(), &ids).await.unwrap(), [true, true]);
+    // A claim in each of these times.
+    for after in [120, 230, 400] {
+        server.0.set_clock(seconds(after)).unwrap();
+        broker.claim(&Claim::new(queue(), 9)).await.unwrap();
+    }
+    let left: Vec<String> =
+        redis::FromRedisValue::from_redis_value(server.say(&["KEYS", "*"]).await).unwrap();
+    let left: std::collections::BTreeSet<_> = left.into_iter().collect();
+    assert_eq!(left.iter().map(String::as_str).collect::<Vec<_>>(), ["mh:{mh}", "mh:{mh}:info:q"]);
+}

@@ -1,0 +1,54 @@
+//! What only the Redis broker does: sessions that are cut, scripts and namespaces that are removed, a server without memory, one that
+//! evicts, large tasks, what a call costs and what it leaves behind.
+
+#![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
+
+mod contents;
+mod faults;
+
+use std::{sync::Arc, time::Duration};
+
+use manyhands_broker::{
+    Beaten, Broker, Cancel, Claim, End, Enqueued, ErrorKind, NewTask, Order, Outcome, Payload, QueueName,
+    QueueOptions, Revived, Settled, Settlement, Start, TaskId, TaskName, Unique, Wanted, connect,
+};
+use manyhands_test_support::servers::Redis;
+
+struct Server(Redis);
+
+impl Server {
+    fn start() -> Self {
+        Self(Redis::options().clock().start().unwrap())
+    }
+
+    async fn session(&self) -> Arc<dyn Broker> {
+        connect(&self.0.url().parse().unwrap()).await.unwrap()
+    }
+
+    /// Says something to the server as another client.
+    async fn say(&self, words: &[&str]) -> redis::Value {
+        let client = redis::Client::open(self.0.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let (name, arguments) = words.split_first().unwrap();
+        redis::cmd(name).arg(arguments).query_async(&mut connection).await.unwrap()
+    }
+
+    /// Cuts all connections, those of sessions too.
+    async fn cut(&self) {
+        self.say(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+        self.say(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    }
+}
+
+fn queue() -> QueueName {
+    QueueName::new("q").unwrap()
+}
+
+fn task(bytes: usize) -> NewTask {
+    let payload = Payload::from_json(&format!("\"{}\"", "x".repeat(bytes - 2))).unwrap();
+    NewTask::new(queue(), TaskName::new("work").unwrap(), payload)
+}
+
+async fn enqueue(broker: &dyn Broker, tasks: &[NewTask]) {
+    assert_eq!(broker.enqueue(tasks).await.unwrap(), vec![Enqueued::Enqueued; tasks.len()]);
+}
