@@ -1,0 +1,149 @@
+//! The contract, as far as it goes.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Adversary, Call, Fault, Turn, lock, nothing};
+use crate::{
+    Beaten, Broker, Capabilities, Claim, ClaimReply, End, Enqueued, Incarnation, Lease, NewTask, QueueName,
+    QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter, capabilities::Returns,
+};
+
+/// How long after a claim that got too little it is worth while to ask again.
+const SOON: Duration = Duration::from_millis(5);
+
+// A method that is forgotten here would silently go around the adversary.
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Broker for Adversary {
+    fn backend(&self) -> &'static str {
+        self.inner.backend()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { returns: Returns::AsTheyCome, ..self.inner.capabilities() }
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.inner.incarnation()
+    }
+
+    async fn declare(&self, queue: &QueueName, options: Option<&QueueOptions>) -> Result<QueueStatus> {
+        self.make(Call::Declare, self.inner.declare(queue, options)).await
+    }
+
+    async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
+        self.make(Call::Enqueue, self.inner.enqueue(tasks)).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<ClaimReply> {
+        let mut turn = self.turn(Call::Claim);
+        turn.begin().await?;
+        self.lose_one(&mut turn).await?;
+        let reply = self.claim_some(claim, &mut turn).await?;
+        let leases = || reply.tasks.iter().map(|task| task.lease.clone());
+        if turn.fault == Some(Fault::Unanswered) {
+            // Nobody knows of them, so nobody renews them.
+            self.forget(leases().collect()).await?;
+        } else {
+            lock(&self.held).extend(leases());
+        }
+        turn.end().await?;
+        Ok(reply)
+    }
+
+    async fn beat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Beaten>> {
+        let mut turn = self.turn(Call::Beat);
+        turn.begin().await?;
+        self.lose_one(&mut turn).await?;
+        let answers = self.inner.beat(leases, lease).await?;
+        let lost = || leases.iter().zip(&answers).filter(|(_, answer)| **answer == Beaten::Lost);
+        lock(&self.held).retain(|held| lost().all(|(lease, _)| lease != held));
+        turn.end().await?;
+        Ok(answers)
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        let mut turn = self.turn(Call::Settle);
+        turn.begin().await?;
+        self.lose_one(&mut turn).await?;
+        let answers = self.inner.settle(settlements).await?;
+        lock(&self.held).retain(|held| settlements.iter().all(|settlement| settlement.lease != *held));
+        turn.end().await?;
+        Ok(answers)
+    }
+
+    async fn close(&self, queue: &QueueName) -> Result<()> {
+        self.make(Call::Close, self.inner.close(queue)).await
+    }
+
+    async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
+        self.make(Call::Status, self.inner.status(queue)).await
+    }
+
+    fn wait(&self, queues: &[QueueName]) -> Waiter {
+        let hint = self.inner.wait(queues);
+        let mut dice = lock(&self.hints);
+        if dice.happens(self.manners.lost_hints) {
+            return Box::pin(async move {
+                // The interest lives on, what it hears of is lost.
+                let _interest = hint;
+                std::future::pending::<()>().await;
+            });
+        }
+        if dice.happens(self.manners.invented_hints) {
+            return Box::pin(async move {
+                let _ = tokio::time::timeout(SOON, hint).await;
+            });
+        }
+        hint
+    }
+}
+
+impl Adversary {
+    /// A call to which nothing happens but a fault or a delay.
+    async fn make<T>(&self, call: Call, done: impl Future<Output = Result<T>>) -> Result<T> {
+        let turn = self.turn(call);
+        turn.begin().await?;
+        let answer = done.await?;
+        turn.end().await?;
+        Ok(answer)
+    }
+
+    /// Claims what the turn leaves of it.
+    async fn claim_some(&self, claim: &Claim, turn: &mut Turn<'_>) -> Result<ClaimReply> {
+        if turn.gets_nothing() {
+            let reply = self.inner.claim(&nothing(claim)).await?;
+            return Ok(ClaimReply { next: Some(SOON), ..reply });
+        }
+        let mut some = claim.clone();
+        if turn.gets_fewer() {
+            some.max = 1 + turn.below(claim.max.saturating_sub(1));
+        }
+        let mut reply = self.inner.claim(&some).await?;
+        if some.max < claim.max {
+            reply.next = Some(SOON);
+        }
+        if turn.is_reordered() {
+            self.reorder(&mut reply, turn).await?;
+        }
+        Ok(reply)
+    }
+
+    /// Changes the order of tasks that were lost; gives some of them back if it got no others. Only those in front of all
+    /// others change places: a task that was never claimed, or was put off, keeps its place behind them.
+    async fn reorder(&self, reply: &mut ClaimReply, turn: &mut Turn<'_>) -> Result<()> {
+        let lost = reply.tasks.iter().take_while(|task| task.deaths > 0 && !task.alone).count();
+        turn.shuffle(&mut reply.tasks[..lost]);
+        if lost < 2 || lost < reply.tasks.len() {
+            return Ok(());
+        }
+        let given_back = reply.tasks.split_off(1 + turn.below(lost));
+        let give_back: Vec<_> =
+            given_back.into_iter().map(|task| Settlement::new(task.lease, End::Release)).collect();
+        self.inner.settle(&give_back).await?;
+        reply.next = Some(SOON);
+        Ok(())
+    }
+}
