@@ -12,8 +12,15 @@ use manyhands_broker::{Broker, Claim, Settled};
 use manyhands_worker::{App, Context, Ending};
 
 use crate::support::{
-    AWAY, Bench, Gate, Gauge, Job, Mode, OnDrop, Step, claim, job, let_others_run, new, queue, soon, start,
+    AWAY, Bench, Gate, Gauge, Job, Mode, OnDrop, Step, World, claim, job, let_others_run, new, on_both,
+    queue, soon, start,
 };
+
+on_both! {
+    claims_go_on_when_the_broker_is_back,
+    settlements_wait_for_the_broker_and_keep_their_slots,
+    a_settlement_whose_answer_was_lost_takes_effect_once,
+}
 
 /// How long leases last where they run out. The handlers are to be stopped after two thirds of it.
 const LEASE: Duration = Duration::from_millis(1500);
@@ -26,9 +33,8 @@ fn handing_on() -> App {
     App::new().handle(async |Job(n), ctx: Context| ctx.then(Step(n)))
 }
 
-#[tokio::test]
-async fn claims_go_on_when_the_broker_is_back() {
-    let bench = Bench::new();
+async fn claims_go_on_when_the_broker_is_back(world: World) {
+    let bench = world.bench();
     let flaky = bench.flaky();
     flaky.claims.go(AWAY);
     let mut worker = start(flaky.clone(), handing_on(), |builder| builder);
@@ -43,10 +49,9 @@ async fn claims_go_on_when_the_broker_is_back() {
 }
 
 /// Until it is settled a task keeps its slot: else a worker would take on more and more that it cannot finish.
-#[tokio::test]
-async fn settlements_wait_for_the_broker_and_keep_their_slots() {
+async fn settlements_wait_for_the_broker_and_keep_their_slots(world: World) {
     for outage in [AWAY, Mode::Hangs] {
-        let bench = Bench::new();
+        let bench = world.bench();
         let flaky = bench.flaky();
         flaky.settlements.go(outage);
         bench.send((1..=5).map(job)).await;
@@ -69,9 +74,8 @@ async fn settlements_wait_for_the_broker_and_keep_their_slots() {
 }
 
 /// The worker learns of it by sending it again, or by the next beat.
-#[tokio::test]
-async fn a_settlement_whose_answer_was_lost_takes_effect_once() {
-    let bench = Bench::new();
+async fn a_settlement_whose_answer_was_lost_takes_effect_once(world: World) {
+    let bench = world.bench();
     let flaky = bench.flaky();
     flaky.settlements.go(Mode::Forgets);
     bench.send([job(1)]).await;
@@ -84,6 +88,7 @@ async fn a_settlement_whose_answer_was_lost_takes_effect_once() {
     worker.stop().await;
 }
 
+// Which settlements are sent together depends on none being refused.
 #[tokio::test]
 async fn one_impossible_settlement_does_not_hold_up_the_others() {
     let bench = Bench::new();
@@ -126,6 +131,8 @@ async fn take_over(broker: &dyn Broker, name: &str) {
     soon("the lease runs out", taken).await;
 }
 
+/// On a broker that is well but for this: which beat goes well is the point of it.
+///
 /// Claims a task just after a beat, from where on beats fail in this way. That is the worst moment: a worker that looks
 /// for what was not confirmed only when it beats finds it a whole third of the lease later than at best.
 async fn is_stopped_in_time(outage: Mode) {
@@ -175,7 +182,7 @@ async fn a_handler_is_stopped_before_its_lease_is_over_when_beats_are_not_answer
     is_stopped_in_time(Mode::Hangs).await;
 }
 
-/// More leases than fit into one call, so that several calls in a row are not answered.
+/// More leases than fit into one call, all claimed before the outage, so that several calls in a row are not answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_handlers_are_stopped_before_their_leases_are_over_when_beats_are_not_answered() {
     let (bench, inside) = (Bench::new(), Gauge::default());
