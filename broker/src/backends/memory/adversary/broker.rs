@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Adversary, Call, Fault, Turn, lock, nothing};
+use super::{Adversary, Call, Fault, Manners, Turn, lock, nothing};
 use crate::{
     Beaten, Broker, Capabilities, Claim, ClaimReply, End, Enqueued, Incarnation, Lease, NewTask, QueueName,
     QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter, capabilities::Returns,
@@ -18,23 +18,23 @@ const SOON: Duration = Duration::from_millis(5);
 #[async_trait]
 impl Broker for Adversary {
     fn backend(&self) -> &'static str {
-        self.inner.backend()
+        self.0.inner.backend()
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { returns: Returns::AsTheyCome, ..self.inner.capabilities() }
+        Capabilities { returns: Returns::AsTheyCome, ..self.0.inner.capabilities() }
     }
 
     fn incarnation(&self) -> Incarnation {
-        self.inner.incarnation()
+        self.0.inner.incarnation()
     }
 
     async fn declare(&self, queue: &QueueName, options: Option<&QueueOptions>) -> Result<QueueStatus> {
-        self.make(Call::Declare, self.inner.declare(queue, options)).await
+        self.make(Call::Declare, self.0.inner.declare(queue, options)).await
     }
 
     async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
-        self.make(Call::Enqueue, self.inner.enqueue(tasks)).await
+        self.make(Call::Enqueue, self.0.inner.enqueue(tasks)).await
     }
 
     async fn claim(&self, claim: &Claim) -> Result<ClaimReply> {
@@ -47,7 +47,7 @@ impl Broker for Adversary {
             // Nobody knows of them, so nobody renews them.
             self.forget(leases().collect()).await?;
         } else {
-            lock(&self.held).extend(leases());
+            lock(&self.0.held).extend(leases());
         }
         turn.end().await?;
         Ok(reply)
@@ -57,9 +57,9 @@ impl Broker for Adversary {
         let mut turn = self.turn(Call::Beat);
         turn.begin().await?;
         self.lose_one(&mut turn).await?;
-        let answers = self.inner.beat(leases, lease).await?;
+        let answers = self.0.inner.beat(leases, lease).await?;
         let lost = || leases.iter().zip(&answers).filter(|(_, answer)| **answer == Beaten::Lost);
-        lock(&self.held).retain(|held| lost().all(|(lease, _)| lease != held));
+        lock(&self.0.held).retain(|held| lost().all(|(lease, _)| lease != held));
         turn.end().await?;
         Ok(answers)
     }
@@ -68,31 +68,32 @@ impl Broker for Adversary {
         let mut turn = self.turn(Call::Settle);
         turn.begin().await?;
         self.lose_one(&mut turn).await?;
-        let answers = self.inner.settle(settlements).await?;
-        lock(&self.held).retain(|held| settlements.iter().all(|settlement| settlement.lease != *held));
+        let answers = self.0.inner.settle(settlements).await?;
+        lock(&self.0.held).retain(|held| settlements.iter().all(|settlement| settlement.lease != *held));
         turn.end().await?;
         Ok(answers)
     }
 
     async fn close(&self, queue: &QueueName) -> Result<()> {
-        self.make(Call::Close, self.inner.close(queue)).await
+        self.make(Call::Close, self.0.inner.close(queue)).await
     }
 
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
-        self.make(Call::Status, self.inner.status(queue)).await
+        self.make(Call::Status, self.0.inner.status(queue)).await
     }
 
     fn wait(&self, queues: &[QueueName]) -> Waiter {
-        let hint = self.inner.wait(queues);
-        let mut dice = lock(&self.hints);
-        if dice.happens(self.manners.lost_hints) {
+        let hint = self.0.inner.wait(queues);
+        let Manners { lost_hints, invented_hints, .. } = self.manners();
+        let mut dice = lock(&self.0.hints);
+        if dice.happens(lost_hints) {
             return Box::pin(async move {
                 // The interest lives on, what it hears of is lost.
                 let _interest = hint;
                 std::future::pending::<()>().await;
             });
         }
-        if dice.happens(self.manners.invented_hints) {
+        if dice.happens(invented_hints) {
             return Box::pin(async move {
                 let _ = tokio::time::timeout(SOON, hint).await;
             });
@@ -114,14 +115,14 @@ impl Adversary {
     /// Claims what the turn leaves of it.
     async fn claim_some(&self, claim: &Claim, turn: &mut Turn<'_>) -> Result<ClaimReply> {
         if turn.gets_nothing() {
-            let reply = self.inner.claim(&nothing(claim)).await?;
+            let reply = self.0.inner.claim(&nothing(claim)).await?;
             return Ok(ClaimReply { next: Some(SOON), ..reply });
         }
         let mut some = claim.clone();
         if turn.gets_fewer() {
             some.max = 1 + turn.below(claim.max.saturating_sub(1));
         }
-        let mut reply = self.inner.claim(&some).await?;
+        let mut reply = self.0.inner.claim(&some).await?;
         if some.max < claim.max {
             reply.next = Some(SOON);
         }
@@ -142,7 +143,7 @@ impl Adversary {
         let given_back = reply.tasks.split_off(1 + turn.below(lost));
         let give_back: Vec<_> =
             given_back.into_iter().map(|task| Settlement::new(task.lease, End::Release)).collect();
-        self.inner.settle(&give_back).await?;
+        self.0.inner.settle(&give_back).await?;
         reply.next = Some(SOON);
         Ok(())
     }

@@ -46,7 +46,7 @@ impl Manners {
     /// Costs time and patience, but nothing that becomes of a task is different: whoever repeats what was refused, asks again
     /// and does not trust hints gets there.
     pub const TIRESOME: Self = Self {
-        refused: 100,
+        refused: 60,
         delayed: 300,
         fewer: 300,
         nothing: 200,
@@ -58,7 +58,7 @@ impl Manners {
 
     /// All of that, and leases that run out early and calls of which nobody knows whether they took effect: tasks are run
     /// more than once, and a few die of being lost too often.
-    pub const HOSTILE: Self = Self { unanswered: 80, lost_leases: 60, ..Self::TIRESOME };
+    pub const HOSTILE: Self = Self { unanswered: 60, lost_leases: 60, ..Self::TIRESOME };
 }
 
 /// A kind of call.

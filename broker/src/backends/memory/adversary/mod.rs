@@ -15,7 +15,7 @@ mod turn;
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -32,11 +32,16 @@ use crate::{Beaten, Broker, Claim, Lease, QueueName, Result};
 ///
 /// It claims less than the memory broker in one point: tasks that were given back come in any order, though before all that
 /// were never claimed.
+///
+/// Clones are the same session, so that a test can give it orders while a worker has it; its process dies with the last.
+#[derive(Clone, Debug)]
+pub struct Adversary(Arc<Session>);
+
 #[derive(Debug)]
-pub struct Adversary {
+struct Session {
     inner: MemoryBroker,
     seed: u64,
-    manners: Manners,
+    manners: Mutex<Manners>,
     /// One for each kind of call, so that what a beat meets does not depend on how many claims were made before it.
     lanes: [Mutex<Lane>; Call::ALL.len()],
     hints: Mutex<Dice>,
@@ -59,18 +64,36 @@ impl Adversary {
         let lanes = Call::ALL
             .map(|call| Mutex::new(Lane { dice: Dice::new(seed, call as u64), orders: VecDeque::new() }));
         let hints = Mutex::new(Dice::new(seed, Call::ALL.len() as u64));
-        Self { inner: memory.session(), seed, manners, lanes, hints, held: Mutex::default() }
+        let manners = Mutex::new(manners);
+        Self(Arc::new(Session {
+            inner: memory.session(),
+            seed,
+            manners,
+            lanes,
+            hints,
+            held: Mutex::default(),
+        }))
     }
 
     /// The seed, for the message of a test that fails.
     #[must_use]
     pub fn seed(&self) -> u64 {
-        self.seed
+        self.0.seed
+    }
+
+    /// Does other things from now on, or the same more often.
+    pub fn set_manners(&self, manners: Manners) {
+        *lock(&self.0.manners) = manners;
+    }
+
+    /// What it does, and how often.
+    fn manners(&self) -> Manners {
+        *lock(&self.0.manners)
     }
 
     /// Orders how the next call of a kind fails for which nothing is ordered yet.
     pub fn fail_next(&self, call: Call, fault: Fault) {
-        lock(&self.lanes[call as usize]).orders.push_back(fault);
+        lock(&self.0.lanes[call as usize]).orders.push_back(fault);
     }
 
     /// Lets all leases of this session run out now, and tells how many there were. Their tasks are ready again, or dead if
@@ -82,7 +105,7 @@ impl Adversary {
     /// # Cancel safety
     /// Cancel safe, though it may then have done only a part.
     pub async fn forget_leases(&self) -> Result<usize> {
-        let leases = std::mem::take(&mut *lock(&self.held));
+        let leases = std::mem::take(&mut *lock(&self.0.held));
         self.forget(leases).await
     }
 
@@ -95,19 +118,19 @@ impl Adversary {
         while !held.is_empty() {
             let queues: BTreeSet<QueueName> = held.iter().map(|lease| lease.queue.clone()).collect();
             for queue in queues {
-                self.inner.claim(&nothing(&Claim::new(queue, 1))).await?;
+                self.0.inner.claim(&nothing(&Claim::new(queue, 1))).await?;
             }
             held = self.still_held(held).await?;
         }
         if forgotten > 0 {
-            self.inner.shared.ring();
+            self.0.inner.shared.ring();
         }
         Ok(forgotten)
     }
 
     /// Renews leases for no time at all: the next claim takes them back. Returns those that were held.
     async fn still_held(&self, leases: Vec<Lease>) -> Result<Vec<Lease>> {
-        let answers = self.inner.beat(&leases, Duration::ZERO).await?;
+        let answers = self.0.inner.beat(&leases, Duration::ZERO).await?;
         let held = leases.into_iter().zip(answers).filter(|(_, answer)| *answer != Beaten::Lost);
         Ok(held.map(|(lease, _)| lease).collect())
     }
@@ -118,7 +141,7 @@ impl Adversary {
             return Ok(());
         }
         let lost = {
-            let mut held = lock(&self.held);
+            let mut held = lock(&self.0.held);
             if held.is_empty() {
                 return Ok(());
             }

@@ -18,8 +18,8 @@ pub(super) struct Turn<'a> {
 impl Adversary {
     /// Decides how a call goes.
     pub(super) fn turn(&self, call: Call) -> Turn<'_> {
-        let Manners { refused, unanswered, delayed, delay, .. } = self.manners;
-        let mut lane = lock(&self.lanes[call as usize]);
+        let Manners { refused, unanswered, delayed, delay, .. } = self.manners();
+        let mut lane = lock(&self.0.lanes[call as usize]);
         // Rolled also where it is ordered, so that orders do not move what comes after them.
         let rolled = match (lane.dice.happens(refused), lane.dice.happens(unanswered)) {
             (true, _) => Some(Fault::Refused),
@@ -43,15 +43,16 @@ impl Adversary {
 
 impl Turn<'_> {
     pub(super) fn below(&mut self, bound: usize) -> usize {
-        lock(&self.adversary.lanes[self.call as usize]).dice.below(bound)
+        lock(&self.adversary.0.lanes[self.call as usize]).dice.below(bound)
     }
 
     fn happens(&mut self, often: impl Fn(&Manners) -> u32) -> bool {
-        lock(&self.adversary.lanes[self.call as usize]).dice.happens(often(&self.adversary.manners))
+        let thousandths = often(&self.adversary.manners());
+        lock(&self.adversary.0.lanes[self.call as usize]).dice.happens(thousandths)
     }
 
     pub(super) fn shuffle<T>(&mut self, things: &mut [T]) {
-        lock(&self.adversary.lanes[self.call as usize]).dice.shuffle(things);
+        lock(&self.adversary.0.lanes[self.call as usize]).dice.shuffle(things);
     }
 
     pub(super) fn loses_a_lease(&mut self) -> bool {
@@ -89,7 +90,7 @@ impl Turn<'_> {
     }
 
     fn error(&self, what: &str) -> Error {
-        let message = format!("{}: the adversary of seed {} {what}", self.call.name(), self.adversary.seed);
+        let message = format!("{}: the adversary of seed {} {what}", self.call.name(), self.adversary.0.seed);
         Error::new(ErrorKind::Unavailable, self.call.name(), message).advise("repeat the call")
     }
 }
