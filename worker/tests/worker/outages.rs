@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use manyhands_broker::{Broker, Claim, Settled};
+use manyhands_broker::{
+    Broker, Claim, ErrorKind, QueueOptions, Settled,
+    backends::memory::adversary::{Call, Fault, Manners},
+};
 use manyhands_worker::{App, Context, Ending};
 
 use crate::support::{
@@ -114,6 +117,36 @@ async fn one_impossible_settlement_does_not_hold_up_the_others() {
     let payloads: Vec<_> = children.iter().map(|child| child.payload.as_str()).collect();
     assert_eq!(payloads, ["0", "1", "3"]);
     worker.stop().await;
+}
+
+/// A broker that is away for a moment when the worker starts is no reason to end.
+#[tokio::test]
+async fn queues_are_declared_when_the_broker_is_back() {
+    let bench = Bench::new();
+    let (adversary, broker) = bench.adversary(Manners::QUIET, 1);
+    adversary.fail_next(Call::Declare, Fault::Refused);
+    adversary.fail_next(Call::Declare, Fault::Unanswered);
+    let app = App::new()
+        .queue("jobs", QueueOptions::default().with_capacity(5))
+        .handle(async |Job(n), ctx: Context| ctx.then(Step(n)));
+    bench.send([job(1)]).await;
+    let mut worker = start(broker, app, |builder| builder);
+    assert_eq!(worker.settled().await, ("1".to_owned(), Settled::Settled));
+    let status = bench.broker.status(&queue("jobs")).await.unwrap().unwrap();
+    assert_eq!(status.options.capacity, 5);
+    worker.stop().await;
+}
+
+/// A worker that has not begun yet is told to stop.
+#[tokio::test]
+async fn a_worker_whose_queues_cannot_be_declared_can_be_told_to_stop() {
+    let bench = Bench::new();
+    let (adversary, broker) = bench.adversary(Manners { refused: 1000, ..Manners::QUIET }, 1);
+    let app = App::new().queue("jobs", QueueOptions::default()).handle(async |Job(_), _| Ok(()));
+    let mut worker = start(broker, app, |builder| builder);
+    worker.shutdown.stop();
+    assert_eq!(worker.end().await.unwrap().strays, 0);
+    assert_eq!(adversary.status(&queue("jobs")).await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 /// Claims a task as soon as the broker gives it to another process.

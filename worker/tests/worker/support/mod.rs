@@ -24,11 +24,11 @@ use tokio::{sync::mpsc, task::JoinHandle};
 pub(crate) use self::{
     flaky::{AWAY, Flaky, Mode},
     gate::{Gate, Gauge, OnDrop, listen},
-    world::{World, on_both},
+    world::{Named, World, on_both},
 };
 
 /// How long an event is waited for. Only a broken worker takes that long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A task for an async handler, on the queue `jobs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +110,7 @@ impl Bench {
     pub(crate) fn session(&self) -> Arc<dyn Broker> {
         match self.world {
             World::Well => self.process(),
-            World::Adversarial(seed) => Arc::new(Guard::new(self.adversary(Manners::TIRESOME, seed))),
+            World::Adversarial(seed) => self.adversary(Manners::TIRESOME, seed).1,
         }
     }
 
@@ -119,9 +119,10 @@ impl Bench {
         Arc::new(Guard::new(self.memory.session()))
     }
 
-    /// A session that does what it may.
-    pub(crate) fn adversary(&self, manners: Manners, seed: u64) -> Adversary {
-        Adversary::session_of(&self.memory, manners, seed)
+    /// A session that does what it may: for the test to give it orders, and for a worker.
+    pub(crate) fn adversary(&self, manners: Manners, seed: u64) -> (Adversary, Arc<dyn Broker>) {
+        let adversary = Adversary::session_of(&self.memory, manners, seed);
+        (adversary.clone(), Arc::new(Guard::new(adversary)))
     }
 
     /// A session for a worker that fails on command.
