@@ -14,6 +14,7 @@
 )]
 
 mod endings;
+mod hostility;
 mod leases;
 mod outages;
 mod results;
