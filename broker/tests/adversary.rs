@@ -20,6 +20,7 @@ use manyhands_broker::{
         adversary::{Adversary, Call, Fault, Manners},
     },
     clock::ManualClock,
+    connect,
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -78,6 +79,22 @@ fn unavailable<T: std::fmt::Debug>(answer: Result<T>, seed: u64) {
     let error = answer.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.report().contains(&format!("seed {seed}")), "{}", error.report());
+}
+
+/// For tests of those who know only a URL.
+#[tokio::test]
+async fn it_is_there_by_url_and_behind_the_guard() {
+    let broker = connect(&"memory:?adversary=7".parse().unwrap()).await.unwrap();
+    let mut refused = 0;
+    for n in 1..=100 {
+        while let Err(error) = broker.enqueue(&[task("q", n)]).await {
+            assert!(error.report().contains("seed 7"), "{}", error.report());
+            refused += 1;
+        }
+    }
+    assert!(refused > 0);
+    let nothing = broker.claim(&Claim::new(queue("q"), 0)).await;
+    assert_eq!(nothing.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
 #[tokio::test]
