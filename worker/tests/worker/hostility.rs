@@ -7,13 +7,10 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use manyhands_broker::{
-    Settled, TaskId,
-    backends::memory::adversary::{Call, Fault, Manners},
-};
+use manyhands_broker::{Settled, TaskId, backends::memory::adversary::Manners};
 use manyhands_worker::{App, Context, Ending, Observer, Running, TaskError, WorkerBuilder};
 use tokio::task::JoinSet;
 
@@ -27,8 +24,14 @@ const LEASE: Duration = Duration::from_millis(500);
 /// How many slots a worker has.
 const SLOTS: usize = 4;
 
+/// How many blocking tasks run at a time.
+const THREADS: usize = 2;
+
 /// How many jobs there are.
 const JOBS: u32 = 12;
+
+/// How many sums there are.
+const SUMS: u32 = 4;
 
 /// How many seeds are tried side by side: they mostly wait.
 const ABREAST: usize = 50;
@@ -54,37 +57,75 @@ where
     }
 }
 
-/// Jobs of all kinds: short and long ones, some that fail at first, some that never succeed. Those that succeed hand on one
-/// step each.
-fn app(inside: &Gauge) -> App {
-    let inside = inside.clone();
-    App::new().handle(move |Job(n), ctx: Context| {
-        let inside = inside.enter();
-        async move {
-            let _inside = inside;
-            match n % 6 {
-                // Long enough for a beat to tell that the lease is lost.
-                0 => tokio::time::sleep(LEASE / 2).await,
-                1 if ctx.attempt() == 1 => return Err(TaskError::retry("not yet").after(Duration::ZERO)),
-                2 => return Err(TaskError::bury("never")),
-                // A panic, without its lines in the log.
-                3 if ctx.attempt() == 1 => std::panic::resume_unwind(Box::new("once")),
-                _ => tokio::task::yield_now().await,
-            }
-            // Without an id of its own, so that one too many would be seen.
-            ctx.then(Step(n))
-        }
-    })
+/// The number of a sum that goes on until it is told to stop.
+const ENDLESS: u32 = 1000;
+
+/// Puts jobs and sums on their queues.
+async fn fill(bench: &Bench) {
+    bench.send((0..JOBS).map(job)).await;
+    bench.send((0..SUMS).map(|n| sum(JOBS + n))).await;
 }
 
-/// Every job is dead or has handed on exactly one step.
+/// Closes both queues.
+async fn close(bench: &Bench) {
+    bench.close("jobs").await;
+    bench.close("sums").await;
+}
+
+/// Jobs of all kinds: short and long ones, some that fail at first, some that never succeed. And sums, of which one hears that
+/// it should stop. Those that succeed hand on one step each.
+fn app(jobs: &Gauge, sums: &Gauge) -> App {
+    let (jobs, sums) = (jobs.clone(), sums.clone());
+    App::new()
+        .handle(move |Job(n), ctx: Context| {
+            let inside = jobs.enter();
+            async move {
+                let _inside = inside;
+                match n % 6 {
+                    // Long enough for a beat to tell that the lease is lost.
+                    0 => tokio::time::sleep(LEASE / 2).await,
+                    1 if ctx.attempt() == 1 => return Err(TaskError::retry("not yet").after(Duration::ZERO)),
+                    2 => return Err(TaskError::bury("never")),
+                    // A panic, without its lines in the log.
+                    3 if ctx.attempt() == 1 => std::panic::resume_unwind(Box::new("once")),
+                    _ => tokio::task::yield_now().await,
+                }
+                // Without an id of its own, so that one too many would be seen.
+                ctx.then(Step(n))
+            }
+        })
+        .handle_blocking(move |Sum(n), ctx: &Context| {
+            let _inside = sums.enter();
+            if n == ENDLESS {
+                listen(ctx);
+            }
+            if n == JOBS {
+                let began = Instant::now();
+                while !ctx.cancelled() && began.elapsed() < LEASE {
+                    std::thread::park_timeout(Duration::from_millis(1));
+                }
+            }
+            ctx.then(Step(n))
+        })
+}
+
+/// Every task is dead or has handed on exactly one step.
 async fn all_are_settled(bench: &Bench) {
-    let [ready, scheduled, leased, dead] = bench.counts("jobs").await;
-    assert_eq!([ready, scheduled, leased], [0; 3], "jobs that are not settled");
+    let mut all_dead = 0;
+    for name in ["jobs", "sums"] {
+        let [ready, scheduled, leased, dead] = bench.counts(name).await;
+        assert_eq!([ready, scheduled, leased], [0; 3], "tasks of {name} that are not settled");
+        all_dead += dead;
+    }
     let steps: Vec<_> = claim(&*bench.broker, "steps", 100).await;
     let numbers: BTreeSet<_> = steps.iter().map(|step| step.payload.as_str().to_owned()).collect();
     assert_eq!(numbers.len(), steps.len(), "steps that were handed on twice: {steps:?}");
-    assert_eq!(steps.len() as u64 + dead, u64::from(JOBS), "steps and dead jobs");
+    assert_eq!(steps.len() as u64 + all_dead, u64::from(JOBS + SUMS), "steps and dead tasks");
+}
+
+/// The slots of both kinds, and short leases.
+fn small(builder: WorkerBuilder) -> WorkerBuilder {
+    builder.concurrency(SLOTS).threads(THREADS).lease(LEASE)
 }
 
 /// Two workers that meet an adversary each end when all is settled, however often that was undone, and run no more at a time
@@ -96,20 +137,20 @@ async fn every_task_is_settled_and_workers_end_with_their_queue() {
         let lost = Arc::clone(&lost);
         async move {
             let bench = Bench::new();
-            bench.send((0..JOBS).map(job)).await;
-            bench.close("jobs").await;
+            fill(&bench).await;
+            close(&bench).await;
             let mut workers = Vec::new();
             for n in 0..2 {
-                let inside = Gauge::default();
+                let (jobs, sums) = (Gauge::default(), Gauge::default());
                 let (_, broker) = bench.adversary(Manners::HOSTILE, 2 * seed + n);
-                let describe =
-                    |builder: WorkerBuilder| builder.concurrency(SLOTS).lease(LEASE).until_ended(true);
-                workers.push((start(broker, app(&inside), describe), inside));
+                let worker = start(broker, app(&jobs, &sums), |builder| small(builder).until_ended(true));
+                workers.push((worker, jobs, sums));
             }
-            for (worker, inside) in &mut workers {
+            for (worker, jobs, sums) in &mut workers {
                 assert_eq!(worker.end().await.unwrap().strays, 0);
-                assert_eq!(inside.inside(), 0, "handlers that still run");
-                assert!(inside.most() <= SLOTS, "{} handlers ran at a time", inside.most());
+                assert_eq!((jobs.inside(), sums.inside()), (0, 0), "handlers that still run");
+                assert!(jobs.most() <= SLOTS, "{} jobs ran at a time", jobs.most());
+                assert!(sums.most() <= THREADS, "{} sums ran at a time", sums.most());
                 let refused = |event: &Event| matches!(event, Event::Settled(_, Settled::Lost));
                 let stopped = |event: &Event| matches!(event, Event::Ended(_, Ending::Lost));
                 let events = worker.so_far();
@@ -158,14 +199,13 @@ async fn nothing_runs_beside_a_suspect() {
         let alone = Arc::clone(&alone);
         async move {
             let (bench, chaperon) = (Bench::new(), Arc::new(Chaperon::default()));
-            bench.send((0..JOBS).map(job)).await;
-            bench.close("jobs").await;
+            fill(&bench).await;
+            close(&bench).await;
             let (_, broker) = bench.adversary(Manners { lost_leases: 500, ..Manners::HOSTILE }, seed);
             let describe = |builder: WorkerBuilder| {
-                let builder = builder.concurrency(SLOTS).lease(LEASE).until_ended(true);
-                builder.observer(Arc::clone(&chaperon) as Arc<dyn Observer>)
+                small(builder).until_ended(true).observer(Arc::clone(&chaperon) as Arc<dyn Observer>)
             };
-            let mut worker = start(broker, app(&Gauge::default()), describe);
+            let mut worker = start(broker, app(&Gauge::default(), &Gauge::default()), describe);
             assert_eq!(worker.end().await.unwrap().strays, 0);
             all_are_settled(&bench).await;
             assert_eq!(chaperon.beside.load(Ordering::Relaxed), 0, "runs beside a suspect");
@@ -181,30 +221,28 @@ async fn nothing_runs_beside_a_suspect() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_ends_with_its_queues_and_leaves_nothing_behind() {
     on_seeds(100, |seed| async move {
-        let bench = Bench::new();
-        bench.send((0..JOBS).map(job)).await;
-        bench.close("jobs").await;
+        let (bench, runs) = (Bench::new(), Log::new());
+        fill(&bench).await;
+        close(&bench).await;
         bench.close("steps").await;
-        let runs = Log::new();
         let log = runs.clone();
-        let app = app(&Gauge::default()).handle(move |Step(n), _| {
+        let app = app(&Gauge::default(), &Gauge::default()).handle(move |Step(n), _| {
             log.add(n);
             std::future::ready(Ok(()))
         });
         let (_, broker) = bench.adversary(Manners::HOSTILE, seed);
-        let describe = |builder: WorkerBuilder| builder.concurrency(SLOTS).lease(LEASE).until_ended(true);
-        let mut worker = start(broker, app, describe);
+        let mut worker = start(broker, app, |builder| small(builder).until_ended(true));
         assert_eq!(worker.end().await.unwrap().strays, 0);
-        let ([.., dead], [.., dead_steps]) = (bench.counts("jobs").await, bench.counts("steps").await);
-        assert_eq!(
-            (bench.counts("jobs").await, bench.counts("steps").await),
-            ([0, 0, 0, dead], [0, 0, 0, dead_steps])
-        );
+        let mut all_dead = 0;
+        for name in ["jobs", "sums", "steps"] {
+            let [ready, scheduled, leased, dead] = bench.counts(name).await;
+            assert_eq!([ready, scheduled, leased], [0; 3], "tasks of {name} that are left behind");
+            all_dead += dead;
+        }
         let steps: BTreeSet<_> = runs.all().into_iter().collect();
-        assert!(
-            steps.len() as u64 + dead_steps + dead >= u64::from(JOBS),
-            "steps that ran: {steps:?}; dead: {dead}"
-        );
+        let ends = steps.len() as u64 + all_dead;
+        // A step that died may have run before it did.
+        assert!(ends >= u64::from(JOBS + SUMS), "steps that ran: {steps:?}; dead in all: {all_dead}");
     })
     .await;
 }
@@ -213,11 +251,11 @@ async fn a_worker_ends_with_its_queues_and_leaves_nothing_behind() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_slot_is_lost() {
     on_seeds(200, |seed| async move {
-        let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
-        bench.send((0..JOBS).map(job)).await;
+        let (bench, gate, late) = (Bench::new(), Gate::new(), Gauge::default());
+        fill(&bench).await;
         let (adversary, broker) = bench.adversary(Manners::HOSTILE, seed);
-        let (pass, gauge) = (gate.clone(), inside.clone());
-        let app = app(&Gauge::default()).handle(move |Step(_), _| {
+        let (pass, gauge, sums) = (gate.clone(), late.clone(), Gauge::default());
+        let app = app(&Gauge::default(), &sums).handle(move |Step(_), _| {
             let (gate, inside) = (pass.clone(), gauge.enter());
             async move {
                 let _inside = inside;
@@ -225,25 +263,29 @@ async fn no_slot_is_lost() {
                 Ok(())
             }
         });
-        let describe = |builder: WorkerBuilder| {
-            builder.concurrency(SLOTS).queues(vec![(queue("jobs"), 1), (queue("late"), 1)])
-        };
-        let worker = start(broker, app, |builder| describe(builder).lease(LEASE));
+        let queues = ["jobs", "sums"].map(|name| (queue(name), 1)).to_vec();
+        let mut worker = start(broker, app, |builder| small(builder).queues(queues));
         let settled = async {
-            while bench.counts("jobs").await[..3] != [0; 3] {
-                let _ = tokio::time::timeout(LEASE, bench.broker.wait(&[queue("jobs")])).await;
+            while [bench.counts("jobs").await, bench.counts("sums").await].iter().any(|of| of[..3] != [0; 3])
+            {
+                let changed = bench.broker.wait(&[queue("jobs"), queue("sums")]);
+                let _ = tokio::time::timeout(LEASE / 10, changed).await;
             }
         };
-        soon("all jobs are settled", settled).await;
+        soon("all is settled", settled).await;
         all_are_settled(&bench).await;
         adversary.set_manners(Manners::QUIET);
         let many = u32::try_from(SLOTS).unwrap();
-        bench.send((0..2 * many).map(|n| new(Step(n), n).on(queue("late")))).await;
-        inside.until(SLOTS).await;
+        let [.., dead] = bench.counts("jobs").await;
+        bench.send((0..2 * many).map(|n| new(Step(n), 100 + n).on(queue("jobs")))).await;
+        late.until(SLOTS).await;
+        bench.send((0..3).map(|n| new(Sum(ENDLESS), 100 + n))).await;
+        sums.until(THREADS).await;
         gate.open(2 * SLOTS);
-        bench.until("late", [0; 4]).await;
-        assert_eq!(inside.most(), SLOTS);
-        worker.stop().await;
+        bench.until("jobs", [0, 0, 0, dead]).await;
+        assert_eq!((late.most(), sums.most()), (SLOTS, THREADS));
+        worker.shutdown.abort();
+        assert_eq!(worker.end().await.unwrap().strays, 0);
     })
     .await;
 }
@@ -252,10 +294,10 @@ async fn no_slot_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_is_told_to_end_ends_and_leaves_all_that_it_did_not_settle() {
     on_seeds(200, |seed| async move {
-        let (bench, inside) = (Bench::new(), Gauge::default());
-        bench.send((0..JOBS).map(job)).await;
+        let (bench, jobs, sums) = (Bench::new(), Gauge::default(), Gauge::default());
+        fill(&bench).await;
         let (_, broker) = bench.adversary(Manners::HOSTILE, seed);
-        let mut worker = start(broker, app(&inside), |builder| builder.concurrency(SLOTS).lease(LEASE));
+        let mut worker = start(broker, app(&jobs, &sums), small);
         for _ in 0..seed % 5 {
             worker.event().await;
         }
@@ -265,136 +307,13 @@ async fn a_worker_that_is_told_to_end_ends_and_leaves_all_that_it_did_not_settle
             worker.shutdown.abort();
         }
         assert_eq!(worker.end().await.unwrap().strays, 0);
-        assert_eq!(inside.inside(), 0, "handlers that still run");
+        assert_eq!((jobs.inside(), sums.inside()), (0, 0), "handlers that still run");
         drop(worker);
         // The session's end, soon after: the thread of the beats may still have it.
-        let mut rest = start(bench.process(), app(&inside), |builder| builder.until_ended(true));
-        bench.close("jobs").await;
+        let mut rest = start(bench.process(), app(&jobs, &sums), |builder| builder.until_ended(true));
+        close(&bench).await;
         rest.end().await.unwrap();
         all_are_settled(&bench).await;
     })
     .await;
-}
-
-/// All leases of a worker at once, while its handlers run: each is stopped, nothing is settled for them, and the slots are
-/// free for the same tasks.
-#[tokio::test]
-async fn handlers_of_forgotten_leases_are_stopped() {
-    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
-    let (pass, gauge) = (gate.clone(), inside.clone());
-    let app = App::new().handle(move |Job(n), ctx: Context| {
-        let (gate, inside) = (pass.clone(), gauge.enter());
-        async move {
-            let _inside = inside;
-            gate.pass().await;
-            ctx.then(Step(n))
-        }
-    });
-    bench.send((0..JOBS).map(job)).await;
-    let (adversary, broker) = bench.adversary(Manners::QUIET, 1);
-    let mut worker = start(broker, app, |builder| builder.concurrency(SLOTS).lease(LEASE));
-    inside.until(SLOTS).await;
-    assert_eq!(adversary.forget_leases().await.unwrap(), SLOTS);
-    for _ in 0..SLOTS {
-        assert_eq!(worker.ended().await.1, Ending::Lost);
-    }
-    inside.until(SLOTS).await;
-    gate.open(JOBS as usize);
-    for _ in 0..JOBS {
-        assert_eq!(worker.settled().await.1, Settled::Settled);
-    }
-    all_are_settled(&bench).await;
-    assert_eq!(inside.most(), SLOTS);
-    worker.stop().await;
-}
-
-/// A thread can only be told; what it returns then is not settled.
-#[tokio::test]
-async fn a_blocking_handler_of_a_forgotten_lease_is_told() {
-    let (bench, told) = (Bench::new(), Log::new());
-    let log = told.clone();
-    let app = App::new().handle_blocking(move |Sum(n), ctx: &Context| {
-        if told_before(&log) {
-            return ctx.then(Step(n));
-        }
-        log.add(listen(ctx));
-        ctx.then(Step(n))
-    });
-    bench.send([sum(1)]).await;
-    let (adversary, broker) = bench.adversary(Manners::QUIET, 1);
-    let mut worker = start(broker, app, |builder| builder.threads(1).lease(LEASE));
-    worker.started().await;
-    assert_eq!(adversary.forget_leases().await.unwrap(), 1);
-    assert_eq!(worker.ended().await, ("1".to_owned(), Ending::Lost));
-    assert_eq!(told.all(), [true], "what ctx.cancelled() said");
-    assert_eq!(worker.settled().await, ("1".to_owned(), Settled::Settled), "the second run");
-    assert_eq!(bench.counts("steps").await, [1, 0, 0, 0]);
-    worker.stop().await;
-}
-
-fn told_before(log: &Log<bool>) -> bool {
-    !log.all().is_empty()
-}
-
-/// The lease is lost after the last beat and before the settlement: the answer is the first that the worker hears of it.
-#[tokio::test]
-async fn a_settlement_after_the_lease_was_forgotten_is_refused_and_the_task_runs_again() {
-    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
-    let (pass, gauge) = (gate.clone(), inside.clone());
-    let app = App::new().handle(move |Job(n), ctx: Context| {
-        let (gate, inside) = (pass.clone(), gauge.enter());
-        async move {
-            let _inside = inside;
-            gate.pass().await;
-            ctx.then(Step(n))
-        }
-    });
-    bench.send([job(1)]).await;
-    let (adversary, broker) = bench.adversary(Manners::QUIET, 1);
-    let hour = Duration::from_secs(3600);
-    let mut worker = start(broker, app, |builder| builder.concurrency(1).lease(hour));
-    inside.until(1).await;
-    adversary.forget_leases().await.unwrap();
-    gate.open(1);
-    assert_eq!(worker.settled().await, ("1".to_owned(), Settled::Lost));
-    assert_eq!(bench.counts("steps").await, [0; 4], "its child was refused with it");
-    gate.open(1);
-    assert_eq!(worker.settled().await, ("1".to_owned(), Settled::Settled));
-    assert_eq!(bench.counts("steps").await, [1, 0, 0, 0]);
-    worker.stop().await;
-}
-
-/// Each settlement takes effect, and none is answered: the slot is free when it was repeated, and the children are there once.
-#[tokio::test]
-async fn a_settlement_of_unknown_outcome_keeps_no_slot() {
-    const TIMES: u32 = 3;
-    let bench = Bench::new();
-    let (adversary, broker) = bench.adversary(Manners::QUIET, 1);
-    let app = App::new().handle(async |Job(n), ctx: Context| ctx.then(Step(n)));
-    let mut worker = start(broker, app, |builder| builder.concurrency(1));
-    for n in 1..=TIMES {
-        adversary.fail_next(Call::Settle, Fault::Unanswered);
-        adversary.fail_next(Call::Settle, Fault::Refused);
-        bench.send([job(n)]).await;
-        assert_eq!(worker.ended().await, (n.to_string(), Ending::Completed));
-        // Whether it hears of this by the settlement that it repeats or by a beat, it goes on.
-    }
-    bench.send([job(TIMES + 1)]).await;
-    while worker.settled().await != ((TIMES + 1).to_string(), Settled::Settled) {}
-    let counts = (bench.counts("jobs").await, bench.counts("steps").await);
-    assert_eq!(counts, ([0; 4], [u64::from(TIMES) + 1, 0, 0, 0]));
-    worker.stop().await;
-}
-
-/// A claim whose answer is lost leaves tasks that nobody knows of. They come back, and the worker goes on.
-#[tokio::test]
-async fn what_an_unanswered_claim_got_is_run_in_the_end() {
-    let bench = Bench::new();
-    let (adversary, broker) = bench.adversary(Manners::QUIET, 1);
-    bench.send([job(1)]).await;
-    adversary.fail_next(Call::Claim, Fault::Unanswered);
-    let app = App::new().handle(async |Job(n), ctx: Context| ctx.then(Step(n)));
-    let mut worker = start(broker, app, |builder| builder.concurrency(1));
-    assert_eq!(worker.settled().await, ("1".to_owned(), Settled::Settled));
-    worker.stop().await;
 }

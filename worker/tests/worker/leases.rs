@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use manyhands_broker::{Broker, ClaimedTask, Settled, clock::ManualClock};
+use manyhands_broker::{
+    Broker, ClaimedTask, Settled, backends::memory::adversary::Manners, clock::ManualClock,
+};
 use manyhands_worker::{App, Context, Ending};
 
 use crate::support::{
@@ -192,4 +194,47 @@ fn block_until_beaten(flaky: &Flaky) {
         // To block the thread is what this test is about.
         std::thread::park_timeout(Duration::from_millis(1));
     }
+}
+
+/// All leases of a worker at once, while its handlers run: each is stopped, nothing is settled for them, and the slots are
+/// free for the same tasks.
+#[tokio::test]
+async fn handlers_of_forgotten_leases_are_stopped() {
+    const TASKS: usize = 4;
+    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
+    bench.send((0..8).map(job)).await;
+    let (adversary, broker) = bench.adversary(Manners::QUIET, 1);
+    let mut worker = start(broker, gated(&gate, &inside), |builder| builder.concurrency(TASKS).lease(LEASE));
+    inside.until(TASKS).await;
+    assert_eq!(adversary.forget_leases().await.unwrap(), TASKS);
+    for _ in 0..TASKS {
+        assert_eq!(worker.ended().await.1, Ending::Lost);
+    }
+    inside.until(TASKS).await;
+    gate.open(2 * TASKS);
+    for _ in 0..2 * TASKS {
+        assert_eq!(worker.settled().await.1, Settled::Settled);
+    }
+    assert_eq!((bench.counts("jobs").await, bench.counts("steps").await), ([0; 4], [8, 0, 0, 0]));
+    assert_eq!(inside.most(), TASKS);
+    worker.stop().await;
+}
+
+/// The lease is lost after the last beat and before the settlement: the answer is the first that the worker hears of it.
+#[tokio::test]
+async fn a_settlement_after_the_lease_was_forgotten_is_refused_and_the_task_runs_again() {
+    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
+    bench.send([job(1)]).await;
+    let (adversary, broker) = bench.adversary(Manners::QUIET, 1);
+    let hour = Duration::from_secs(3600);
+    let mut worker = start(broker, gated(&gate, &inside), |builder| builder.concurrency(1).lease(hour));
+    inside.until(1).await;
+    adversary.forget_leases().await.unwrap();
+    gate.open(1);
+    assert_eq!(worker.settled().await, ("1".to_owned(), Settled::Lost));
+    assert_eq!(bench.counts("steps").await, [0; 4], "its child was refused with it");
+    gate.open(1);
+    assert_eq!(worker.settled().await, ("1".to_owned(), Settled::Settled));
+    assert_eq!(bench.counts("steps").await, [1, 0, 0, 0]);
+    worker.stop().await;
 }

@@ -149,6 +149,39 @@ async fn a_worker_whose_queues_cannot_be_declared_can_be_told_to_stop() {
     assert_eq!(adversary.status(&queue("jobs")).await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
+/// Each settlement takes effect, and none is answered: the slot is free when it was repeated, and the children are there once.
+#[tokio::test]
+async fn a_settlement_of_unknown_outcome_keeps_no_slot() {
+    const TIMES: u32 = 3;
+    let bench = Bench::new();
+    let (adversary, broker) = bench.adversary(Manners::QUIET, 1);
+    let mut worker = start(broker, handing_on(), |builder| builder.concurrency(1));
+    for n in 1..=TIMES {
+        adversary.fail_next(Call::Settle, Fault::Unanswered);
+        adversary.fail_next(Call::Settle, Fault::Refused);
+        bench.send([job(n)]).await;
+        assert_eq!(worker.ended().await, (n.to_string(), Ending::Completed));
+        // Whether it hears of this by the settlement that it repeats or by a beat, it goes on.
+    }
+    bench.send([job(TIMES + 1)]).await;
+    while worker.settled().await != ((TIMES + 1).to_string(), Settled::Settled) {}
+    let counts = (bench.counts("jobs").await, bench.counts("steps").await);
+    assert_eq!(counts, ([0; 4], [u64::from(TIMES) + 1, 0, 0, 0]));
+    worker.stop().await;
+}
+
+/// A claim whose answer is lost leaves tasks that nobody knows of. They come back, and the worker goes on.
+#[tokio::test]
+async fn what_an_unanswered_claim_got_is_run_in_the_end() {
+    let bench = Bench::new();
+    let (adversary, broker) = bench.adversary(Manners::QUIET, 1);
+    bench.send([job(1)]).await;
+    adversary.fail_next(Call::Claim, Fault::Unanswered);
+    let mut worker = start(broker, handing_on(), |builder| builder.concurrency(1));
+    assert_eq!(worker.settled().await, ("1".to_owned(), Settled::Settled));
+    worker.stop().await;
+}
+
 /// Claims a task as soon as the broker gives it to another process.
 async fn take_over(broker: &dyn Broker, name: &str) {
     let taken = async {
