@@ -358,6 +358,7 @@ impl History {
         };
         let settlement = [Settlement::new(task.lease, end)];
         let mut unknown = false;
+        let [before, ..] = counts(&self.memory, "done").await;
         let answer = loop {
             match self.sessions[who].settle(&settlement).await {
                 Ok(answers) => break answers[0],
@@ -367,6 +368,13 @@ impl History {
                 }
             }
         };
+        let [after, ..] = counts(&self.memory, "done").await;
+        let completes = matches!(settlement[0].end, End::Complete { .. });
+        if answer == Settled::Settled {
+            assert_eq!(after - before, u64::from(completes), "what the settlement of {n} handed on");
+        } else if !unknown {
+            assert_eq!(after, before, "a settlement of {n} was refused, and took effect");
+        }
         match (answer, &settlement[0].end) {
             (Settled::Settled, End::Complete { .. }) => {
                 assert!(self.completed.insert(n), "{n} is completed twice");
