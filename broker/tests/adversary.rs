@@ -48,7 +48,7 @@ fn numbers(tasks: &[ClaimedTask]) -> Vec<u32> {
 }
 
 fn complete(task: &ClaimedTask) -> Settlement {
-    Settlement::new(task.lease.clone(), End::Complete { children: Vec::new() })
+    Settlement::new(task.lease.clone(), End::Complete { children: Vec::new(), result: None })
 }
 
 async fn send(broker: &dyn Broker, many: u32) {
@@ -354,7 +354,7 @@ impl History {
             0 => End::Release,
             1 => End::Retry { error: "no".to_owned(), delay: Duration::from_secs(3) },
             2 => End::Bury { error: "never".to_owned() },
-            _ => End::Complete { children: vec![self::task("done", n)] },
+            _ => End::Complete { children: vec![self::task("done", n)], result: None },
         };
         let settlement = [Settlement::new(task.lease, end)];
         let mut unknown = false;

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 
 use super::{Adversary, Call, Fault, Manners, Turn, lock, nothing};
 use crate::{
-    Beaten, Broker, Capabilities, Claim, ClaimReply, End, Enqueued, Incarnation, Lease, NewTask, QueueName,
-    QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter, capabilities::Returns,
+    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, DeadTask, End, Enqueued,
+    Incarnation, Lease, NewTask, Order, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived,
+    Settled, Settlement, TaskId, Waiter, capabilities::Returns,
 };
 
 /// How long after a claim that got too little it is worth while to ask again.
@@ -82,6 +83,22 @@ impl Broker for Adversary {
         self.make(Call::Status, self.0.inner.status(queue)).await
     }
 
+    async fn pause(&self, queue: &QueueName, paused: bool) -> Result<()> {
+        self.make(Call::Pause, self.0.inner.pause(queue, paused)).await
+    }
+
+    async fn cancel(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Cancel>> {
+        self.make(Call::Cancel, self.0.inner.cancel(queue, ids)).await
+    }
+
+    async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>> {
+        self.make(Call::Outcomes, self.0.inner.outcomes(queue, ids)).await
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(self)
+    }
+
     fn wait(&self, queues: &[QueueName]) -> Waiter {
         let hint = self.0.inner.wait(queues);
         let Manners { lost_hints, invented_hints, .. } = self.manners();
@@ -99,6 +116,21 @@ impl Broker for Adversary {
             });
         }
         hint
+    }
+}
+
+#[async_trait]
+impl DeadLetters for Adversary {
+    async fn list(&self, queue: &QueueName, after: Option<u64>, max: usize) -> Result<Vec<DeadTask>> {
+        self.make(Call::List, self.0.inner.list(queue, after, max)).await
+    }
+
+    async fn revive(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Revived>> {
+        self.make(Call::Revive, self.0.inner.revive(queue, ids)).await
+    }
+
+    async fn purge(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<bool>> {
+        self.make(Call::Purge, self.0.inner.purge(queue, ids)).await
     }
 }
 
@@ -126,7 +158,10 @@ impl Adversary {
         if some.max < claim.max {
             reply.next = Some(SOON);
         }
-        if turn.is_reordered() {
+        let status = self.0.inner.status(&claim.queue).await?;
+        // Where there are priorities, a task that was given back goes before those of its own priority only.
+        let has_priorities = status.is_some_and(|status| status.options.order == Order::Priority);
+        if turn.is_reordered() && !has_priorities {
             self.reorder(&mut reply, turn).await?;
         }
         Ok(reply)

@@ -78,11 +78,36 @@ pub enum Call {
     Close,
     /// `status`
     Status,
+    /// `pause`
+    Pause,
+    /// `cancel`
+    Cancel,
+    /// `outcomes`
+    Outcomes,
+    /// `list`
+    List,
+    /// `revive`
+    Revive,
+    /// `purge`
+    Purge,
 }
 
 impl Call {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Declare, Self::Enqueue, Self::Claim, Self::Beat, Self::Settle, Self::Close, Self::Status];
+    pub(super) const ALL: [Self; 13] = [
+        Self::Declare,
+        Self::Enqueue,
+        Self::Claim,
+        Self::Beat,
+        Self::Settle,
+        Self::Close,
+        Self::Status,
+        Self::Pause,
+        Self::Cancel,
+        Self::Outcomes,
+        Self::List,
+        Self::Revive,
+        Self::Purge,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -93,6 +118,12 @@ impl Call {
             Self::Settle => "settle",
             Self::Close => "close",
             Self::Status => "status",
+            Self::Pause => "pause",
+            Self::Cancel => "cancel",
+            Self::Outcomes => "outcomes",
+            Self::List => "list",
+            Self::Revive => "revive",
+            Self::Purge => "purge",
         }
     }
 }
