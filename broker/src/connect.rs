@@ -2,7 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::{Broker, BrokerUrl, Guard, Result, backends, url::Place};
+#[cfg(any(feature = "local", feature = "rabbitmq", feature = "redis"))]
+use crate::backends;
+use crate::{
+    Broker, BrokerUrl, Guard, Result,
+    backends::memory::{
+        MemoryBroker,
+        adversary::{Adversary, Manners},
+    },
+    url::Place,
+};
 
 /// Opens a session with the broker of a URL.
 ///
@@ -10,7 +19,13 @@ use crate::{Broker, BrokerUrl, Guard, Result, backends, url::Place};
 /// What the backend's `open` says: it cannot be reached, its data cannot be used, or this build lacks it.
 pub async fn connect(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
     match &url.place {
-        Place::Memory => Ok(Arc::new(Guard::new(backends::memory::MemoryBroker::new()))),
+        Place::Memory => {
+            let memory = MemoryBroker::new();
+            Ok(match url.adversary {
+                Some(seed) => Arc::new(Guard::new(Adversary::session_of(&memory, Manners::HOSTILE, seed))),
+                None => Arc::new(Guard::new(memory)),
+            })
+        }
         #[cfg(feature = "local")]
         Place::Local(path) => {
             let config = backends::local::LocalConfig::new(path, url.namespace.clone());

@@ -11,13 +11,17 @@ use crate::{Error, Namespace, Result};
 /// * `redis://[user:password@]host[:port][/database]` a server, shared by many boxes.
 /// * `amqp://[user:password@]host[:port][/vhost]` a RabbitMQ server, shared by many boxes.
 ///
-/// `?namespace=NAME` chooses the set of queues; `mh` unless given.
+/// `?namespace=NAME` chooses the set of queues; `mh` unless given. `memory:?adversary=SEED`, for tests, refuses calls, loses
+/// leases, answers and hints, and does whatever else a broker may: see
+/// [`adversary`](crate::backends::memory::adversary).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerUrl {
     /// Which broker.
     pub place: Place,
     /// Which set of queues of it.
     pub namespace: Namespace,
+    /// The seed of the adversary that is asked for; only in memory.
+    pub adversary: Option<u64>,
 }
 
 /// The part of a URL that differs from broker to broker.
@@ -118,9 +122,16 @@ impl FromStr for BrokerUrl {
             _ => return Err(bad(text, "it begins with no known scheme").advise("local:/path/of/a/directory")),
         };
         let mut namespace = Namespace::default();
+        let mut adversary = None;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("namespace", name)) => namespace = Namespace::new(name)?,
+                Some(("adversary", seed)) if place == Place::Memory => {
+                    let seed = seed.parse().map_err(|_| {
+                        bad(text, "the adversary's seed is no number").advise("memory:?adversary=1")
+                    })?;
+                    adversary = Some(seed);
+                }
                 // Only the name: what follows may be the rest of a password that has a question mark in it.
                 _ => {
                     let name = pair.split('=').next().unwrap_or_default();
@@ -129,7 +140,7 @@ impl FromStr for BrokerUrl {
                 }
             }
         }
-        Ok(Self { place, namespace })
+        Ok(Self { place, namespace, adversary })
     }
 }
 
@@ -140,10 +151,14 @@ impl fmt::Display for BrokerUrl {
             Place::Local(path) => write!(f, "local:{}", path.display())?,
             Place::Redis(url) | Place::RabbitMq(url) => write!(f, "{url}")?,
         }
-        if self.namespace == Namespace::default() {
-            Ok(())
-        } else {
-            write!(f, "?namespace={}", self.namespace)
+        let mut separator = "?";
+        if self.namespace != Namespace::default() {
+            write!(f, "{separator}namespace={}", self.namespace)?;
+            separator = "&";
+        }
+        match self.adversary {
+            Some(seed) => write!(f, "{separator}adversary={seed}"),
+            None => Ok(()),
         }
     }
 }
@@ -159,7 +174,14 @@ mod tests {
 
     #[test]
     fn urls_read_as_they_are_written() {
-        for text in ["memory:", "local:/var/lib/mh", "local:rel/dir", "local:/a?namespace=films"] {
+        for text in [
+            "memory:",
+            "memory:?adversary=7",
+            "memory:?namespace=films&adversary=18446744073709551615",
+            "local:/var/lib/mh",
+            "local:rel/dir",
+            "local:/a?namespace=films",
+        ] {
             assert_eq!(text.parse::<BrokerUrl>().unwrap().to_string(), text);
         }
     }
@@ -189,6 +211,8 @@ mod tests {
             ("local:", "no directory"),
             ("memory:x", "no path"),
             ("local:/a?capacity=3", "no option"),
+            ("local:/a?adversary=3", "\"adversary\" is no option"),
+            ("memory:?adversary=films", "seed is no number"),
             ("local:/a?namespace=../b", "may not begin"),
             ("amqps://user:secret@host", "no amqps broker yet"),
             ("amqp:user:secret@host", "no // after amqp:"),

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -13,7 +16,10 @@ use manyhands_broker::{
     Broker, Capabilities, Guard, Incarnation, Namespace,
     backends::{
         local::{LocalBroker, LocalConfig},
-        memory::MemoryBroker,
+        memory::{
+            MemoryBroker,
+            adversary::{Adversary, Manners},
+        },
         rabbitmq::{RabbitMqBroker, RabbitMqConfig},
         redis::RedisBroker,
     },
@@ -63,6 +69,47 @@ impl Drop for MemoryStage {
         if !std::thread::panicking() {
             assert_eq!(self.first.check(), Ok(()), "the machine's invariants after the case");
         }
+    }
+}
+
+/// The memory broker at its worst, as far as the cases allow it: they fix who gets what, and repeat nothing.
+#[derive(Clone, Copy)]
+struct Adversarial;
+
+struct AdversarialStage {
+    memory: MemoryStage,
+    sessions: AtomicU64,
+}
+
+impl Adversarial {
+    const CAPABILITIES: Capabilities = Capabilities { returns: Returns::AsTheyCome, ..Capabilities::FULL };
+    const MANNERS: Manners = Manners { delayed: 500, invented_hints: 300, ..Manners::QUIET };
+}
+
+#[async_trait]
+impl Harness for Adversarial {
+    async fn stage(&self) -> Result<Box<dyn Stage>, Failure> {
+        let clock = ManualClock::default();
+        let first = MemoryBroker::with_clock(Arc::new(clock.clone()));
+        let memory = MemoryStage { clock, first };
+        Ok(Box::new(AdversarialStage { memory, sessions: AtomicU64::new(0) }))
+    }
+}
+
+#[async_trait]
+impl Stage for AdversarialStage {
+    async fn session(&self) -> Result<Arc<dyn Broker>, Failure> {
+        let seed = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let session = Adversary::session_of(&self.memory.first, Adversarial::MANNERS, seed);
+        Ok(Arc::new(Guard::new(session)))
+    }
+
+    async fn kill(&self, session: Arc<dyn Broker>) -> Result<(), Failure> {
+        last(session)
+    }
+
+    async fn advance(&self, by: Duration) {
+        self.memory.advance(by).await;
     }
 }
 
@@ -261,6 +308,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut all: Vec<Trial> = Vec::new();
     all.extend(claims("memory", Memory).chain(trials("memory", Capabilities::FULL, Memory)));
+    all.extend(trials("adversary", Adversarial::CAPABILITIES, Adversarial));
     all.extend(claims("local", Local).chain(trials("local", LocalBroker::CAPABILITIES, Local)));
     all.extend(claims("redis", Redis).chain(trials("redis", RedisBroker::CAPABILITIES, Redis)));
     all.extend(claims("rabbitmq", RabbitMq).chain(trials(

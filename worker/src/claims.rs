@@ -26,7 +26,7 @@ use crate::{
 const POLL: Duration = Duration::from_secs(1);
 
 /// How long to wait after a failure, at first and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// How long a worker does not hold back again after it did so for a whole lease and did not become idle.
 const RELENT: Duration = Duration::from_secs(300);

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::{
     App, Observer, Shutdown,
     beats::Beats,
-    claims::{Claims, Solitude},
+    claims::{Claims, PAUSES, Solitude},
     leases::Leases,
     observer::Nobody,
     settler,
@@ -116,14 +116,8 @@ impl Worker {
     /// # Cancel safety
     /// Not cancel safe: handlers would go on without anybody to settle them. Use `shutdown`.
     pub async fn run(self, shutdown: &Shutdown) -> Result<Summary> {
-        for (queue, options) in &self.app.options {
-            tokio::select! {
-                declared = self.broker.declare(queue, Some(options)) => {
-                    declared?;
-                }
-                // The broker may not answer at all.
-                () = shutdown.aborting() => return Ok(Summary::default()),
-            }
+        if !self.declare(shutdown).await? {
+            return Ok(Summary::default());
         }
         let Settings { strict, concurrency, threads, lease, grace, until_ended, observer } = self.settings;
         let slots = Slots::new(concurrency, threads);
@@ -154,6 +148,35 @@ impl Worker {
         let strays = finish(&slots, &leases, shutdown, grace).await;
         settling.abort();
         result.map(|()| Summary { strays })
+    }
+}
+
+impl Worker {
+    /// Declares the queues that the app configures, for as long as it takes; tells whether it did so before it was told to
+    /// end.
+    async fn declare(&self, shutdown: &Shutdown) -> Result<bool> {
+        let mut pause = PAUSES.0;
+        for (queue, options) in &self.app.options {
+            loop {
+                let declared = tokio::select! {
+                    declared = self.broker.declare(queue, Some(options)) => declared,
+                    // The broker may not answer at all.
+                    () = shutdown.aborting() => return Ok(false),
+                };
+                match declared {
+                    Ok(_) => break,
+                    Err(error) if error.is_retryable() => {
+                        tracing::warn!(%queue, error = %error.report(), "the queue is not declared; trying again");
+                    }
+                    Err(error) => return Err(error),
+                }
+                tokio::select! {
+                    () = shutdown.stopping() => return Ok(false),
+                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSES.1),
+                }
+            }
+        }
+        Ok(true)
     }
 }
 

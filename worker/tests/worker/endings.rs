@@ -6,9 +6,26 @@ use manyhands_broker::{ErrorKind, Settled};
 use manyhands_worker::{App, Context, Ending, Shutdown, TaskError, WorkerBuilder};
 
 use crate::support::{
-    AWAY, Bench, Event, Flaky, Gate, Gauge, Job, Log, Mode, OnDrop, Step, Sum, claim, claim_one, complete,
-    job, let_others_run, listen, queue, soon, start, sum,
+    AWAY, Bench, Event, Flaky, Gate, Gauge, Job, Log, Mode, OnDrop, Step, Sum, World, claim, claim_one,
+    complete, job, let_others_run, listen, on_both, queue, soon, start, sum,
 };
+
+on_both! {
+    a_worker_ends_when_all_its_queues_are_closed_and_joined,
+    a_worker_does_not_end_while_another_process_holds_a_task,
+    a_worker_does_not_end_before_a_task_that_went_to_a_queue_that_it_had_asked,
+    a_worker_that_is_told_to_stop_finishes_what_runs_and_claims_no_more,
+    a_handler_that_outlasts_the_grace_is_dropped_and_its_task_given_back_uncharged,
+    a_worker_that_is_told_to_end_at_once_gives_its_tasks_back,
+    the_second_order_ends_the_grace_of_the_first,
+    a_blocking_handler_that_does_not_listen_is_a_stray,
+    a_blocking_handler_that_listens_ends_in_time,
+    a_task_whose_settlement_waits_is_no_stray,
+    an_error_that_does_not_pass_ends_the_worker_after_the_grace,
+    a_worker_that_ended_does_not_keep_its_session,
+    a_handler_that_panics_while_it_is_dropped_is_given_back_all_the_same,
+    a_blocking_handler_that_gives_up_when_told_is_not_charged,
+}
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -51,8 +68,8 @@ async fn ask_again(bench: &Bench, flaky: &Flaky) {
     let_others_run().await;
 }
 
-async fn ends_with_its_queues(order: [&str; 2]) {
-    let (bench, runs) = (Bench::new(), Log::new());
+async fn ends_with_its_queues(world: World, order: [&str; 2]) {
+    let (bench, runs) = (world.bench(), Log::new());
     let flaky = bench.flaky();
     let log = runs.clone();
     let app = App::new().handle(move |Job(n), ctx: Context| {
@@ -75,18 +92,17 @@ async fn ends_with_its_queues(order: [&str; 2]) {
     assert_eq!((bench.counts("a").await, bench.counts("b").await), ([0; 4], [0; 4]), "{order:?}");
 }
 
-#[tokio::test]
-async fn a_worker_ends_when_all_its_queues_are_closed_and_joined() {
+async fn a_worker_ends_when_all_its_queues_are_closed_and_joined(world: World) {
     for order in ORDERS {
-        ends_with_its_queues(order).await;
+        ends_with_its_queues(world, order).await;
     }
 }
 
-async fn waits_for_what_others_hold(order: [&str; 2]) {
-    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
+async fn waits_for_what_others_hold(world: World, order: [&str; 2]) {
+    let (bench, gate, inside) = (world.bench(), Gate::new(), Gauge::default());
     let flaky = bench.flaky();
     bench.send([job(1).on(queue("a")), job(2).on(queue("a"))]).await;
-    let (other, dying) = (bench.session(), bench.session());
+    let (other, dying) = (bench.process(), bench.process());
     let held = claim_one(&*other, "a").await;
     claim_one(&*dying, "a").await;
     bench.close("a").await;
@@ -105,18 +121,17 @@ async fn waits_for_what_others_hold(order: [&str; 2]) {
 }
 
 /// A closed queue still gets children, and the task of a process that dies comes back.
-#[tokio::test]
-async fn a_worker_does_not_end_while_another_process_holds_a_task() {
+async fn a_worker_does_not_end_while_another_process_holds_a_task(world: World) {
     for order in ORDERS {
-        waits_for_what_others_hold(order).await;
+        waits_for_what_others_hold(world, order).await;
     }
 }
 
-async fn leaves_nothing_behind(order: [&str; 2]) {
-    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
+async fn leaves_nothing_behind(world: World, order: [&str; 2]) {
+    let (bench, gate, inside) = (world.bench(), Gate::new(), Gauge::default());
     let flaky = bench.flaky();
     bench.send([job(1).on(queue("a"))]).await;
-    let other = bench.session();
+    let other = bench.process();
     let held = claim_one(&*other, "a").await;
     bench.close("a").await;
     bench.close("b").await;
@@ -134,16 +149,14 @@ async fn leaves_nothing_behind(order: [&str; 2]) {
 
 /// The queues are asked one after the other: what goes from one that is still to be asked to one that was asked
 /// already must not be left behind.
-#[tokio::test]
-async fn a_worker_does_not_end_before_a_task_that_went_to_a_queue_that_it_had_asked() {
+async fn a_worker_does_not_end_before_a_task_that_went_to_a_queue_that_it_had_asked(world: World) {
     for order in ORDERS {
-        leaves_nothing_behind(order).await;
+        leaves_nothing_behind(world, order).await;
     }
 }
 
-#[tokio::test]
-async fn a_worker_that_is_told_to_stop_finishes_what_runs_and_claims_no_more() {
-    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
+async fn a_worker_that_is_told_to_stop_finishes_what_runs_and_claims_no_more(world: World) {
+    let (bench, gate, inside) = (world.bench(), Gate::new(), Gauge::default());
     bench.send((1..=5).map(job)).await;
     let mut worker = start(bench.session(), gated(&gate, &inside), |builder| builder.concurrency(2));
     inside.until(2).await;
@@ -159,6 +172,7 @@ async fn a_worker_that_is_told_to_stop_finishes_what_runs_and_claims_no_more() {
 }
 
 /// Whatever a claim gets was claimed for this process: it must not stay leased by nobody.
+// The first claim gets the task: an adversary may have nothing yet.
 #[tokio::test]
 async fn what_is_being_claimed_when_the_order_comes_is_run() {
     let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
@@ -176,8 +190,8 @@ async fn what_is_being_claimed_when_the_order_comes_is_run() {
 }
 
 /// Stops a worker in a way that leaves its one task no time, and looks what becomes of both.
-async fn is_given_back(grace: Duration, stop: impl AsyncFnOnce(&Shutdown)) {
-    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
+async fn is_given_back(world: World, grace: Duration, stop: impl AsyncFnOnce(&Shutdown)) {
+    let (bench, gate, inside) = (world.bench(), Gate::new(), Gauge::default());
     bench.send([job(1).with_max_attempts(1)]).await;
     let mut worker = start(bench.session(), gated(&gate, &inside), |builder| builder.grace(grace));
     inside.until(1).await;
@@ -190,20 +204,17 @@ async fn is_given_back(grace: Duration, stop: impl AsyncFnOnce(&Shutdown)) {
     assert_eq!((task.attempts, task.deaths), (0, 0), "attempts and deaths: it is not to blame");
 }
 
-#[tokio::test]
-async fn a_handler_that_outlasts_the_grace_is_dropped_and_its_task_given_back_uncharged() {
-    is_given_back(Duration::ZERO, async |shutdown| shutdown.stop()).await;
-    is_given_back(Duration::from_millis(10), async |shutdown| shutdown.stop()).await;
+async fn a_handler_that_outlasts_the_grace_is_dropped_and_its_task_given_back_uncharged(world: World) {
+    is_given_back(world, Duration::ZERO, async |shutdown| shutdown.stop()).await;
+    is_given_back(world, Duration::from_millis(10), async |shutdown| shutdown.stop()).await;
 }
 
-#[tokio::test]
-async fn a_worker_that_is_told_to_end_at_once_gives_its_tasks_back() {
-    is_given_back(HOUR, async |shutdown| shutdown.abort()).await;
+async fn a_worker_that_is_told_to_end_at_once_gives_its_tasks_back(world: World) {
+    is_given_back(world, HOUR, async |shutdown| shutdown.abort()).await;
 }
 
-#[tokio::test]
-async fn the_second_order_ends_the_grace_of_the_first() {
-    is_given_back(HOUR, async |shutdown| {
+async fn the_second_order_ends_the_grace_of_the_first(world: World) {
+    is_given_back(world, HOUR, async |shutdown| {
         shutdown.stop();
         let_others_run().await;
         shutdown.abort();
@@ -212,9 +223,8 @@ async fn the_second_order_ends_the_grace_of_the_first() {
 }
 
 /// A thread cannot be stopped from outside. The end of the process will give its task back.
-#[tokio::test]
-async fn a_blocking_handler_that_does_not_listen_is_a_stray() {
-    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
+async fn a_blocking_handler_that_does_not_listen_is_a_stray(world: World) {
+    let (bench, gate, inside) = (world.bench(), Gate::new(), Gauge::default());
     let (pass, sums) = (gate.clone(), inside.clone());
     let app = gated(&gate, &Gauge::default()).handle_blocking(move |Sum(_), _| {
         let _inside = sums.enter();
@@ -234,9 +244,8 @@ async fn a_blocking_handler_that_does_not_listen_is_a_stray() {
     inside.until(0).await;
 }
 
-#[tokio::test]
-async fn a_blocking_handler_that_listens_ends_in_time() {
-    let (bench, told) = (Bench::new(), Log::new());
+async fn a_blocking_handler_that_listens_ends_in_time(world: World) {
+    let (bench, told) = (world.bench(), Log::new());
     bench.send([sum(1)]).await;
     let mut worker = start(bench.session(), listening(&told), |builder| builder.grace(HOUR));
     worker.started().await;
@@ -248,9 +257,8 @@ async fn a_blocking_handler_that_listens_ends_in_time() {
 }
 
 /// The summary counts handlers; a task that is not settled because the broker is away has none any more.
-#[tokio::test]
-async fn a_task_whose_settlement_waits_is_no_stray() {
-    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
+async fn a_task_whose_settlement_waits_is_no_stray(world: World) {
+    let (bench, gate, inside) = (world.bench(), Gate::new(), Gauge::default());
     let flaky = bench.flaky();
     bench.send([job(1)]).await;
     flaky.settlements.go(AWAY);
@@ -262,9 +270,8 @@ async fn a_task_whose_settlement_waits_is_no_stray() {
 }
 
 /// What the broker will never answer ends the worker, but not the tasks that run.
-#[tokio::test]
-async fn an_error_that_does_not_pass_ends_the_worker_after_the_grace() {
-    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
+async fn an_error_that_does_not_pass_ends_the_worker_after_the_grace(world: World) {
+    let (bench, gate, inside) = (world.bench(), Gate::new(), Gauge::default());
     let flaky = bench.flaky();
     bench.send([job(1)]).await;
     let mut worker = start(flaky.clone(), gated(&gate, &inside), |builder| builder.grace(HOUR));
@@ -278,9 +285,8 @@ async fn an_error_that_does_not_pass_ends_the_worker_after_the_grace() {
 }
 
 /// A worker that is not wanted any more must not keep the session: its end is what tells the others.
-#[tokio::test]
-async fn a_worker_that_ended_does_not_keep_its_session() {
-    let bench = Bench::new();
+async fn a_worker_that_ended_does_not_keep_its_session(world: World) {
+    let bench = world.bench();
     let session = bench.session();
     let watched = Arc::downgrade(&session);
     bench.send([job(1)]).await;
@@ -298,9 +304,8 @@ async fn a_worker_that_ended_does_not_keep_its_session() {
 }
 
 /// What a handler holds is dropped with it, and can panic then.
-#[tokio::test]
-async fn a_handler_that_panics_while_it_is_dropped_is_given_back_all_the_same() {
-    let (bench, inside) = (Bench::new(), Gauge::default());
+async fn a_handler_that_panics_while_it_is_dropped_is_given_back_all_the_same(world: World) {
+    let (bench, inside) = (world.bench(), Gauge::default());
     let gauge = inside.clone();
     let app = App::new().handle(move |Job(_), _| {
         let inside = gauge.enter();
@@ -319,9 +324,8 @@ async fn a_handler_that_panics_while_it_is_dropped_is_given_back_all_the_same() 
 }
 
 /// A thread that obeys and says so by an error has not failed.
-#[tokio::test]
-async fn a_blocking_handler_that_gives_up_when_told_is_not_charged() {
-    let (bench, inside) = (Bench::new(), Gauge::default());
+async fn a_blocking_handler_that_gives_up_when_told_is_not_charged(world: World) {
+    let (bench, inside) = (world.bench(), Gauge::default());
     let gauge = inside.clone();
     let app = App::new().handle_blocking(move |Sum(_), ctx: &Context| {
         let _inside = gauge.enter();

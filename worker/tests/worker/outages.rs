@@ -8,12 +8,22 @@ use std::{
     time::Duration,
 };
 
-use manyhands_broker::{Broker, Claim, Settled};
+use manyhands_broker::{
+    Broker, Claim, ErrorKind, QueueOptions, Settled,
+    backends::memory::adversary::{Call, Fault, Manners},
+};
 use manyhands_worker::{App, Context, Ending};
 
 use crate::support::{
-    AWAY, Bench, Gate, Gauge, Job, Mode, OnDrop, Step, claim, job, let_others_run, new, queue, soon, start,
+    AWAY, Bench, Gate, Gauge, Job, Mode, OnDrop, Step, World, claim, job, let_others_run, new, on_both,
+    queue, soon, start,
 };
+
+on_both! {
+    claims_go_on_when_the_broker_is_back,
+    settlements_wait_for_the_broker_and_keep_their_slots,
+    a_settlement_whose_answer_was_lost_takes_effect_once,
+}
 
 /// How long leases last where they run out. The handlers are to be stopped after two thirds of it.
 const LEASE: Duration = Duration::from_millis(1500);
@@ -26,9 +36,8 @@ fn handing_on() -> App {
     App::new().handle(async |Job(n), ctx: Context| ctx.then(Step(n)))
 }
 
-#[tokio::test]
-async fn claims_go_on_when_the_broker_is_back() {
-    let bench = Bench::new();
+async fn claims_go_on_when_the_broker_is_back(world: World) {
+    let bench = world.bench();
     let flaky = bench.flaky();
     flaky.claims.go(AWAY);
     let mut worker = start(flaky.clone(), handing_on(), |builder| builder);
@@ -43,10 +52,9 @@ async fn claims_go_on_when_the_broker_is_back() {
 }
 
 /// Until it is settled a task keeps its slot: else a worker would take on more and more that it cannot finish.
-#[tokio::test]
-async fn settlements_wait_for_the_broker_and_keep_their_slots() {
+async fn settlements_wait_for_the_broker_and_keep_their_slots(world: World) {
     for outage in [AWAY, Mode::Hangs] {
-        let bench = Bench::new();
+        let bench = world.bench();
         let flaky = bench.flaky();
         flaky.settlements.go(outage);
         bench.send((1..=5).map(job)).await;
@@ -69,9 +77,8 @@ async fn settlements_wait_for_the_broker_and_keep_their_slots() {
 }
 
 /// The worker learns of it by sending it again, or by the next beat.
-#[tokio::test]
-async fn a_settlement_whose_answer_was_lost_takes_effect_once() {
-    let bench = Bench::new();
+async fn a_settlement_whose_answer_was_lost_takes_effect_once(world: World) {
+    let bench = world.bench();
     let flaky = bench.flaky();
     flaky.settlements.go(Mode::Forgets);
     bench.send([job(1)]).await;
@@ -84,6 +91,7 @@ async fn a_settlement_whose_answer_was_lost_takes_effect_once() {
     worker.stop().await;
 }
 
+// Which settlements are sent together depends on none being refused.
 #[tokio::test]
 async fn one_impossible_settlement_does_not_hold_up_the_others() {
     let bench = Bench::new();
@@ -111,6 +119,69 @@ async fn one_impossible_settlement_does_not_hold_up_the_others() {
     worker.stop().await;
 }
 
+/// A broker that is away for a moment when the worker starts is no reason to end.
+#[tokio::test]
+async fn queues_are_declared_when_the_broker_is_back() {
+    let bench = Bench::new();
+    let (adversary, broker) = bench.adversary(Manners::QUIET, 1);
+    adversary.fail_next(Call::Declare, Fault::Refused);
+    adversary.fail_next(Call::Declare, Fault::Unanswered);
+    let app = App::new()
+        .queue("jobs", QueueOptions::default().with_capacity(5))
+        .handle(async |Job(n), ctx: Context| ctx.then(Step(n)));
+    bench.send([job(1)]).await;
+    let mut worker = start(broker, app, |builder| builder);
+    assert_eq!(worker.settled().await, ("1".to_owned(), Settled::Settled));
+    let status = bench.broker.status(&queue("jobs")).await.unwrap().unwrap();
+    assert_eq!(status.options.capacity, 5);
+    worker.stop().await;
+}
+
+/// A worker that has not begun yet is told to stop.
+#[tokio::test]
+async fn a_worker_whose_queues_cannot_be_declared_can_be_told_to_stop() {
+    let bench = Bench::new();
+    let (adversary, broker) = bench.adversary(Manners { refused: 1000, ..Manners::QUIET }, 1);
+    let app = App::new().queue("jobs", QueueOptions::default()).handle(async |Job(_), _| Ok(()));
+    let mut worker = start(broker, app, |builder| builder);
+    worker.shutdown.stop();
+    assert_eq!(worker.end().await.unwrap().strays, 0);
+    assert_eq!(adversary.status(&queue("jobs")).await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+/// Each settlement takes effect, and none is answered: the slot is free when it was repeated, and the children are there once.
+#[tokio::test]
+async fn a_settlement_of_unknown_outcome_keeps_no_slot() {
+    const TIMES: u32 = 3;
+    let bench = Bench::new();
+    let (adversary, broker) = bench.adversary(Manners::QUIET, 1);
+    let mut worker = start(broker, handing_on(), |builder| builder.concurrency(1));
+    for n in 1..=TIMES {
+        adversary.fail_next(Call::Settle, Fault::Unanswered);
+        adversary.fail_next(Call::Settle, Fault::Refused);
+        bench.send([job(n)]).await;
+        assert_eq!(worker.ended().await, (n.to_string(), Ending::Completed));
+        // Whether it hears of this by the settlement that it repeats or by a beat, it goes on.
+    }
+    bench.send([job(TIMES + 1)]).await;
+    while worker.settled().await != ((TIMES + 1).to_string(), Settled::Settled) {}
+    let counts = (bench.counts("jobs").await, bench.counts("steps").await);
+    assert_eq!(counts, ([0; 4], [u64::from(TIMES) + 1, 0, 0, 0]));
+    worker.stop().await;
+}
+
+/// A claim whose answer is lost leaves tasks that nobody knows of. They come back, and the worker goes on.
+#[tokio::test]
+async fn what_an_unanswered_claim_got_is_run_in_the_end() {
+    let bench = Bench::new();
+    let (adversary, broker) = bench.adversary(Manners::QUIET, 1);
+    bench.send([job(1)]).await;
+    adversary.fail_next(Call::Claim, Fault::Unanswered);
+    let mut worker = start(broker, handing_on(), |builder| builder.concurrency(1));
+    assert_eq!(worker.settled().await, ("1".to_owned(), Settled::Settled));
+    worker.stop().await;
+}
+
 /// Claims a task as soon as the broker gives it to another process.
 async fn take_over(broker: &dyn Broker, name: &str) {
     let taken = async {
@@ -126,6 +197,8 @@ async fn take_over(broker: &dyn Broker, name: &str) {
     soon("the lease runs out", taken).await;
 }
 
+/// On a broker that is well but for this: which beat goes well is the point of it.
+///
 /// Claims a task just after a beat, from where on beats fail in this way. That is the worst moment: a worker that looks
 /// for what was not confirmed only when it beats finds it a whole third of the lease later than at best.
 async fn is_stopped_in_time(outage: Mode) {
@@ -175,7 +248,7 @@ async fn a_handler_is_stopped_before_its_lease_is_over_when_beats_are_not_answer
     is_stopped_in_time(Mode::Hangs).await;
 }
 
-/// More leases than fit into one call, so that several calls in a row are not answered.
+/// More leases than fit into one call, all claimed before the outage, so that several calls in a row are not answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_handlers_are_stopped_before_their_leases_are_over_when_beats_are_not_answered() {
     let (bench, inside) = (Bench::new(), Gauge::default());

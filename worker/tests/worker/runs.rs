@@ -9,11 +9,26 @@ use manyhands_broker::{
 use manyhands_worker::{App, Context, Ending, Shutdown, Task, TaskError, Worker};
 use serde::{Deserialize, Serialize};
 
-use crate::support::{Bench, Event, Job, Log, Step, Sum, claim, claim_one, job, new, queue, start, sum};
+use crate::support::{
+    Bench, Event, Job, Log, Step, Sum, World, claim, claim_one, job, new, on_both, queue, start, sum,
+};
 
-#[tokio::test]
-async fn a_completed_task_is_gone_and_its_children_are_enqueued() {
-    let bench = Bench::new();
+on_both! {
+    a_completed_task_is_gone_and_its_children_are_enqueued,
+    children_of_a_failed_run_are_not_enqueued,
+    a_child_too_many_is_refused_when_it_is_handed_on,
+    a_failed_handler_is_tried_again_after_a_second_or_so,
+    failures_are_counted_and_the_last_attempt_is_dead,
+    a_buried_task_is_dead_at_once,
+    a_panic_is_a_failure_like_others,
+    a_payload_that_the_handler_does_not_expect_is_dead_at_once,
+    a_task_of_an_unknown_name_is_parked_and_never_dropped,
+    the_fence_grows_from_run_to_run,
+    a_handler_knows_its_task,
+}
+
+async fn a_completed_task_is_gone_and_its_children_are_enqueued(world: World) {
+    let bench = world.bench();
     let app = App::new().handle(async |Job(n), ctx| {
         ctx.then(Step(n + 1))?;
         ctx.then_task(new(Step(n + 2), 77).on(queue("other")))?;
@@ -33,9 +48,8 @@ async fn a_completed_task_is_gone_and_its_children_are_enqueued() {
 }
 
 /// A run leaves its children in the settlement only, so one that failed leaves none, and none to the next run.
-#[tokio::test]
-async fn children_of_a_failed_run_are_not_enqueued() {
-    let bench = Bench::new();
+async fn children_of_a_failed_run_are_not_enqueued(world: World) {
+    let bench = world.bench();
     let app = App::new().handle(async |Job(n), ctx| {
         ctx.then(Step(n))?;
         match (n, ctx.attempt()) {
@@ -58,9 +72,8 @@ async fn children_of_a_failed_run_are_not_enqueued() {
 }
 
 /// The bounds of a settlement are told to the handler, not to the broker, which could only refuse all of it.
-#[tokio::test]
-async fn a_child_too_many_is_refused_when_it_is_handed_on() {
-    let bench = Bench::new();
+async fn a_child_too_many_is_refused_when_it_is_handed_on(world: World) {
+    let bench = world.bench();
     let app = App::new().handle(async |Job(_), ctx| {
         for n in 0..=u32::try_from(MAX_BATCH).unwrap() {
             ctx.then(Step(n))?;
@@ -94,10 +107,9 @@ impl fmt::Display for Unreadable {
     }
 }
 
-#[tokio::test]
-async fn a_failed_handler_is_tried_again_after_a_second_or_so() {
+async fn a_failed_handler_is_tried_again_after_a_second_or_so(world: World) {
     let clock = ManualClock::default();
-    let bench = Bench::with_clock(&clock);
+    let bench = world.bench_with_clock(&clock);
     let app = App::new().handle(async |Job(_), _| {
         Err(Unreadable(io::Error::new(io::ErrorKind::NotFound, "no such folder")))?;
         Ok(())
@@ -119,9 +131,8 @@ async fn a_failed_handler_is_tried_again_after_a_second_or_so() {
     assert_eq!(claim_one(&*bench.broker, "jobs").await.attempts, 1);
 }
 
-#[tokio::test]
-async fn failures_are_counted_and_the_last_attempt_is_dead() {
-    let (bench, attempts) = (Bench::new(), Log::new());
+async fn failures_are_counted_and_the_last_attempt_is_dead(world: World) {
+    let (bench, attempts) = (world.bench(), Log::new());
     let log = attempts.clone();
     let app = App::new().handle(move |Job(_), ctx: Context| {
         log.add(ctx.attempt());
@@ -139,9 +150,8 @@ async fn failures_are_counted_and_the_last_attempt_is_dead() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn a_buried_task_is_dead_at_once() {
-    let bench = Bench::new();
+async fn a_buried_task_is_dead_at_once(world: World) {
+    let bench = world.bench();
     let app = App::new().handle(async |Job(_), _| Err(TaskError::bury("no such page").after(Duration::ZERO)));
     let mut worker = start(bench.session(), app, |builder| builder);
     bench.send([job(1)]).await;
@@ -158,9 +168,8 @@ fn eager(Step(n): Step, _: Context) -> future::Ready<Result<(), TaskError>> {
 }
 
 /// A panic of any handler, anywhere in it, with any value, is a failure; the worker and its slots outlive it.
-#[tokio::test]
-async fn a_panic_is_a_failure_like_others() {
-    let bench = Bench::new();
+async fn a_panic_is_a_failure_like_others(world: World) {
+    let bench = world.bench();
     let job_handler = async |Job(n), _: Context| {
         tokio::task::yield_now().await;
         match n {
@@ -193,9 +202,8 @@ async fn a_panic_is_a_failure_like_others() {
 }
 
 /// It never will be what the handler expects, however often it is tried.
-#[tokio::test]
-async fn a_payload_that_the_handler_does_not_expect_is_dead_at_once() {
-    let bench = Bench::new();
+async fn a_payload_that_the_handler_does_not_expect_is_dead_at_once(world: World) {
+    let bench = world.bench();
     let runs = Log::new();
     let (jobs, sums) = (runs.clone(), runs.clone());
     let app = App::new()
@@ -222,10 +230,9 @@ async fn a_payload_that_the_handler_does_not_expect_is_dead_at_once() {
 }
 
 /// A newer producer, or a queue that is served by several kinds of workers: another may know the name.
-#[tokio::test]
-async fn a_task_of_an_unknown_name_is_parked_and_never_dropped() {
+async fn a_task_of_an_unknown_name_is_parked_and_never_dropped(world: World) {
     let clock = ManualClock::default();
-    let bench = Bench::with_clock(&clock);
+    let bench = world.bench_with_clock(&clock);
     let app = App::new().handle(async |Job(_), _| Ok(()));
     let mut worker = start(bench.session(), app, |builder| builder);
     bench.send([new(Step(1), 1).on(queue("jobs")).with_max_attempts(1)]).await;
@@ -242,9 +249,8 @@ async fn a_task_of_an_unknown_name_is_parked_and_never_dropped() {
     assert_eq!((task.lease.id, task.attempts), (TaskId::new("1").unwrap(), 0));
 }
 
-#[tokio::test]
-async fn the_fence_grows_from_run_to_run() {
-    let (bench, fences) = (Bench::new(), Log::new());
+async fn the_fence_grows_from_run_to_run(world: World) {
+    let (bench, fences) = (world.bench(), Log::new());
     let log = fences.clone();
     let app = App::new().handle(move |Job(_), ctx: Context| {
         log.add(ctx.fence());
@@ -252,7 +258,7 @@ async fn the_fence_grows_from_run_to_run() {
     });
     // The first claim is that of a process that dies.
     bench.send([job(1).with_max_attempts(3)]).await;
-    let other = bench.session();
+    let other = bench.process();
     fences.add(claim_one(&*other, "jobs").await.lease.epoch);
     drop(other);
     let mut worker = start(bench.session(), app, |builder| builder);
@@ -265,9 +271,8 @@ async fn the_fence_grows_from_run_to_run() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn a_handler_knows_its_task() {
-    let (bench, seen) = (Bench::new(), Log::new());
+async fn a_handler_knows_its_task(world: World) {
+    let (bench, seen) = (world.bench(), Log::new());
     let log = seen.clone();
     let app = App::new().handle(move |task: Job, ctx: Context| {
         log.add((task, ctx.id().to_string(), ctx.queue().to_string(), ctx.attempt(), ctx.cancelled()));
@@ -310,6 +315,7 @@ async fn idle<T>(_: T, _: Context) -> Result<(), TaskError> {
     Ok(())
 }
 
+// Nothing is asked of the broker.
 #[tokio::test]
 async fn what_cannot_work_is_refused_when_the_worker_is_built() {
     let bench = Bench::new();
@@ -346,6 +352,7 @@ async fn what_cannot_work_is_refused_when_the_worker_is_built() {
 }
 
 /// Workers of different versions that configure a queue differently must not take turns in doing so.
+// An adversary may refuse, and a worker that is told to stop does not ask again.
 #[tokio::test]
 async fn a_worker_declares_its_queues_and_does_not_run_on_those_of_others() {
     let bench = Bench::new();

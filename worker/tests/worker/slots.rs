@@ -3,7 +3,18 @@
 use manyhands_broker::{QueueOptions, Settled};
 use manyhands_worker::{App, Context};
 
-use crate::support::{Bench, Gate, Gauge, Job, Step, Sum, claim_one, complete, job, new, queue, start, sum};
+use crate::support::{
+    Gate, Gauge, Job, Step, Sum, World, claim_one, complete, job, new, on_both, queue, start, sum,
+};
+
+on_both! {
+    no_more_async_tasks_run_than_there_are_slots,
+    no_more_blocking_tasks_run_than_there_are_threads,
+    the_slots_of_both_kinds_are_filled_side_by_side,
+    a_queue_of_both_kinds_takes_threads,
+    blocking_tasks_on_a_queue_of_async_ones_take_threads_too,
+    while_the_next_queue_is_full_nothing_more_is_claimed,
+}
 
 /// An app whose jobs and sums wait at the gate.
 fn gated(gate: &Gate, jobs: &Gauge, sums: &Gauge) -> App {
@@ -25,9 +36,8 @@ fn gated(gate: &Gate, jobs: &Gauge, sums: &Gauge) -> App {
         })
 }
 
-#[tokio::test]
-async fn no_more_async_tasks_run_than_there_are_slots() {
-    let (bench, gate, jobs, sums) = (Bench::new(), Gate::new(), Gauge::default(), Gauge::default());
+async fn no_more_async_tasks_run_than_there_are_slots(world: World) {
+    let (bench, gate, jobs, sums) = (world.bench(), Gate::new(), Gauge::default(), Gauge::default());
     bench.send((0..10).map(job)).await;
     let mut worker = start(bench.session(), gated(&gate, &jobs, &sums), |builder| builder.concurrency(3));
     jobs.until(3).await;
@@ -46,9 +56,8 @@ async fn no_more_async_tasks_run_than_there_are_slots() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn no_more_blocking_tasks_run_than_there_are_threads() {
-    let (bench, gate, jobs, sums) = (Bench::new(), Gate::new(), Gauge::default(), Gauge::default());
+async fn no_more_blocking_tasks_run_than_there_are_threads(world: World) {
+    let (bench, gate, jobs, sums) = (world.bench(), Gate::new(), Gauge::default(), Gauge::default());
     bench.send((0..6).map(sum)).await;
     let describe = |builder: manyhands_worker::WorkerBuilder| builder.concurrency(5).threads(2);
     let mut worker = start(bench.session(), gated(&gate, &jobs, &sums), describe);
@@ -69,9 +78,8 @@ async fn no_more_blocking_tasks_run_than_there_are_threads() {
 }
 
 /// Waiting costs nothing, so it must not keep the cores from those that compute, nor the other way round.
-#[tokio::test]
-async fn the_slots_of_both_kinds_are_filled_side_by_side() {
-    let (bench, gate, jobs, sums) = (Bench::new(), Gate::new(), Gauge::default(), Gauge::default());
+async fn the_slots_of_both_kinds_are_filled_side_by_side(world: World) {
+    let (bench, gate, jobs, sums) = (world.bench(), Gate::new(), Gauge::default(), Gauge::default());
     bench.send((0..9).map(job)).await;
     bench.send((0..9).map(sum)).await;
     let describe = |builder: manyhands_worker::WorkerBuilder| builder.concurrency(4).threads(2);
@@ -88,9 +96,8 @@ async fn the_slots_of_both_kinds_are_filled_side_by_side() {
 }
 
 /// The claim cannot choose by name, so a queue that is shared must be one of blocking tasks.
-#[tokio::test]
-async fn a_queue_of_both_kinds_takes_threads() {
-    let (bench, gate, jobs, sums) = (Bench::new(), Gate::new(), Gauge::default(), Gauge::default());
+async fn a_queue_of_both_kinds_takes_threads(world: World) {
+    let (bench, gate, jobs, sums) = (world.bench(), Gate::new(), Gauge::default(), Gauge::default());
     bench.send((0..4).flat_map(|n| [job(n).on(queue("both")), sum(n + 10).on(queue("both"))])).await;
     let mut worker = start(bench.session(), gated(&gate, &jobs, &sums), |builder| {
         builder.concurrency(5).threads(2).queues(vec![(queue("both"), 1)])
@@ -108,9 +115,8 @@ async fn a_queue_of_both_kinds_takes_threads() {
 }
 
 /// `NewTask::on` sends a task of a blocking handler to any queue, also to one whose own handlers are async.
-#[tokio::test]
-async fn blocking_tasks_on_a_queue_of_async_ones_take_threads_too() {
-    let (bench, gate, jobs, sums) = (Bench::new(), Gate::new(), Gauge::default(), Gauge::default());
+async fn blocking_tasks_on_a_queue_of_async_ones_take_threads_too(world: World) {
+    let (bench, gate, jobs, sums) = (world.bench(), Gate::new(), Gauge::default(), Gauge::default());
     bench.send((0..4).map(|n| sum(n).on(queue("jobs")))).await;
     let describe = |builder: manyhands_worker::WorkerBuilder| builder.concurrency(5).threads(1);
     let mut worker = start(bench.session(), gated(&gate, &jobs, &sums), describe);
@@ -122,9 +128,8 @@ async fn blocking_tasks_on_a_queue_of_async_ones_take_threads_too() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn while_the_next_queue_is_full_nothing_more_is_claimed() {
-    let (bench, gate) = (Bench::new(), Gate::new());
+async fn while_the_next_queue_is_full_nothing_more_is_claimed(world: World) {
+    let (bench, gate) = (world.bench(), Gate::new());
     let flaky = bench.flaky();
     let pass = gate.clone();
     let app = App::new()

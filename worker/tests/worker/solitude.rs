@@ -3,14 +3,20 @@
 use manyhands_broker::{End, NewTask, Settlement};
 use manyhands_worker::{App, Context, WorkerBuilder};
 
-use crate::support::{Bench, Gate, Gauge, Job, claim, job, let_others_run, queue, start};
+use crate::support::{Bench, Gate, Gauge, Job, World, claim, job, let_others_run, on_both, queue, start};
+
+on_both! {
+    suspects_run_one_at_a_time_and_then_others_side_by_side_again,
+    a_suspect_that_is_given_back_runs_alone_again,
+    a_suspect_gets_its_turn_on_a_queue_that_is_never_empty,
+}
 
 /// Puts tasks on a queue and lets two processes die that hold all of them.
 async fn suspects(bench: &Bench, name: &str, tasks: Vec<NewTask>) {
     let many = tasks.len();
     bench.send(tasks.into_iter().map(|task| task.on(queue(name)))).await;
     for _ in 0..2 {
-        let session = bench.session();
+        let session = bench.process();
         assert_eq!(claim(&*session, name, many).await.len(), many);
         drop(session);
     }
@@ -29,9 +35,8 @@ fn gated(gate: &Gate, inside: &Gauge) -> App {
     })
 }
 
-#[tokio::test]
-async fn suspects_run_one_at_a_time_and_then_others_side_by_side_again() {
-    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
+async fn suspects_run_one_at_a_time_and_then_others_side_by_side_again(world: World) {
+    let (bench, gate, inside) = (world.bench(), Gate::new(), Gauge::default());
     suspects(&bench, "jobs", (1..=3).map(job).collect()).await;
     bench.send((4..=9).map(job)).await;
     let mut worker = start(bench.session(), gated(&gate, &inside), |builder| builder.concurrency(10));
@@ -52,9 +57,8 @@ async fn suspects_run_one_at_a_time_and_then_others_side_by_side_again() {
 }
 
 /// One that is given back is still a suspect: a release tells nothing about it.
-#[tokio::test]
-async fn a_suspect_that_is_given_back_runs_alone_again() {
-    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
+async fn a_suspect_that_is_given_back_runs_alone_again(world: World) {
+    let (bench, gate, inside) = (world.bench(), Gate::new(), Gauge::default());
     suspects(&bench, "jobs", (1..=2).map(job).collect()).await;
     let mut worker = start(bench.session(), gated(&gate, &inside), |builder| builder);
     worker.started().await;
@@ -67,6 +71,7 @@ async fn a_suspect_that_is_given_back_runs_alone_again() {
     worker.stop().await;
 }
 
+// It gets the first task of a when it asks for it: an adversary may have nothing yet.
 #[tokio::test]
 async fn a_busy_worker_stops_claiming_until_it_is_idle_and_then_runs_the_suspect_alone() {
     let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
@@ -96,9 +101,8 @@ async fn a_busy_worker_stops_claiming_until_it_is_idle_and_then_runs_the_suspect
 
 /// Each job hands on one more, so the queue is never empty, and one slot is never free. That must not keep a suspect
 /// from its turn for ever.
-#[tokio::test]
-async fn a_suspect_gets_its_turn_on_a_queue_that_is_never_empty() {
-    let (bench, gate) = (Bench::new(), Gate::new());
+async fn a_suspect_gets_its_turn_on_a_queue_that_is_never_empty(world: World) {
+    let (bench, gate) = (world.bench(), Gate::new());
     let pass = gate.clone();
     let app = App::new().handle(move |Job(n), ctx: Context| {
         let gate = pass.clone();

@@ -1,4 +1,6 @@
 //! Who is served when several queues have tasks: in turns, by weight, or strictly in order.
+//!
+//! All of it where a queue that has tasks gives them when it is asked; with an adversary it would be somebody else's turn.
 
 use manyhands_broker::QueueName;
 use manyhands_worker::{App, Context, WorkerBuilder};

@@ -1,7 +1,8 @@
 //! `memory:` — the state machine behind a mutex. For one process, and gone with it.
 //!
-//! It is the reference that other brokers are compared with.
+//! It is the reference that other brokers are compared with. [`adversary`] is the same for tests, at its worst.
 
+pub mod adversary;
 mod broker;
 mod session;
 

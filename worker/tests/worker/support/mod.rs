@@ -2,6 +2,7 @@
 
 mod flaky;
 mod gate;
+mod world;
 
 use std::{
     sync::{Arc, Mutex},
@@ -10,7 +11,11 @@ use std::{
 
 use manyhands_broker::{
     Broker, Claim, ClaimedTask, End, Enqueued, Guard, NewTask, QueueName, Result, Settled, Settlement,
-    TaskId, backends::memory::MemoryBroker, clock::ManualClock,
+    TaskId,
+    backends::memory::{
+        MemoryBroker,
+        adversary::{Adversary, Manners},
+    },
 };
 use manyhands_worker::{App, Ending, Observer, Running, Shutdown, Summary, Task, Worker, WorkerBuilder};
 use serde::{Deserialize, Serialize};
@@ -19,10 +24,11 @@ use tokio::{sync::mpsc, task::JoinHandle};
 pub(crate) use self::{
     flaky::{AWAY, Flaky, Mode},
     gate::{Gate, Gauge, OnDrop, listen},
+    world::{Named, World, on_both},
 };
 
 /// How long an event is waited for. Only a broken worker takes that long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A task for an async handler, on the queue `jobs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,29 +96,36 @@ pub(crate) async fn let_others_run() {
 #[derive(Debug)]
 pub(crate) struct Bench {
     memory: MemoryBroker,
+    world: World,
     pub(crate) broker: Arc<dyn Broker>,
 }
 
 impl Bench {
+    /// For tests that assert what an adversary may change.
     pub(crate) fn new() -> Self {
-        Self::of(MemoryBroker::new())
+        World::Well.bench()
     }
 
-    pub(crate) fn with_clock(clock: &ManualClock) -> Self {
-        Self::of(MemoryBroker::with_clock(Arc::new(clock.clone())))
-    }
-
-    fn of(memory: MemoryBroker) -> Self {
-        let broker = Arc::new(Guard::new(memory.session()));
-        Self { memory, broker }
-    }
-
-    /// Another process; dropping it is its death.
+    /// A session for a worker, as the test's world is.
     pub(crate) fn session(&self) -> Arc<dyn Broker> {
+        match self.world {
+            World::Well => self.process(),
+            World::Adversarial(seed) => self.adversary(Manners::TIRESOME, seed).1,
+        }
+    }
+
+    /// Another process, to which the broker is always well; dropping it is its death.
+    pub(crate) fn process(&self) -> Arc<dyn Broker> {
         Arc::new(Guard::new(self.memory.session()))
     }
 
-    /// Another process whose broker fails on command.
+    /// A session that does what it may: for the test to give it orders, and for a worker.
+    pub(crate) fn adversary(&self, manners: Manners, seed: u64) -> (Adversary, Arc<dyn Broker>) {
+        let adversary = Adversary::session_of(&self.memory, manners, seed);
+        (adversary.clone(), Arc::new(Guard::new(adversary)))
+    }
+
+    /// A session for a worker that fails on command.
     pub(crate) fn flaky(&self) -> Arc<Flaky> {
         Arc::new(Flaky::new(self.session()))
     }
