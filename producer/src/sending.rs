@@ -5,7 +5,10 @@ use std::{
     pin::Pin,
 };
 
-use manyhands_broker::{Enqueued, Error, ErrorKind, NewTask, QueueName, Result, TaskId};
+use manyhands_broker::{
+    Enqueued, Error, ErrorKind, NewTask, QueueName, Result, TaskId,
+    crash::{Point, at},
+};
 
 use crate::Client;
 
@@ -60,7 +63,9 @@ impl Client {
     /// # Cancel safety
     /// As a [`Sending`].
     pub async fn send_task(&self, task: NewTask) -> Result<TaskId> {
+        at(Point::SendAsking);
         let answers = self.broker().enqueue(std::slice::from_ref(&task)).await?;
+        at(Point::SendAnswered);
         let queue = &task.queue;
         match answers.first() {
             Some(Enqueued::Enqueued | Enqueued::Exists) => Ok(task.id),

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use manyhands_broker::{Broker, Claim, ClaimReply, ClaimedTask, Error, ErrorKind, QueueName, Result, limits};
+use manyhands_broker::{
+    Broker, Claim, ClaimReply, ClaimedTask, Error, ErrorKind, QueueName, Result,
+    crash::{Point, at},
+    limits,
+};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -171,8 +175,10 @@ impl Claims {
         let Served { queue, mode, feeds, .. } = self.turns.served()[index].clone();
         let claim = Claim { queue, max, lease: self.lease, idle: taken == 0, feeds };
         let began = Instant::now();
+        at(Point::ClaimsAsking);
         // Driven to its end, whatever happens: what is claimed for nobody would stay leased.
         let ClaimReply { tasks, waiting_alone, ended, next, mark, .. } = self.broker.claim(&claim).await?;
+        at(Point::ClaimsAnswered);
         round.asked.insert(index, ended.then_some(mark));
         round.ready = true;
         round.next = round.next.min(next.unwrap_or(POLL)).max(Duration::from_millis(1));
@@ -199,6 +205,7 @@ impl Claims {
         let (observer, settler) = (Arc::clone(&self.observer), self.settler.clone());
         // Its slot tells when it ended; nothing else waits for it.
         tokio::spawn(runner::run(task, registered, held, slot, observer, settler));
+        at(Point::ClaimsStarted);
     }
 }
 

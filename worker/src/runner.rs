@@ -9,7 +9,11 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use manyhands_broker::{ClaimedTask, End, limits};
+use manyhands_broker::{
+    ClaimedTask, End,
+    crash::{Point, at},
+    limits,
+};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -35,6 +39,7 @@ pub(crate) async fn run(
         }
         None => None,
     };
+    at(Point::HandlerEnded);
     slot.handler_ended();
     let (ending, end) = if held.is_lost() { (Ending::Lost, None) } else { judge(result, &task, &context) };
     log(&ending, &task);
@@ -42,6 +47,7 @@ pub(crate) async fn run(
     if let Some(end) = end {
         // The settler outlives the runs; if it is gone, the process is ending and the lease runs out.
         let _ = settler.send(Ended { task, end, held, _slot: slot });
+        at(Point::HandlerHanded);
     }
 }
 

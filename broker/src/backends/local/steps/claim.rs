@@ -10,6 +10,7 @@ use crate::{
         statements,
     },
     clock::millis,
+    crash::{Point, at},
     limits,
 };
 
@@ -68,6 +69,7 @@ impl Steps<'_> {
             queue.ready += 1;
             let sequence = queue.next_sequence();
             self.execute(statements::PROMOTE, (task, int(sequence)))?;
+            at(Point::StepPromoted);
             self.news = true;
         }
         Ok(())
@@ -89,6 +91,7 @@ impl Steps<'_> {
             progress.claim(generation);
             let params = (key, holder(incarnation), int(until), int(progress.epoch), progress.alone);
             self.execute(statements::LEASE, params)?;
+            at(Point::StepLeased);
             tasks.push(ClaimedTask {
                 lease: Lease { queue: claim.queue.clone(), id, epoch: progress.epoch, incarnation },
                 name,

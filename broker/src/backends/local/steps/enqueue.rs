@@ -7,6 +7,7 @@ use crate::{
         keys::{IdKey, int, uint},
         statements,
     },
+    crash::{Point, at},
 };
 
 impl Steps<'_> {
@@ -35,6 +36,7 @@ impl Steps<'_> {
         for child in children {
             if !self.exists(&child.queue, &child.id)? {
                 self.add(child)?;
+                at(Point::StepChildAdded);
             }
         }
         Ok(())
@@ -55,6 +57,7 @@ impl Steps<'_> {
             Some(until) if until > now => Ok(true),
             Some(_) => {
                 self.execute(statements::FORGET, (queue.key, IdKey(id)))?;
+                at(Point::StepForgotten);
                 self.queue_or_new(name)?.remembered -= 1;
                 Ok(false)
             }
@@ -77,6 +80,7 @@ impl Steps<'_> {
             task.max_crashes,
         );
         self.execute(statements::ADD_TASK, params)?;
+        at(Point::StepTaskAdded);
         self.news = true;
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::{
         statements,
     },
     clock::millis,
+    crash::{Point, at},
     limits,
     machine::{Fate, Progress},
 };
@@ -31,6 +32,7 @@ impl Steps<'_> {
                 }
                 None => false,
             };
+            at(Point::StepBeaten);
             answers.push(if renewed { Beaten::Kept } else { Beaten::Lost });
         }
         Ok(answers)
@@ -63,7 +65,9 @@ impl Steps<'_> {
 
     fn expire(&mut self, name: &QueueName, mut task: TaskRow) -> rusqlite::Result<()> {
         let fate = task.progress.expire();
-        self.end_lease(name, &task, fate)
+        self.end_lease(name, &task, fate)?;
+        at(Point::StepExpired);
+        Ok(())
     }
 
     /// Sends a leased task where its fate says, as `Queue::go`.

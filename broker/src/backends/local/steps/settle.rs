@@ -8,6 +8,7 @@ use crate::{
         statements,
     },
     clock::millis,
+    crash::{Point, at},
     limits,
     machine::Fate,
 };
@@ -29,6 +30,7 @@ impl Steps<'_> {
             self.remember(&lease.queue, &lease.id)?;
         }
         self.end_lease(&lease.queue, &task, fate)?;
+        at(Point::StepEnded);
         if let End::Complete { children } = end {
             self.enqueue_children(children)?;
         }
@@ -45,6 +47,7 @@ impl Steps<'_> {
         queue.remembered += 1;
         let over = queue.remembered.saturating_sub(limits::MAX_REMEMBERED);
         self.execute(statements::REMEMBER, (key, IdKey(id), int(now.saturating_add(ms))))?;
+        at(Point::StepRemembered);
         let mut forgotten =
             self.execute(statements::FORGET_PAST, (key, int(now), int(limits::UPKEEP as u64)))?;
         if forgotten == 0 && over > 0 {
