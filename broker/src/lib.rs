@@ -22,6 +22,8 @@ pub mod clock;
 pub mod conformance;
 mod connect;
 mod contract;
+#[doc(hidden)]
+pub mod crash;
 mod dead;
 mod error;
 mod ext;

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use manyhands_broker::{Broker, BrokerUrl, Enqueued, NewTask, QueueName, Result, Task, connect, limits};
+use manyhands_broker::{
+    Broker, BrokerUrl, Enqueued, NewTask, QueueName, Result, Task, connect,
+    crash::{Point, at},
+    limits,
+};
 
 use crate::Sending;
 
@@ -51,7 +55,9 @@ impl Client {
     pub async fn send_all(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
         let mut answers = Vec::with_capacity(tasks.len());
         while let Some(rest) = tasks.get(answers.len()..).filter(|rest| !rest.is_empty()) {
+            at(Point::BatchAsking);
             answers.extend(self.broker.enqueue(&rest[..call_size(rest)]).await?);
+            at(Point::BatchAnswered);
         }
         Ok(answers)
     }
@@ -61,7 +67,10 @@ impl Client {
     /// # Errors
     /// What [`Broker::close`] says.
     pub async fn close(&self, queue: &QueueName) -> Result<()> {
-        self.broker.close(queue).await
+        at(Point::CloseAsking);
+        self.broker.close(queue).await?;
+        at(Point::CloseAnswered);
+        Ok(())
     }
 }
 

@@ -9,7 +9,9 @@ use std::{
 
 use manyhands_broker::{
     BrokerExt, Enqueued, Error, ErrorKind, NewTask, Outcome, Payload, QueueName, Result, Start, Task, TaskId,
-    Unique, Wanted, limits,
+    Unique, Wanted,
+    crash::{Point, at},
+    limits,
 };
 
 use crate::Client;
@@ -184,10 +186,12 @@ impl Client {
 
     /// Sends a task, and waits for room for so long.
     pub(crate) async fn put(&self, task: NewTask, room: Option<Duration>) -> Result<TaskId> {
+        at(Point::SendAsking);
         let answer = match room {
             Some(timeout) => Some(self.broker().enqueue_when_room(&task, timeout).await?),
             None => self.broker().enqueue(std::slice::from_ref(&task)).await?.pop(),
         };
+        at(Point::SendAnswered);
         let queue = &task.queue;
         match answer {
             Some(Enqueued::Enqueued | Enqueued::Exists) => Ok(task.id),

@@ -12,7 +12,9 @@ use std::{
 
 use futures_util::future::join_all;
 use manyhands_broker::{
-    Beaten, Broker, Lease, limits,
+    Beaten, Broker, Lease,
+    crash::{Point, at},
+    limits,
     sabotage::{Defect, planted},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -91,8 +93,10 @@ async fn beat_soon(broker: &dyn Broker, leases: &Leases, batch: &[Lease], lease:
 /// Beats once, and tells whether the broker answered.
 async fn beat(broker: &dyn Broker, leases: &Leases, batch: &[Lease], lease: Duration) -> bool {
     let began = Instant::now();
+    at(Point::BeatsAsking);
     match tokio::time::timeout(lease / 3, broker.beat(batch, lease)).await {
         Ok(Ok(answers)) => {
+            at(Point::BeatsAnswered);
             for (lease, answer) in batch.iter().zip(answers) {
                 match answer {
                     Beaten::Kept => leases.renewed(lease, began),

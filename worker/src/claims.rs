@@ -7,7 +7,9 @@ use std::{
 };
 
 use manyhands_broker::{
-    Broker, Claim, ClaimReply, ClaimedTask, Error, ErrorKind, QueueName, Result, limits,
+    Broker, Claim, ClaimReply, ClaimedTask, Error, ErrorKind, QueueName, Result,
+    crash::{Point, at},
+    limits,
     sabotage::{Defect, planted},
 };
 use tokio::sync::mpsc;
@@ -174,8 +176,10 @@ impl Claims {
         let Served { queue, mode, feeds, .. } = self.turns.served()[index].clone();
         let claim = Claim { queue, max, lease: self.lease, idle: taken == 0, feeds };
         let began = Instant::now();
+        at(Point::ClaimsAsking);
         // Driven to its end, whatever happens: what is claimed for nobody would stay leased.
         let ClaimReply { tasks, waiting_alone, ended, next, mark, .. } = self.broker.claim(&claim).await?;
+        at(Point::ClaimsAnswered);
         round.asked.insert(index, ended.then_some(mark));
         round.ready = true;
         round.next = round.next.min(next.unwrap_or(POLL)).max(Duration::from_millis(1));
@@ -203,6 +207,7 @@ impl Claims {
         // Its slot tells when it ended; nothing else waits for it.
         let broker = Arc::clone(&self.broker);
         tokio::spawn(runner::run(broker, task, registered, held, slot, observer, settler));
+        at(Point::ClaimsStarted);
     }
 }
 

@@ -9,7 +9,11 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use manyhands_broker::{Broker, ClaimedTask, End, Payload, limits};
+use manyhands_broker::{
+    Broker, ClaimedTask, End, Payload,
+    crash::{Point, at},
+    limits,
+};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -36,6 +40,7 @@ pub(crate) async fn run(
         }
         None => None,
     };
+    at(Point::HandlerEnded);
     slot.handler_ended();
     let (ending, end) = match judge(result, &task, &context) {
         _ if held.is_lost() => (Ending::Lost, None),
@@ -48,6 +53,7 @@ pub(crate) async fn run(
     if let Some(end) = end {
         // The settler outlives the runs; if it is gone, the process is ending and the lease runs out.
         let _ = settler.send(Ended { task, end, held, _slot: slot });
+        at(Point::HandlerHanded);
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use manyhands_broker::{Broker, ClaimedTask, End, ErrorKind, Payload, Settled, Settlement, limits};
+use manyhands_broker::{
+    Broker, ClaimedTask, End, ErrorKind, Payload, Settled, Settlement,
+    crash::{Point, at},
+    limits,
+};
 use tokio::sync::mpsc;
 
 use crate::{Observer, Running, leases::Held, slots::Slot};
@@ -69,8 +73,10 @@ async fn settle(broker: &dyn Broker, observer: &dyn Observer, mut batch: Vec<End
         }
         let settlements: Vec<_> =
             batch.iter().map(|ended| Settlement::new(ended.task.lease.clone(), ended.end.clone())).collect();
+        at(Point::SettlerAsking);
         match broker.settle(&settlements).await {
             Ok(answers) => {
+                at(Point::SettlerAnswered);
                 for (ended, answer) in batch.iter().zip(answers) {
                     if answer == Settled::Lost {
                         let lease = &ended.task.lease;
@@ -78,6 +84,7 @@ async fn settle(broker: &dyn Broker, observer: &dyn Observer, mut batch: Vec<End
                     }
                     observer.settled(&Running { task: &ended.task }, answer);
                 }
+                at(Point::SettlerTold);
                 return;
             }
             // Only what is wrong with the settlement itself can be mended by another one; all else may pass.

@@ -46,10 +46,11 @@ fn noticed_by(defect: Defect) -> &'static str {
         | Defect::PauseIgnored
         | Defect::CancelledComesBack
         | Defect::EveryoneIsBlamed => "package(manyhands-broker) & test(memory::)",
-        Defect::ChildAfterTheEnd | Defect::GenerationNotRaised | Defect::OneInTenThousandDropped => {
+        Defect::GenerationNotRaised | Defect::OneInTenThousandDropped => {
             "package(manyhands-broker) & binary(local)"
         }
-        Defect::LeaseByClientsClock => "package(manyhands-broker) & test(redis::)",
+        Defect::ChildAfterTheEnd => "package(manyhands) & binary(crash_points)",
+        Defect::LeaseByClientsClock => "package(manyhands-broker) & test(local::)",
         Defect::AcknowledgedBeforeConfirm => "package(manyhands-broker) & binary(rabbitmq)",
         Defect::HintsAreData | Defect::BeatsAmongHandlers => "package(manyhands-worker)",
         Defect::StopLeavesChildren => "package(manyhands) & binary(demo)",

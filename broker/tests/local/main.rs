@@ -17,6 +17,7 @@ mod directories;
 mod disks;
 mod foreign_files;
 mod kills;
+mod many;
 mod reboots;
 mod support;
 mod upgrades;

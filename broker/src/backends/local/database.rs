@@ -5,7 +5,12 @@ use std::{fs, io::Read, path::Path, time::Duration};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::{error::sqlite, keys::int};
-use crate::{Error, ErrorKind, Result, clock::Clock};
+use crate::{
+    Error, ErrorKind, Result,
+    clock::Clock,
+    crash::{Point, at},
+    sabotage::{Defect, planted},
+};
 
 /// Says 'this is a manyhands queue' in the file's header.
 const APPLICATION: i64 = 0x4d48_4e44;
@@ -100,17 +105,24 @@ fn create(connection: &mut Connection, clock: &dyn Clock) -> rusqlite::Result<()
     // WAL is a property of the file and cannot be set inside a transaction. If we die right after it, the file has
     // no tables, and the next one begins again.
     connection.pragma_update(None, "journal_mode", "wal")?;
+    at(Point::CreateLog);
     connection.pragma_update(None, "synchronous", "full")?;
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    at(Point::CreateBegun);
     tx.execute_batch(SCHEMA)?;
+    at(Point::CreateTables);
     let generation = int(clock.now().wall / 1000);
     tx.execute(
         "INSERT INTO meta (one, oldest_reader, oldest_writer, boot, generation) VALUES (1, ?1, ?1, ?2, ?3)",
         (FORMAT, clock.boot(), generation),
     )?;
+    at(Point::CreateMeta);
     tx.pragma_update(None, "user_version", FORMAT)?;
     tx.pragma_update(None, "application_id", APPLICATION)?;
-    tx.commit()
+    at(Point::CreateStamped);
+    tx.commit()?;
+    at(Point::CreateCommitted);
+    Ok(())
 }
 
 /// Brings the one older format that there was to this one, or leaves it as it was.
@@ -130,14 +142,19 @@ fn upgrade(connection: &mut Connection, clock: &dyn Clock) -> rusqlite::Result<(
 fn set_generation(connection: &mut Connection, clock: &dyn Clock) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "full")?;
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    at(Point::GenerationBegun);
     let boot = clock.boot();
     let stored: Option<String> = tx.query_row("SELECT boot FROM meta", [], |row| row.get(0)).optional()?;
-    if stored.as_ref() != Some(&boot) {
+    if stored.as_ref() != Some(&boot) && !planted(Defect::GenerationNotRaised) {
         tx.execute(
             "UPDATE meta SET boot = ?1, generation = max(generation + 1, ?2)",
             (boot, int(clock.now().wall / 1000)),
         )?;
+        at(Point::GenerationRaised);
         tx.execute("UPDATE tasks SET leased_until = 0 WHERE state = 2", [])?;
+        at(Point::GenerationVoided);
     }
-    tx.commit()
+    tx.commit()?;
+    at(Point::GenerationCommitted);
+    Ok(())
 }

@@ -17,7 +17,10 @@ use rustix::fs::{FlockOperation, flock};
 use uuid::Uuid;
 
 use super::error;
-use crate::{Incarnation, Result};
+use crate::{
+    Incarnation, Result,
+    crash::{Point, at},
+};
 
 /// A file that has been unfinished for so long was left by a process that died between making and naming it.
 const UNFINISHED: Duration = Duration::from_secs(3600);
@@ -36,8 +39,11 @@ impl Alive {
         let register = || -> io::Result<File> {
             // Opened for writing, because only then closing it is an event (IN_CLOSE_WRITE).
             let file = OpenOptions::new().create_new(true).write(true).open(&hidden)?;
+            at(Point::AliveMade);
             flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive)?;
+            at(Point::AliveLocked);
             fs::rename(&hidden, folder.join(incarnation.to_string()))?;
+            at(Point::AliveNamed);
             Ok(file)
         };
         register().map(|lock| Self { _lock: lock }).map_err(|e| error::file("open", &hidden, e))

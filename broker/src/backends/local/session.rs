@@ -11,6 +11,7 @@ use super::{
     wakeup::{Bell, Stop, Watch},
     writer::{Call, Durability, Writer},
 };
+use crate::crash::{Point, at};
 use crate::{Capabilities, Error, ErrorKind, Incarnation, Result};
 
 /// A session with a queue in a directory.
@@ -58,9 +59,11 @@ impl LocalBroker {
     fn open_blocking(config: &LocalConfig) -> Result<Self> {
         make_dir(&config.dir)?;
         make_dir(&config.incarnations())?;
+        at(Point::OpenFolders);
         check_file_system(&config.dir)?;
         let turn = Turn::open(&config.turn())?;
         let bell = Bell::open(&config.bell())?;
+        at(Point::OpenFiles);
         let connection = {
             let _turn = turn.take().map_err(|e| error::file("open", &config.turn(), e))?;
             database::open(&config.database(), config.clock.as_ref())?
@@ -70,6 +73,7 @@ impl LocalBroker {
         let no_thread = |e| Error::new(ErrorKind::Unavailable, "open", "no thread can be started").because(e);
         let clock = Arc::clone(&config.clock);
         let writer = Writer::start(connection, turn, bell, clock, Arc::clone(&alive)).map_err(no_thread)?;
+        at(Point::OpenWriter);
         let changes = watch::Sender::new(0);
         let (watch, stop) = Watch::new(&config.bell(), &config.incarnations())
             .map_err(|e| error::file("open", &config.dir, e))?;
@@ -83,6 +87,7 @@ impl LocalBroker {
             .name("mh-watch".to_owned())
             .spawn(move || watcher.run())
             .map_err(no_thread)?;
+        at(Point::OpenWatch);
         Ok(Self { incarnation, writer, changes, _stop: stop, _alive: alive })
     }
 
@@ -137,15 +142,18 @@ impl Watcher {
         });
         for dead in dead {
             let incarnation = dead.incarnation;
+            at(Point::DeadLocked);
             let call = Call::write("expire", Durability::Process, move |steps| {
                 steps.expire_holder(incarnation).map_err(|e| error::sqlite("expire", e))
             });
             match self.writer.call(call).blocking_recv() {
                 Ok(Ok(tasks)) => {
+                    at(Point::DeadExpired);
                     if tasks > 0 {
                         tracing::info!(%incarnation, tasks, "took back the tasks of a process that died");
                     }
                     dead.forget();
+                    at(Point::DeadForgotten);
                 }
                 Ok(Err(e)) => {
                     tracing::warn!(%incarnation, error = %e.report(), "cannot take back a dead process's tasks");

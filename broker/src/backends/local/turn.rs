@@ -14,7 +14,10 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 
 use super::error;
-use crate::Result;
+use crate::{
+    Result,
+    crash::{Point, at},
+};
 
 /// How long to stay away after a turn when more is to be written: long enough for a waiter to get in.
 const PAUSE: Duration = Duration::from_micros(30);
@@ -33,7 +36,10 @@ impl Turn {
     pub(super) fn take(&self) -> std::io::Result<Taken<'_>> {
         loop {
             match flock(self.0.as_fd(), FlockOperation::LockExclusive) {
-                Ok(()) => return Ok(Taken(self)),
+                Ok(()) => {
+                    at(Point::TurnTaken);
+                    return Ok(Taken(self));
+                }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
@@ -58,5 +64,6 @@ impl Drop for Taken<'_> {
     fn drop(&mut self) {
         // Unlocking a lock that we hold cannot fail; and closing the file would release it too.
         let _ = flock(self.0.0.as_fd(), FlockOperation::Unlock);
+        at(Point::TurnGiven);
     }
 }

@@ -10,7 +10,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::{error, liveness::Alive, steps::Steps, turn::Turn, wakeup::Bell};
-use crate::{Error, ErrorKind, Result, clock::Clock};
+use crate::{
+    Error, ErrorKind, Result,
+    clock::Clock,
+    crash::{Point, at},
+};
 
 /// The most jobs of one group.
 const GROUP: usize = 256;
@@ -122,7 +126,13 @@ impl Writer {
     ) -> std::io::Result<Self> {
         let (sender, jobs) = mpsc::channel();
         let mut thread = Thread { connection, turn, bell, clock, synced: None, _alive: alive };
-        std::thread::Builder::new().name("mh-writer".to_owned()).spawn(move || thread.run(&jobs))?;
+        let run = move || {
+            thread.run(&jobs);
+            at(Point::WriterEnding);
+            drop(thread);
+            at(Point::WriterEnded);
+        };
+        std::thread::Builder::new().name("mh-writer".to_owned()).spawn(run)?;
         Ok(Self(sender))
     }
 
@@ -151,6 +161,7 @@ impl Thread {
         while let Ok(first) = jobs.recv() {
             let mut group = vec![first];
             group.extend(jobs.try_iter().take(GROUP - 1));
+            at(Point::WriterGroup);
             let group = self.answer_by_reading(group);
             if group.is_empty() {
                 continue;
@@ -167,6 +178,7 @@ impl Thread {
         for mut job in group {
             if job.peek(&steps) {
                 job.finish(None);
+                at(Point::WriterRead);
             } else {
                 rest.push(job);
             }
@@ -175,8 +187,13 @@ impl Thread {
     }
 
     fn write(&mut self, mut group: Vec<Box<dyn Job>>) {
-        match self.commit(&mut group) {
-            Ok(()) => group.into_iter().for_each(|job| job.finish(None)),
+        let committed = self.commit(&mut group);
+        at(if committed.is_ok() { Point::WriterGiven } else { Point::WriterFailed });
+        match committed {
+            Ok(()) => group.into_iter().for_each(|job| {
+                job.finish(None);
+                at(Point::WriterAnswered);
+            }),
             Err(error) => match <[Box<dyn Job>; 1]>::try_from(group) {
                 Ok([job]) => job.finish(Some(error)),
                 // A lock or a disk that does not let one of them through lets none through, and each would wait again.
@@ -191,9 +208,11 @@ impl Thread {
 
     fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<()> {
         let failed = |e| error::sqlite("commit", e);
+        at(Point::WriterWaiting);
         let _turn = self.turn.take().map_err(|e| {
             Error::new(ErrorKind::Unavailable, "commit", "the turn at writing cannot be taken").because(e)
         })?;
+        at(Point::WriterTurn);
         let power = group.iter().any(|job| job.durability() == Durability::Power);
         let wanted = if power { Durability::Power } else { Durability::Process };
         if self.synced != Some(wanted) {
@@ -202,16 +221,21 @@ impl Thread {
             self.synced = Some(wanted);
         }
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        at(Point::WriterBegun);
         let mut steps = Steps::new(&tx, self.clock.now());
         for job in group {
             job.step(&mut steps)?;
+            at(Point::WriterStepped);
         }
         steps.finish().map_err(failed)?;
         let news = steps.news;
         drop(steps);
+        at(Point::WriterCounted);
         tx.commit().map_err(failed)?;
+        at(Point::WriterCommitted);
         if news {
             self.bell.ring();
+            at(Point::WriterRung);
         }
         Ok(())
     }

@@ -9,9 +9,11 @@ use crate::{
         keys::{StoredName, holder, int, uint},
         statements,
     },
-    clock::{Now, millis},
+    clock::{Now, millis, wall},
+    crash::{Point, at},
     limits,
     machine::place,
+    sabotage::{Defect, planted},
 };
 
 /// What of a queue comes next.
@@ -110,6 +112,7 @@ impl Steps<'_> {
             let sequence = queue.next_sequence();
             let place = place(queue.order(), sequence, false);
             self.execute(statements::PROMOTE, (task, int(sequence), place))?;
+            at(Point::StepPromoted);
             self.news = true;
         }
         Ok(())
@@ -129,12 +132,14 @@ impl Steps<'_> {
             let generation = uint(row.get(TaskRow::COLUMNS + 2)?);
             Ok((TaskRow::read(row)?, name.0, payload, generation))
         })?;
-        let until = self.now.steady.saturating_add(millis(claim.lease));
+        let from = if planted(Defect::LeaseByClientsClock) { wall() } else { self.now.steady };
+        let until = from.saturating_add(millis(claim.lease));
         let mut tasks = Vec::with_capacity(rows.len());
         for (TaskRow { key, id, mut progress, wanted, .. }, name, payload, generation) in rows {
             progress.claim(generation);
             let params = (key, holder(incarnation), int(until), int(progress.epoch), progress.alone);
             self.execute(statements::LEASE, params)?;
+            at(Point::StepLeased);
             tasks.push(ClaimedTask {
                 lease: Lease { queue: claim.queue.clone(), id, epoch: progress.epoch, incarnation },
                 name,

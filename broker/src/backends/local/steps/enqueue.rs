@@ -1,5 +1,7 @@
 //! Arrow `enqueue`: (new) → ready, or scheduled.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rusqlite::params;
 
 use super::Steps;
@@ -11,7 +13,9 @@ use crate::{
         statements,
     },
     clock::millis,
+    crash::{Point, at},
     machine::{check_priority, place},
+    sabotage::{Defect, planted},
 };
 
 impl Steps<'_> {
@@ -47,7 +51,10 @@ impl Steps<'_> {
         if full {
             return Ok(Enqueued::Full);
         }
-        self.add(task)?;
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        if !planted(Defect::OneInTenThousandDropped) || COUNT.fetch_add(1, Ordering::Relaxed) % 10_000 != 0 {
+            self.add(task)?;
+        }
         Ok(Enqueued::Enqueued)
     }
 
@@ -60,6 +67,7 @@ impl Steps<'_> {
             let key = self.queue_or_new(&child.queue)?.key;
             if self.holder_of(key, child.unique.as_ref())?.is_none() {
                 self.add(child)?;
+                at(Point::StepChildAdded);
             }
         }
         Ok(())
@@ -80,6 +88,7 @@ impl Steps<'_> {
             Some(until) if until > now => Ok(true),
             Some(_) => {
                 self.execute(statements::FORGET, (queue.key, IdKey(id)))?;
+                at(Point::StepForgotten);
                 self.queue_or_new(name)?.remembered -= 1;
                 Ok(false)
             }
@@ -121,6 +130,7 @@ impl Steps<'_> {
             task.max_crashes,
         ];
         self.execute(statements::ADD_TASK, params)?;
+        at(Point::StepTaskAdded);
         self.news = true;
         Ok(())
     }

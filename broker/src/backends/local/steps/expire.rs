@@ -10,6 +10,7 @@ use crate::{
         statements,
     },
     clock::millis,
+    crash::{Point, at},
     limits,
 };
 
@@ -30,6 +31,7 @@ impl Steps<'_> {
                 }
                 None => None,
             };
+            at(Point::StepBeaten);
             answers.push(match cancelled {
                 None => Beaten::Lost,
                 Some(false) => Beaten::Kept,
@@ -64,6 +66,8 @@ impl Steps<'_> {
 
     fn expire(&mut self, name: &QueueName, mut task: TaskRow) -> rusqlite::Result<()> {
         let fate = task.progress.expire();
-        self.go(name, &task, fate)
+        self.go(name, &task, fate)?;
+        at(Point::StepExpired);
+        Ok(())
     }
 }

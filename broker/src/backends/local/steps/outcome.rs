@@ -11,6 +11,7 @@ use crate::{
         statements,
     },
     clock::millis,
+    crash::{Point, at},
     limits,
 };
 
@@ -131,6 +132,7 @@ impl Steps<'_> {
         let (key, ms) = (queue.key, millis(queue.configuration.options.remember_ids));
         let Some(until) = self.until(ms) else { return Ok(()) };
         self.execute(statements::REMEMBER, (key, IdKey(id), until))?;
+        at(Point::StepRemembered);
         self.added(name, &REMEMBERED)
     }
 

@@ -11,6 +11,7 @@ use crate::{
         statements,
     },
     clock::millis,
+    crash::{Point, at},
     machine::Configuration,
 };
 
@@ -123,6 +124,7 @@ impl Steps<'_> {
             let options = QueueOptions::default();
             let params = (name.as_str(), int(options.capacity), int(millis(options.remember_ids)));
             self.execute(statements::ADD_QUEUE, params)?;
+            at(Point::StepQueueAdded);
         }
         self.queue(name)?.ok_or(rusqlite::Error::QueryReturnedNoRows)
     }
@@ -152,6 +154,7 @@ impl Steps<'_> {
                 int(row.seen),
             ];
             self.execute(statements::SAVE_QUEUE, params)?;
+            at(Point::StepQueueSaved);
         }
         Ok(())
     }
@@ -185,6 +188,7 @@ impl Steps<'_> {
     pub(in super::super) fn close(&mut self, name: &QueueName) -> rusqlite::Result<()> {
         self.queue_or_new(name)?.closed = true;
         self.news = true;
+        at(Point::StepClosed);
         Ok(())
     }
 

@@ -8,6 +8,8 @@ use crate::{
         keys::{IdKey, holder, int},
         statements,
     },
+    crash::{Point, at},
+    sabotage::{Defect, planted},
 };
 
 impl Steps<'_> {
@@ -31,9 +33,14 @@ impl Steps<'_> {
         };
         let fate = task.progress.settle(end, self.now);
         self.go(&lease.queue, &task, fate)?;
+        at(Point::StepEnded);
         if let End::Complete { children, result } = end {
             let result = result.as_ref().map_or("null", Payload::as_str);
             self.keep_outcome(&lease.queue, &task, Some(result))?;
+            if planted(Defect::ChildAfterTheEnd) {
+                self.execute("COMMIT", [])?;
+                self.execute("BEGIN IMMEDIATE", [])?;
+            }
             self.enqueue_children(children)?;
         }
         Ok(Settled::Settled)
