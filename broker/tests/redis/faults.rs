@@ -55,6 +55,11 @@ async fn a_server_without_memory_refuses_producers_only() {
     let dead = broker.dead_letters().unwrap();
     let buried = dead.list(&queue(), None, 9).await.unwrap().remove(0).id;
     assert_eq!(dead.revive(&queue(), std::slice::from_ref(&buried)).await.unwrap(), [Revived::Revived]);
+    let purged = dead.purge(&queue(), std::slice::from_ref(&buried)).await.unwrap();
+    assert_eq!(purged, [false], "it is not dead any more");
+    let other = QueueName::new("other").unwrap();
+    broker.close(&other).await.unwrap();
+    assert!(broker.status(&other).await.unwrap().unwrap().closed);
     let status = broker.status(&queue()).await.unwrap().unwrap();
     let counts = (status.ready, status.scheduled, status.leased, status.dead);
     assert_eq!(counts, (4, 2, 0, 0), "released, never claimed, a child and revived; retried and parked");
