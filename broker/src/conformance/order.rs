@@ -9,7 +9,7 @@ use crate::{
 const ALL: fn(&Capabilities) -> bool = |broker| broker.orders == Orders::All;
 const FIFO: fn(&Capabilities) -> bool = |broker| broker.orders == Orders::Fifo;
 
-area!("order": last_in_first_out if ALL, the_lowest_priority_first if ALL, what_is_given_back_goes_first if ALL, a_priority_needs_an_order if ALL, a_child_with_a_priority_needs_an_order if ALL, the_order_of_waiting_tasks_is_kept if ALL, other_orders_are_refused if FIFO);
+area!("order": last_in_first_out if ALL, the_lowest_priority_first if ALL, what_is_given_back_goes_first if ALL, what_is_given_back_stands_where_it_stood if ALL, a_priority_needs_an_order if ALL, a_child_with_a_priority_needs_an_order if ALL, the_order_of_waiting_tasks_is_kept if ALL, other_orders_are_refused if FIFO);
 
 fn ranked(queue: &QueueName, name: &str, priority: i64) -> Result<NewTask> {
     Ok(task(queue, name)?.with_priority(priority))
@@ -72,6 +72,25 @@ async fn what_is_given_back_goes_first(stage: &dyn Stage) -> Outcome {
     settle(&*a, &sooner, End::Release).await?;
     let order = ["soonest", "sooner", "later"];
     same!(names(&claim(&*a, &q, 9).await?.tasks), order, "what was given back, among other priorities");
+    Ok(())
+}
+
+async fn what_is_given_back_stands_where_it_stood(stage: &dyn Stage) -> Outcome {
+    let a = stage.session().await?;
+    for order in [Order::Fifo, Order::Lifo, Order::Priority] {
+        let q = queue(&order.to_string())?;
+        a.declare(&q, Some(&ordered(order))).await?;
+        enqueue(&*a, &q, &["1", "2", "3"]).await?;
+        let mut claimed = claim(&*a, &q, 3).await?.tasks;
+        enqueue(&*a, &q, &["4"]).await?;
+        claimed.sort_by_key(name);
+        // In an order that is neither of the two.
+        for given_back in [&claimed[1], &claimed[0], &claimed[2]] {
+            settle(&*a, given_back, End::Release).await?;
+        }
+        let expected = if order == Order::Lifo { ["3", "2", "1", "4"] } else { ["1", "2", "3", "4"] };
+        same!(names(&claim(&*a, &q, 9).await?.tasks), expected, "what was given back, in order {order}");
+    }
     Ok(())
 }
 
