@@ -146,8 +146,14 @@ enum EndSpec {
     Park,
 }
 
+/// Queues are mostly configured before they are used: later, their order cannot change any more.
 fn history() -> impl Strategy<Value = Vec<Op>> {
-    vec(op(), 1..=80)
+    let options = prop::option::weighted(0.8, 0..OPTIONS.len());
+    let begin = vec(options, QUEUES.len()).prop_map(|options| {
+        let declare = |(queue, options)| Op::Declare { session: 0, queue, options };
+        options.into_iter().enumerate().map(declare).collect::<Vec<_>>()
+    });
+    (begin, vec(op(), 1..=80)).prop_map(|(begin, rest)| [begin, rest].concat())
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -177,7 +183,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (session.clone(), queue, named())
             .prop_map(|(session, queue, ids)| Op::Purge { session, queue, ids }),
         // As long as a dead task is kept, and longer than half of that.
-        1 => prop_oneof![Just(7 * DAY), Just(4 * DAY)].prop_map(|ms| Op::Advance { ms }),
+        2 => prop_oneof![Just(7 * DAY), Just(4 * DAY)].prop_map(|ms| Op::Advance { ms }),
         10 => prop_oneof![2 => seconds(0..=40).prop_map(|s| s * 1000), 1 => 0..=40_000_u64]
             .prop_map(|ms| Op::Advance { ms }),
         3 => session.prop_map(|session| Op::Die { session }),
@@ -199,7 +205,7 @@ fn task() -> impl Strategy<Value = TaskSpec> {
     let asks = (
         prop::option::weighted(0.2, seconds(0..=10)),
         prop::option::weighted(0.15, -2..=2_i64),
-        prop::option::weighted(0.2, seconds(0..=20)),
+        prop::option::weighted(0.3, seconds(0..=20)),
         prop::option::weighted(0.3, key),
         prop::option::weighted(0.4, prop_oneof![3 => seconds(0..=20), 2 => Just(100)]),
     );
