@@ -77,17 +77,18 @@ impl Steps<'_> {
     /// the way when the task is settled again.
     fn exists(&mut self, name: &QueueName, id: &TaskId) -> rusqlite::Result<bool> {
         let now = self.now.wall;
-        let Some(queue) = self.peek_queue(name)? else { return Ok(false) };
-        if self.find(statements::HAS_TASK, (queue.key, IdKey(id)), |_| Ok(()))?.is_some() {
+        let Some(queue) = self.load_queue(name)? else { return Ok(false) };
+        let (key, any_remembered) = (queue.key, queue.remembered > 0);
+        if self.find(statements::HAS_TASK, (key, IdKey(id)), |_| Ok(()))?.is_some() {
             return Ok(true);
         }
-        if queue.remembered == 0 {
+        if !any_remembered {
             return Ok(false);
         }
-        match self.find(statements::REMEMBERED_UNTIL, (queue.key, IdKey(id)), |row| row.get(0).map(uint))? {
+        match self.find(statements::REMEMBERED_UNTIL, (key, IdKey(id)), |row| row.get(0).map(uint))? {
             Some(until) if until > now => Ok(true),
             Some(_) => {
-                self.execute(statements::FORGET, (queue.key, IdKey(id)))?;
+                self.execute(statements::FORGET, (key, IdKey(id)))?;
                 at(Point::StepForgotten);
                 self.queue_or_new(name)?.remembered -= 1;
                 Ok(false)

@@ -8,9 +8,12 @@
 //! yet is compared too.
 //!
 //! `MANYHANDS_TEST_LONG` set: twenty times as many histories. Histories that failed once are kept in
-//! `model.proptest-regressions` beside this file and tried first.
+//! `main.proptest-regressions` beside this file and tried first.
 
 #![allow(clippy::unwrap_used, reason = "a test's helper may fail the test")]
+
+mod history;
+mod store;
 
 use std::{
     fmt::Debug,
@@ -19,24 +22,19 @@ use std::{
 };
 
 use manyhands_broker::{
-    Broker, Claim, DeadLetters, End, ErrorKind, Guard, Incarnation, Lease, Namespace, NewTask, Order,
-    Payload, QueueName, QueueOptions, QueueStatus, Settlement, Start, TaskId, TaskName, Unique, Wanted,
-    backends::{
-        local::{LocalBroker, LocalConfig},
-        memory::MemoryBroker,
-        redis::{RedisBroker, RedisConfig},
-    },
+    Broker, Claim, DeadLetters, End, ErrorKind, Lease, NewTask, Payload, QueueName, QueueStatus, Settlement,
+    Start, TaskId, TaskName, Unique, Wanted,
     clock::{Clock, ManualClock, Now},
     machine::Machine,
 };
 use manyhands_test_support::servers::Redis;
 use proptest::{
-    collection::vec,
-    option,
     prelude::*,
-    sample::Index,
     test_runner::{Config, FileFailurePersistence, TestRunner},
 };
+
+use history::*;
+use store::Store;
 
 #[test]
 fn memory_agrees_with_the_machine() {
@@ -56,282 +54,6 @@ fn redis_agrees_with_the_machine() {
 
 /// How long a death may go unnoticed. Only a broken broker takes that long.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-const SESSIONS: usize = 3;
-const QUEUES: [&str; 2] = ["a", "b"];
-const KEYS: [&str; 2] = ["k", "l"];
-/// The ids that users give; one of them is stored in another way than the others.
-const IDS: [&str; 5] = ["1", "2", "3", "4", "0198c0de-0000-7000-8000-000000000001"];
-
-// What happens in a history.
-
-#[derive(Clone, Debug)]
-enum Op {
-    Enqueue { session: usize, tasks: Vec<TaskSpec> },
-    Declare { session: usize, queue: usize, options: Option<usize> },
-    Claim { session: usize, queue: usize, max: usize, idle: bool, feeds: Vec<usize>, lease: u64 },
-    Beat { session: usize, leases: Vec<Earlier>, lease: u64 },
-    Settle { session: usize, ends: Vec<(Earlier, EndSpec)> },
-    Close { session: usize, queue: usize },
-    Pause { session: usize, queue: usize, paused: bool },
-    Cancel { session: usize, queue: usize, ids: Vec<Named> },
-    Outcomes { session: usize, queue: usize, ids: Vec<Named> },
-    List { session: usize, queue: usize, after: Option<u64>, max: usize },
-    Revive { session: usize, queue: usize, ids: Vec<Named> },
-    Purge { session: usize, queue: usize, ids: Vec<Named> },
-    Advance { ms: u64 },
-    Die { session: usize },
-}
-
-/// A task, with what it asks for in seconds.
-#[derive(Clone, Debug)]
-struct TaskSpec {
-    queue: usize,
-    id: Option<usize>,
-    max_attempts: u32,
-    max_crashes: u32,
-    start: Option<u64>,
-    priority: Option<i64>,
-    expires: Option<u64>,
-    unique: Option<(usize, u64)>,
-    keep: Option<u64>,
-}
-
-impl TaskSpec {
-    /// One that asks for nothing.
-    fn plain(queue: usize, id: Option<usize>) -> Self {
-        Self {
-            queue,
-            id,
-            max_attempts: 1,
-            max_crashes: 1,
-            start: None,
-            priority: None,
-            expires: None,
-            unique: None,
-            keep: None,
-        }
-    }
-}
-
-/// One of the ids that users give, or that of a task that was ever enqueued: any, or one of the last few.
-#[derive(Clone, Debug)]
-enum Named {
-    Given(usize),
-    Made(Earlier),
-}
-
-/// One of those that there ever were: any, or one of the last few.
-#[derive(Clone, Debug)]
-struct Earlier {
-    recent: bool,
-    index: Index,
-}
-
-impl Earlier {
-    /// `None` as long as there was none at all.
-    fn of<T: Clone>(&self, all: &[T]) -> Option<T> {
-        let first = if self.recent { all.len().saturating_sub(4) } else { 0 };
-        let some = &all[first..];
-        (!some.is_empty()).then(|| self.index.get(some).clone())
-    }
-}
-
-#[derive(Clone, Debug)]
-enum EndSpec {
-    Complete(Vec<TaskSpec>, Option<u8>),
-    Retry(u64),
-    Bury,
-    Release,
-    Park,
-}
-
-fn history() -> impl Strategy<Value = Vec<Op>> {
-    vec(op(), 1..=80)
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let (session, queue) = (0..SESSIONS, 0..QUEUES.len());
-    prop_oneof![
-        15 => (session.clone(), vec(task(), 1..=4)).prop_map(|(session, tasks)| Op::Enqueue { session, tasks }),
-        5 => (session.clone(), queue.clone(), option::of(0..OPTIONS.len()))
-            .prop_map(|(session, queue, options)| Op::Declare { session, queue, options }),
-        24 => (session.clone(), queue.clone(), 1..=4_usize, any::<bool>(), feeds(), seconds(1..=30)).prop_map(
-            |(session, queue, max, idle, feeds, lease)| Op::Claim { session, queue, max, idle, feeds, lease }
-        ),
-        6 => (session.clone(), vec(earlier(), 1..=3), seconds(1..=30))
-            .prop_map(|(session, leases, lease)| Op::Beat { session, leases, lease }),
-        20 => (session.clone(), vec((earlier(), end()), 1..=3))
-            .prop_map(|(session, ends)| Op::Settle { session, ends }),
-        1 => (session.clone(), queue.clone()).prop_map(|(session, queue)| Op::Close { session, queue }),
-        3 => (session.clone(), queue.clone(), prop::bool::weighted(0.3))
-            .prop_map(|(session, queue, paused)| Op::Pause { session, queue, paused }),
-        6 => (session.clone(), queue.clone(), named())
-            .prop_map(|(session, queue, ids)| Op::Cancel { session, queue, ids }),
-        4 => (session.clone(), queue.clone(), named())
-            .prop_map(|(session, queue, ids)| Op::Outcomes { session, queue, ids }),
-        2 => (session.clone(), queue.clone(), option::of(0..6_u64), 1..=3_usize)
-            .prop_map(|(session, queue, after, max)| Op::List { session, queue, after, max }),
-        5 => (session.clone(), queue.clone(), named())
-            .prop_map(|(session, queue, ids)| Op::Revive { session, queue, ids }),
-        2 => (session.clone(), queue, named())
-            .prop_map(|(session, queue, ids)| Op::Purge { session, queue, ids }),
-        // As long as a dead task is kept, and longer than half of that.
-        1 => prop_oneof![Just(7 * DAY), Just(4 * DAY)].prop_map(|ms| Op::Advance { ms }),
-        10 => prop_oneof![2 => seconds(0..=40).prop_map(|s| s * 1000), 1 => 0..=40_000_u64]
-            .prop_map(|ms| Op::Advance { ms }),
-        3 => session.prop_map(|session| Op::Die { session }),
-    ]
-}
-
-/// A day in milliseconds.
-const DAY: u64 = 86_400_000;
-
-/// Often one of two, so that clocks meet the ends of leases, delays and memories exactly.
-fn seconds(any: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = u64> {
-    prop_oneof![Just(5), Just(10), any]
-}
-
-fn task() -> impl Strategy<Value = TaskSpec> {
-    let key = (0..KEYS.len(), prop_oneof![Just(0), seconds(0..=10)]);
-    let limits = (1..=3_u32, 1..=2_u32);
-    // A priority in a queue of another order refuses the whole call.
-    let asks = (
-        prop::option::weighted(0.2, seconds(0..=10)),
-        prop::option::weighted(0.15, -2..=2_i64),
-        prop::option::weighted(0.2, seconds(0..=20)),
-        prop::option::weighted(0.3, key),
-        prop::option::weighted(0.4, prop_oneof![3 => seconds(0..=20), 2 => Just(100)]),
-    );
-    (0..QUEUES.len(), option::of(0..IDS.len()), limits, asks).prop_map(|(queue, id, limits, asks)| {
-        let ((max_attempts, max_crashes), (start, priority, expires, unique, keep)) = (limits, asks);
-        TaskSpec { queue, id, max_attempts, max_crashes, start, priority, expires, unique, keep }
-    })
-}
-
-fn named() -> impl Strategy<Value = Vec<Named>> {
-    let one = prop_oneof![1 => (0..IDS.len()).prop_map(Named::Given), 2 => earlier().prop_map(Named::Made)];
-    vec(one, 1..=3)
-}
-
-fn feeds() -> impl Strategy<Value = Vec<usize>> {
-    prop_oneof![3 => Just(Vec::new()), 2 => vec(0..QUEUES.len(), 1..=2)]
-}
-
-fn earlier() -> impl Strategy<Value = Earlier> {
-    (any::<bool>(), any::<Index>()).prop_map(|(recent, index)| Earlier { recent, index })
-}
-
-fn end() -> impl Strategy<Value = EndSpec> {
-    prop_oneof![
-        4 => (vec(task(), 0..=2), option::of(any::<u8>()))
-            .prop_map(|(children, result)| EndSpec::Complete(children, result)),
-        3 => seconds(0..=10).prop_map(EndSpec::Retry),
-        1 => Just(EndSpec::Bury),
-        2 => Just(EndSpec::Release),
-        2 => Just(EndSpec::Park),
-    ]
-}
-
-/// Capacity, order, and seconds for which ids are remembered.
-const OPTIONS: [(u64, Order, u64); 4] =
-    [(2, Order::Fifo, 0), (4, Order::Lifo, 5), (8, Order::Priority, 5), (8, Order::Priority, 0)];
-
-fn options(number: usize) -> QueueOptions {
-    let (capacity, order, seconds) = OPTIONS[number];
-    let options = QueueOptions::default().with_capacity(capacity).with_order(order);
-    options.with_remember_ids(Duration::from_secs(seconds))
-}
-
-fn queue(number: usize) -> QueueName {
-    QueueName::new(QUEUES[number]).unwrap()
-}
-
-// What it happens to.
-
-/// A real broker, as the test reaches behind its sessions.
-enum Store {
-    Memory(MemoryBroker),
-    Local {
-        /// Lives as long as the history, so that there is always somebody to notice the dead.
-        witness: Box<dyn Broker>,
-        folder: tempfile::TempDir,
-    },
-    /// A namespace of its own on a server that all histories share.
-    Redis {
-        witness: Box<dyn Broker>,
-        server: Arc<Redis>,
-        namespace: Namespace,
-    },
-}
-
-impl Store {
-    async fn memory(clock: ManualClock) -> (Self, Machine) {
-        (Self::Memory(MemoryBroker::with_clock(Arc::new(clock))), Machine::new(1))
-    }
-
-    async fn local(clock: ManualClock) -> (Self, Machine) {
-        // A new database takes the second in which it was made as its generation.
-        let generation = clock.now().wall / 1000;
-        let folder = tempfile::tempdir().unwrap();
-        let witness = Box::new(open(&folder, &clock).await);
-        (Self::Local { witness, folder }, Machine::new(generation))
-    }
-
-    async fn redis(server: Arc<Redis>, clock: ManualClock) -> (Self, Machine) {
-        // As a new database does.
-        let generation = clock.now().wall / 1000;
-        let namespace = Namespace::new(&format!("history-{}", Incarnation::generate())).unwrap();
-        server.set_clock(Duration::ZERO).unwrap();
-        let witness = open_redis(&server, &namespace).await;
-        (Self::Redis { witness, server, namespace }, Machine::new(generation))
-    }
-
-    async fn session(&self, clock: &ManualClock) -> Box<dyn Broker> {
-        match self {
-            Self::Memory(first) => Box::new(Guard::new(first.session())),
-            Self::Local { folder, .. } => Box::new(open(folder, clock).await),
-            Self::Redis { server, namespace, .. } => open_redis(server, namespace).await,
-        }
-    }
-
-    /// Whether a process that dies is noticed at once, and not by its leases that run out.
-    fn notices_deaths(&self) -> bool {
-        !matches!(self, Self::Redis { .. })
-    }
-
-    /// The clock was moved.
-    fn moved(&self, clock: &ManualClock) {
-        if let Self::Redis { server, .. } = self {
-            // Both begin with the year 2026.
-            server.set_clock(Duration::from_millis(clock.now().steady)).unwrap();
-        }
-    }
-
-    fn witness(&self) -> &dyn Broker {
-        match self {
-            Self::Memory(first) => first,
-            Self::Local { witness, .. } | Self::Redis { witness, .. } => &**witness,
-        }
-    }
-
-    fn check(&self) -> Result<(), String> {
-        match self {
-            Self::Memory(first) => first.check(),
-            Self::Local { .. } | Self::Redis { .. } => Ok(()),
-        }
-    }
-}
-
-async fn open(folder: &tempfile::TempDir, clock: &ManualClock) -> Guard<LocalBroker> {
-    let config = LocalConfig::new(folder.path(), Namespace::default()).with_clock(Arc::new(clock.clone()));
-    Guard::new(LocalBroker::open(config).await.unwrap())
-}
-
-async fn open_redis(server: &Redis, namespace: &Namespace) -> Box<dyn Broker> {
-    let config = RedisConfig::new(&server.url(), namespace.clone()).unwrap();
-    Box::new(Guard::new(RedisBroker::open(config).await.unwrap()))
-}
 
 /// The machine and a broker, side by side.
 struct Pair {
