@@ -19,7 +19,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Send(send::Args),
+    Send(Box<send::Args>),
     #[cfg(feature = "demo")]
     Demo(Box<demo::Args>),
 }
@@ -27,7 +27,7 @@ enum Command {
 /// Reads the arguments and runs the command.
 pub(crate) fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Send(args) => send::run(args),
+        Command::Send(args) => send::run(*args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(*args),
     }

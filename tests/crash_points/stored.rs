@@ -100,7 +100,7 @@ fn defects(database: &Connection) -> Vec<String> {
         (
             "a sequence that was not given",
             "SELECT id FROM tasks AS t JOIN queues AS q USING (queue) WHERE t.sequence > q.sequence OR t.sequence < 1 \
-            OR t.death > q.deaths",
+            OR t.death > q.last_death",
         ),
     ];
     let mut defects = list(database, "PRAGMA integrity_check", |row| row.get::<_, String>(0));

@@ -100,8 +100,6 @@ fn plant(workspace: &Workspace, defect: Defect, all: bool, rabbit: &str) -> Resu
         .env("MANYHANDS_SABOTAGE", defect.name())
         .env("MANYHANDS_TEST_RABBITMQ", rabbit)
         .env("RUST_BACKTRACE", "0")
-        // What fails on purpose is not to be found again.
-        .env("PROPTEST_FAILURE_PERSISTENCE", "off")
         .stdin(Stdio::null());
     let output = command.output().context("cannot start cargo nextest")?;
     let text = String::from_utf8_lossy(&output.stderr);

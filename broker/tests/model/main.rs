@@ -30,7 +30,7 @@ use manyhands_broker::{
 use manyhands_test_support::servers::Redis;
 use proptest::{
     prelude::*,
-    test_runner::{Config, FileFailurePersistence, TestRunner},
+    test_runner::{Config, FailurePersistence, FileFailurePersistence, TestRunner},
 };
 
 use history::*;
@@ -346,7 +346,11 @@ fn compare<F: Future<Output = (Store, Machine)>>(cases: u32, store: impl Fn(Manu
     let long = std::env::var_os("MANYHANDS_TEST_LONG").is_some();
     let config = Config {
         cases: if long { 20 * cases } else { cases },
-        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("proptest-regressions"))),
+        // What fails because of a planted defect is not to be found again.
+        failure_persistence: std::env::var_os("MANYHANDS_SABOTAGE").is_none().then(|| {
+            Box::new(FileFailurePersistence::WithSource("proptest-regressions"))
+                as Box<dyn FailurePersistence>
+        }),
         source_file: Some(file!()),
         ..Config::default()
     };

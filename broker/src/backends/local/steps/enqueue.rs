@@ -52,7 +52,9 @@ impl Steps<'_> {
             return Ok(Enqueued::Full);
         }
         static COUNT: AtomicU64 = AtomicU64::new(1);
-        if !planted(Defect::OneInTenThousandDropped) || COUNT.fetch_add(1, Ordering::Relaxed) % 10_000 != 0 {
+        if !planted(Defect::OneInTenThousandDropped)
+            || !COUNT.fetch_add(1, Ordering::Relaxed).is_multiple_of(10_000)
+        {
             self.add(task)?;
         }
         Ok(Enqueued::Enqueued)
