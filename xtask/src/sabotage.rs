@@ -52,8 +52,9 @@ fn noticed_by(defect: Defect) -> &'static str {
         Defect::ChildAfterTheEnd => "package(manyhands) & binary(crash_points)",
         Defect::LeaseByClientsClock => "package(manyhands-broker) & test(local::)",
         Defect::AcknowledgedBeforeConfirm => "package(manyhands-broker) & binary(rabbitmq)",
-        Defect::HintsAreData | Defect::BeatsAmongHandlers => "package(manyhands-worker)",
-        Defect::StopLeavesChildren => "package(manyhands) & binary(demo)",
+        Defect::HintsAreData => "package(manyhands-worker) & test(endings::)",
+        Defect::BeatsAmongHandlers => "package(manyhands-worker) & test(leases::)",
+        Defect::StopLeavesChildren => "package(manyhands) & binary(demo) & test(an_interrupted_demo)",
     }
 }
 
