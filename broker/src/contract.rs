@@ -5,8 +5,8 @@ use std::{fmt::Debug, future::Future, pin::Pin, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    Capabilities, ClaimedTask, Incarnation, Lease, NewTask, QueueName, QueueOptions, QueueStatus, Result,
-    Settlement, limits,
+    Capabilities, ClaimedTask, Fsck, Incarnation, Lease, NewTask, QueueName, QueueOptions, QueueStatus,
+    Result, Settlement, limits,
 };
 
 /// A future that completes when something may have changed. It is a hint and nothing else: it may complete
@@ -86,6 +86,11 @@ pub trait Broker: Debug + Send + Sync + 'static {
 
     /// Tells how a queue stands; `None` when there is none of that name.
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>>;
+
+    /// The power to look all books through, of a backend that keeps some.
+    fn fsck(&self) -> Option<&dyn Fsck> {
+        None
+    }
 
     /// Registers interest in these queues before it returns, for as long as the future lives; it completes when one of them
     /// may have got a ready task or room, or may have ended. A broker that sends tasks ahead does so only while there is

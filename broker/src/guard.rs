@@ -5,9 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Beaten, Broker, Capabilities, Claim, ClaimReply, End, Enqueued, Error, ErrorKind, Incarnation, Lease,
-    NewTask, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter, capabilities::Ids,
-    limits,
+    Beaten, Broker, Capabilities, Claim, ClaimReply, End, Enqueued, Error, ErrorKind, Fsck, Incarnation,
+    Lease, NewTask, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter,
+    capabilities::Ids, limits,
 };
 
 /// Wraps a backend and refuses, before any I/O, what no broker accepts and what this one cannot do.
@@ -104,6 +104,10 @@ impl<B: Broker> Broker for Guard<B> {
 
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
         self.0.status(queue).await
+    }
+
+    fn fsck(&self) -> Option<&dyn Fsck> {
+        self.0.fsck()
     }
 
     fn wait(&self, queues: &[QueueName]) -> Waiter {

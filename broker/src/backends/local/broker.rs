@@ -13,7 +13,7 @@ use super::{
     },
 };
 use crate::{
-    Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Incarnation, Lease, NewTask, QueueName,
+    Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Fsck, Incarnation, Lease, NewTask, QueueName,
     QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter,
 };
 
@@ -89,6 +89,10 @@ impl Broker for LocalBroker {
             Ok(row.map(|row| row.status()))
         });
         self.call("status", call).await
+    }
+
+    fn fsck(&self) -> Option<&dyn Fsck> {
+        Some(self)
     }
 
     fn wait(&self, _queues: &[QueueName]) -> Waiter {

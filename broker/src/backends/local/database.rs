@@ -13,7 +13,7 @@ const APPLICATION: i64 = 0x4d48_4e44;
 /// The format that this version reads and writes.
 const FORMAT: i64 = 1;
 
-const SCHEMA: &str = include_str!("schema.sql");
+pub(super) const SCHEMA: &str = include_str!("schema.sql");
 
 /// Opens the database, makes the tables if the file is new, and sets the generation if the machine was
 /// started anew. The caller holds the turn.

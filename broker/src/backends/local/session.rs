@@ -19,6 +19,7 @@ use crate::{Error, ErrorKind, Incarnation, Result};
 #[derive(Debug)]
 pub struct LocalBroker {
     pub(super) incarnation: Incarnation,
+    pub(super) config: LocalConfig,
     writer: Writer,
     /// Counts what may concern somebody who waits.
     changes: watch::Sender<u64>,
@@ -80,7 +81,7 @@ impl LocalBroker {
             .name("mh-watch".to_owned())
             .spawn(move || watcher.run())
             .map_err(no_thread)?;
-        Ok(Self { incarnation, writer, changes, _stop: stop, _alive: alive })
+        Ok(Self { incarnation, config: config.clone(), writer, changes, _stop: stop, _alive: alive })
     }
 
     /// Hands in a call and awaits the answer.

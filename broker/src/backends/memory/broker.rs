@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::MemoryBroker;
 use crate::{
-    Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Incarnation, Lease, NewTask, QueueName,
+    Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Fsck, Incarnation, Lease, NewTask, QueueName,
     QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter,
 };
 
@@ -56,6 +56,10 @@ impl Broker for MemoryBroker {
 
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
         Ok(self.shared.lock().status(queue))
+    }
+
+    fn fsck(&self) -> Option<&dyn Fsck> {
+        Some(self)
     }
 
     fn wait(&self, _queues: &[QueueName]) -> Waiter {

@@ -3,6 +3,7 @@
 //! It is the reference that other brokers are compared with.
 
 mod broker;
+mod fsck;
 mod session;
 
 pub use session::MemoryBroker;

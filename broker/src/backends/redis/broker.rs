@@ -11,7 +11,7 @@ use super::{
     scripts,
 };
 use crate::{
-    Beaten, Broker, Capabilities, Claim, ClaimReply, ClaimedTask, End, Enqueued, Error, ErrorKind,
+    Beaten, Broker, Capabilities, Claim, ClaimReply, ClaimedTask, End, Enqueued, Error, ErrorKind, Fsck,
     Incarnation, Lease, NewTask, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter,
     clock::millis, machine::Configuration,
 };
@@ -134,6 +134,10 @@ impl Broker for RedisBroker {
         if reply.is_empty() { Ok(None) } else { status(&reply).map(Some).ok_or_else(|| unexpected("status")) }
     }
 
+    fn fsck(&self) -> Option<&dyn Fsck> {
+        Some(self)
+    }
+
     fn wait(&self, _queues: &[QueueName]) -> Waiter {
         // Subscribed now, not when the future is first polled: changes from here on count.
         let mut changes = self.changes();
@@ -145,7 +149,7 @@ impl Broker for RedisBroker {
 }
 
 impl RedisBroker {
-    fn keys_of(&self, queue: &QueueName) -> Vec<String> {
+    pub(super) fn keys_of(&self, queue: &QueueName) -> Vec<String> {
         let mut queues = Queues::new(&self.keys);
         queues.index(queue);
         queues.keys()

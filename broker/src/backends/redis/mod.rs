@@ -7,6 +7,7 @@
 mod broker;
 mod config;
 mod error;
+mod fsck;
 mod keys;
 mod scripts;
 mod session;

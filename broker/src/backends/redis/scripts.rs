@@ -20,4 +20,8 @@ scripts! {
     SETTLE: "lua/settle.lua",
     CLOSE: "lua/close.lua",
     STATUS: "lua/status.lua",
+    FSCK_NAMESPACE: "lua/fsck_namespace.lua",
+    FSCK_QUEUE: "lua/fsck_queue.lua",
+    FSCK_IDS: "lua/fsck_ids.lua",
+    FSCK_TASKS: "lua/fsck_tasks.lua",
 }

@@ -65,13 +65,18 @@ local function is_closed(q)
   return redis.call('HGET', q.info, 'closed') == '1'
 end
 
+-- What happened to a task that was never claimed: nothing.
+local function no_progress()
+  return { epoch = 0, attempts = 0, crashes = 0, deaths = 0, parks = 0, since = 0, seq = 0, alone = false, holder = '', error = '' }
+end
+
 -- What happened to a task since it was enqueued: machine::Progress, and the sequence and holder of its last claim.
 local function progress(q, id)
   local stored = redis.call('HGET', q.state, id)
   if stored then
     return cmsgpack.unpack(string.sub(stored, 2))
   end
-  return { epoch = 0, attempts = 0, crashes = 0, deaths = 0, parks = 0, since = 0, seq = 0, alone = false, holder = '', error = '' }
+  return no_progress()
 end
 
 local function save(q, id, p)

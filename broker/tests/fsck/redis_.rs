@@ -1,0 +1,256 @@
+//! A namespace of Redis, damaged by another client.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU32, Ordering},
+};
+
+use async_trait::async_trait;
+use manyhands_broker::connect;
+use manyhands_test_support::servers;
+
+use super::*;
+
+/// A namespace of a server that the test's others share.
+struct Redis<'s> {
+    server: &'s Server,
+    namespace: String,
+}
+
+struct Server {
+    server: servers::Redis,
+    moved: Mutex<Duration>,
+    namespaces: AtomicU32,
+}
+
+impl Server {
+    fn start() -> Self {
+        let server = servers::Redis::options().clock().start().unwrap();
+        Self { server, moved: Mutex::new(Duration::ZERO), namespaces: AtomicU32::new(0) }
+    }
+
+    fn namespace(&self) -> Redis<'_> {
+        let number = self.namespaces.fetch_add(1, Ordering::SeqCst);
+        Redis { server: self, namespace: format!("n{number}") }
+    }
+}
+
+impl Redis<'_> {
+    /// Says something to the server as another client: words, where `KEY:part` is a key of the queue, in lines.
+    async fn say(&self, lines: &str) {
+        let client = redis::Client::open(self.server.server.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        for line in lines.split("; ") {
+            let mut words = line.split(' ').map(|word| match word.strip_prefix("KEY:") {
+                Some(part) => format!("mh:{{{}}}:{part}:q", self.namespace),
+                None => word.to_owned(),
+            });
+            let mut command = redis::cmd(&words.next().unwrap());
+            words.for_each(|word| drop(command.arg(word)));
+            command.query_async::<redis::Value>(&mut connection).await.unwrap();
+        }
+    }
+
+    /// Changes the state of an id.
+    async fn change(&self, id: &str, change: &str) {
+        let script = format!(
+            "local p = cmsgpack.unpack(string.sub(redis.call('HGET', KEYS[1], ARGV[1]), 2)); {change}; \
+             return redis.call('HSET', KEYS[1], ARGV[1], '\\1' .. cmsgpack.pack(p))"
+        );
+        let client = redis::Client::open(self.server.server.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let key = format!("mh:{{{}}}:state:q", self.namespace);
+        let script = redis::Script::new(&script);
+        let mut call = script.key(key);
+        call.arg(format!("t{id}")).invoke_async::<i64>(&mut connection).await.unwrap();
+    }
+}
+
+#[async_trait]
+impl Store for Redis<'_> {
+    async fn session(&self) -> Arc<dyn Broker> {
+        let url = format!("{}?namespace={}", self.server.server.url(), self.namespace);
+        connect(&url.parse().unwrap()).await.unwrap()
+    }
+
+    fn advance(&self, by: Duration) {
+        let mut moved = self.server.moved.lock().unwrap();
+        *moved += by;
+        self.server.server.set_clock(*moved).unwrap();
+    }
+}
+
+const NOWHERE: &str = "it is nowhere: neither ready, due, held nor dead";
+const ALONE: &str = "whether it runs alone is not what its place and the deaths of its holders say";
+
+const PLACES: &[Damage] = &[
+    damage("LREM KEY:ready 0 tnew", &[("new", NOWHERE)]),
+    damage("ZREM KEY:returned tback", &[("back", NOWHERE)]),
+    damage("ZREM KEY:alone talone", &[("alone", NOWHERE)]),
+    damage("ZREM KEY:due tlater", &[("later", NOWHERE)]),
+    damage("ZREM KEY:lease tleased", &[("leased", NOWHERE)]),
+    damage("DEL KEY:ready", &[("new", NOWHERE), ("newer", NOWHERE), (UUID, NOWHERE)]),
+    damage("RPUSH KEY:ready tback", &[("back", "it is in returned and ready")]),
+    damage("RPUSH KEY:ready tleased", &[("leased", "it is in lease and ready")]),
+    damage("ZADD KEY:due 5 tleased", &[("leased", "it is in lease and due")]),
+    damage("ZADD KEY:dead 1 tlater", &[("later", "it is in due and dead")]),
+    damage("RPUSH KEY:ready tnew tnew", &[("new", "it is in ready more than once")]),
+    damage("RPUSH KEY:ready tother", &[("other", "it is in ready, but is no task")]),
+    damage("ZADD KEY:lease 5 tother", &[("other", "it is in lease, but is no task")]),
+    damage(
+        "ZADD KEY:due 5 tother; ZADD KEY:returned 5 tother",
+        &[("other", "it is in returned and due, but is no task")],
+    ),
+    damage("HSET KEY:state tother x", &[("other", "it has a state, but is no task")]),
+    damage(
+        "ZADD KEY:returned 77 tback; HSET KEY:info popped 77",
+        &[("back", "it stands at another sequence than its own")],
+    ),
+    damage(
+        "ZREM KEY:alone talone; ZADD KEY:returned 1 talone",
+        &[("alone", "it is in returned, but after 2 deaths of its holders it belongs in alone")],
+    ),
+    damage("ZADD KEY:lease 99999999999999 tleased", &[("leased", "its lease ends later than any can")]),
+    damage("ZADD KEY:remembered 99999999999999 tnew", &[("new", "it is remembered as settled, but is not")]),
+];
+
+const STATES: &[Damage] = &[
+    damage("HSET KEY:state tback nonsense", &[("back", "its state cannot be read")]),
+    damage("HSET KEY:state tleased nonsense", &[("leased", "its state cannot be read")]),
+    damage("HDEL KEY:state tback", &[("back", "it is in returned, but has no state")]),
+    damage("HDEL KEY:state tleased", &[("leased", "it is in lease, but has no state")]),
+];
+
+const KEYS: &[Damage] = &[
+    damage("DEL KEY:info", &[("", "its options and counters are missing")]),
+    damage("HDEL KEY:info capacity", &[("", "capacity is out of bounds or missing")]),
+    damage("HSET KEY:info remember_ids x", &[("", "remember_ids is out of bounds or missing")]),
+    damage("HSET KEY:info popped 0", &[("", "the counter popped is below what was given in returned")]),
+    damage("HSET KEY:info deaths 0", &[("", "the counter deaths is below what was given in dead")]),
+    damage("EXPIRE KEY:body 1000", &[("", "the key body expires, and its tasks with it")]),
+    damage("EXPIRE KEY:ready 1000", &[("", "the key ready expires, and its tasks with it")]),
+];
+
+const UNREADABLE: &[Damage] = &[
+    Damage {
+        done: "HSET KEY:body tnew nonsense",
+        found: &[("new", "its body cannot be read")],
+        dead: &["new"],
+    },
+    Damage {
+        done: "HSET KEY:body tleased nonsense",
+        found: &[("leased", "its body cannot be read")],
+        dead: &["leased"],
+    },
+];
+
+async fn each(damages: &[Damage]) {
+    let server = Server::start();
+    for damage in damages {
+        let store = server.namespace();
+        let (broker, leased) = fill(&store).await;
+        assert_eq!(found(&fsck(&*broker, false).await), [], "before");
+        store.say(damage.done).await;
+        named_and_mended(&store, &*broker, &leased, damage).await;
+    }
+}
+
+#[tokio::test]
+async fn ids_in_the_wrong_places_are_named_and_mended() {
+    each(PLACES).await;
+}
+
+#[tokio::test]
+async fn damaged_states_are_named_and_mended() {
+    each(STATES).await;
+}
+
+#[tokio::test]
+async fn damaged_keys_are_named_and_mended() {
+    each(KEYS).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_buried() {
+    each(UNREADABLE).await;
+}
+
+/// States that can be read and are none.
+#[tokio::test]
+async fn impossible_states_are_named_and_mended() {
+    let server = Server::start();
+    let unheld = "it is leased, but nobody can hold it";
+    let cases: [(&str, &str, &'static [(&str, &str)]); 6] = [
+        ("leased", "p.holder = 'x'", &[("leased", "it is leased, but nobody can hold it")]),
+        ("leased", "p.epoch = 0", &[("leased", "it is leased, but nobody can hold it")]),
+        ("leased", "p.alone = true", &[("leased", ALONE)]),
+        ("back", "p.alone = true", &[("back", ALONE)]),
+        ("later", "p.deaths = 1", &[("later", "it is due later, which ends a row of deaths, but has one")]),
+        ("back", "p.attempts = -1", &[("back", "its state cannot be read")]),
+    ];
+    assert_eq!(cases[0].2[0].1, unheld);
+    for (id, change, found_there) in cases {
+        let store = server.namespace();
+        let (broker, leased) = fill(&store).await;
+        store.change(id, change).await;
+        let damage = Damage { done: change, found: found_there, dead: &[] };
+        named_and_mended(&store, &*broker, &leased, &damage).await;
+    }
+}
+
+/// A lost state takes its epoch with it: the next is higher than any that may have been given.
+#[tokio::test]
+async fn a_lost_epoch_is_not_given_again() {
+    let server = Server::start();
+    let store = server.namespace();
+    let (broker, leased) = fill(&store).await;
+    store.say("HDEL KEY:state tleased").await;
+    fsck(&*broker, true).await;
+    let tasks = broker.claim(&Claim::new(queue(), 9).with_idle(false)).await.unwrap().tasks;
+    let again = tasks.iter().find(|task| task.lease.id == leased.lease.id).unwrap();
+    assert!(again.lease.epoch >= leased.lease.epoch + (1 << 20), "{again:?} after {leased:?}");
+    assert_eq!(settle(&*broker, &leased, complete()).await, Settled::Lost);
+}
+
+/// A key that is somebody else's is told, and left to its owner.
+#[tokio::test]
+async fn a_foreign_key_is_told_and_left() {
+    let server = Server::start();
+    let store = server.namespace();
+    let (broker, _) = fill(&store).await;
+    store.say("DEL KEY:due; SET KEY:due mine").await;
+    for repair in [false, true] {
+        let report = fsck(&*broker, repair).await;
+        let wrong = "the key due is a string: remove or rename it";
+        assert_eq!(found(&report), [("q".to_owned(), String::new(), wrong.to_owned())]);
+        assert_eq!(report.unrepaired(), 1);
+    }
+}
+
+/// More tasks than one step looks at, of which every tenth is lost, and more dead than are kept.
+#[tokio::test]
+async fn many_are_mended_in_many_steps() {
+    let server = Server::start();
+    let store = server.namespace();
+    let broker = store.session().await;
+    let mut lost = BTreeSet::new();
+    for round in 0..12 {
+        let ids: Vec<String> = (0..250).map(|number| format!("{round}-{number}")).collect();
+        enqueue(&*broker, &ids.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        lost.extend(ids.into_iter().step_by(10));
+    }
+    let lines: Vec<String> = lost.iter().map(|id| format!("LREM KEY:ready 0 t{id}")).collect();
+    store.say(&lines.join("; ")).await;
+    let look = fsck(&*broker, false).await;
+    assert_eq!((look.queues, look.tasks), (1, 3000));
+    assert_eq!(found(&look).into_iter().map(|(_, id, _)| id).collect::<BTreeSet<_>>(), lost);
+    assert_eq!(fsck(&*broker, true).await.findings.len(), lost.len());
+    assert_eq!(found(&fsck(&*broker, false).await), []);
+    assert_eq!(broker.status(&queue()).await.unwrap().unwrap().ready, 3000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_clean_while_others_work() {
+    let server = Server::start();
+    clean_while_others_work(&server.namespace()).await;
+}
