@@ -46,7 +46,7 @@ impl Store for Local {
     }
 }
 
-const ROWS: &[Damage] = &[
+const ROWS: &[Damage<'static>] = &[
     damage(
         "UPDATE tasks SET state = 7 WHERE id = 'new'",
         &[("new", "its state is none"), ("", "the counter ready is 5, but there are 4")],
@@ -144,7 +144,7 @@ const ROWS: &[Damage] = &[
     ),
 ];
 
-const QUEUES: &[Damage] = &[
+const QUEUES: &[Damage<'static>] = &[
     damage("UPDATE queues SET ready = 9", &[("", "the counter ready is 9, but there are 5")]),
     damage("UPDATE queues SET ready_alone = 0", &[("", "the counter ready_alone is 0, but there are 1")]),
     damage("UPDATE queues SET scheduled = 0", &[("", "the counter scheduled is 0, but there are 1")]),
@@ -162,7 +162,7 @@ const QUEUES: &[Damage] = &[
 ];
 
 /// What cannot be handed out stops everybody's claims: it is buried.
-const UNREADABLE: &[Damage] = &[
+const UNREADABLE: &[Damage<'static>] = &[
     Damage {
         done: "UPDATE tasks SET name = 'a b' WHERE id = 'new'",
         found: &[("new", "its name is none")],
@@ -189,7 +189,7 @@ const UNREADABLE: &[Damage] = &[
 /// The filler's queue would be damaged too.
 const ONLY_Q: &str = "DELETE FROM tasks WHERE queue <> 1; DELETE FROM queues WHERE queue <> 1;";
 
-async fn each(damages: &[Damage]) {
+async fn each(damages: &[Damage<'_>]) {
     for damage in damages {
         let store = Local::new();
         let (broker, leased) = fill(&store).await;

@@ -46,7 +46,9 @@ impl Redis<'_> {
                 None => word.to_owned(),
             });
             let mut command = redis::cmd(&words.next().unwrap());
-            words.for_each(|word| drop(command.arg(word)));
+            for word in words {
+                command.arg(word);
+            }
             command.query_async::<redis::Value>(&mut connection).await.unwrap();
         }
     }
@@ -83,7 +85,7 @@ impl Store for Redis<'_> {
 const NOWHERE: &str = "it is nowhere: neither ready, due, held nor dead";
 const ALONE: &str = "whether it runs alone is not what its place and the deaths of its holders say";
 
-const PLACES: &[Damage] = &[
+const PLACES: &[Damage<'static>] = &[
     damage("LREM KEY:ready 0 tnew", &[("new", NOWHERE)]),
     damage("ZREM KEY:returned tback", &[("back", NOWHERE)]),
     damage("ZREM KEY:alone talone", &[("alone", NOWHERE)]),
@@ -114,15 +116,19 @@ const PLACES: &[Damage] = &[
     damage("ZADD KEY:remembered 99999999999999 tnew", &[("new", "it is remembered as settled, but is not")]),
 ];
 
-const STATES: &[Damage] = &[
+const STATES: &[Damage<'static>] = &[
     damage("HSET KEY:state tback nonsense", &[("back", "its state cannot be read")]),
     damage("HSET KEY:state tleased nonsense", &[("leased", "its state cannot be read")]),
     damage("HDEL KEY:state tback", &[("back", "it is in returned, but has no state")]),
     damage("HDEL KEY:state tleased", &[("leased", "it is in lease, but has no state")]),
 ];
 
-const KEYS: &[Damage] = &[
+const KEYS: &[Damage<'static>] = &[
     damage("DEL KEY:info", &[("", "its options and counters are missing")]),
+    damage(
+        "HDEL KEY:info popped deaths",
+        &[("", "popped is out of bounds or missing"), ("", "deaths is out of bounds or missing")],
+    ),
     damage("HDEL KEY:info capacity", &[("", "capacity is out of bounds or missing")]),
     damage("HSET KEY:info remember_ids x", &[("", "remember_ids is out of bounds or missing")]),
     damage("HSET KEY:info popped 0", &[("", "the counter popped is below what was given in returned")]),
@@ -131,7 +137,7 @@ const KEYS: &[Damage] = &[
     damage("EXPIRE KEY:ready 1000", &[("", "the key ready expires, and its tasks with it")]),
 ];
 
-const UNREADABLE: &[Damage] = &[
+const UNREADABLE: &[Damage<'static>] = &[
     Damage {
         done: "HSET KEY:body tnew nonsense",
         found: &[("new", "its body cannot be read")],
@@ -144,7 +150,7 @@ const UNREADABLE: &[Damage] = &[
     },
 ];
 
-async fn each(damages: &[Damage]) {
+async fn each(damages: &[Damage<'_>]) {
     let server = Server::start();
     for damage in damages {
         let store = server.namespace();
@@ -179,23 +185,23 @@ async fn what_cannot_be_read_is_buried() {
 #[tokio::test]
 async fn impossible_states_are_named_and_mended() {
     let server = Server::start();
-    let unheld = "it is leased, but nobody can hold it";
-    let cases: [(&str, &str, &'static [(&str, &str)]); 6] = [
-        ("leased", "p.holder = 'x'", &[("leased", "it is leased, but nobody can hold it")]),
-        ("leased", "p.epoch = 0", &[("leased", "it is leased, but nobody can hold it")]),
-        ("leased", "p.alone = true", &[("leased", ALONE)]),
-        ("back", "p.alone = true", &[("back", ALONE)]),
-        ("later", "p.deaths = 1", &[("later", "it is due later, which ends a row of deaths, but has one")]),
-        ("back", "p.attempts = -1", &[("back", "its state cannot be read")]),
-    ];
-    assert_eq!(cases[0].2[0].1, unheld);
-    for (id, change, found_there) in cases {
-        let store = server.namespace();
-        let (broker, leased) = fill(&store).await;
-        store.change(id, change).await;
-        let damage = Damage { done: change, found: found_there, dead: &[] };
-        named_and_mended(&store, &*broker, &leased, &damage).await;
+    for (id, change) in [("leased", "p.holder = 'x'"), ("leased", "p.epoch = 0")] {
+        changed(&server, id, change, "it is leased, but nobody can hold it").await;
     }
+    for id in ["leased", "back"] {
+        changed(&server, id, "p.alone = true", ALONE).await;
+    }
+    let row = "it is due later, which ends a row of deaths, but has one";
+    changed(&server, "later", "p.deaths = 1", row).await;
+    changed(&server, "back", "p.attempts = -1", "its state cannot be read").await;
+}
+
+async fn changed(server: &Server, id: &'static str, change: &'static str, wrong: &'static str) {
+    let store = server.namespace();
+    let (broker, leased) = fill(&store).await;
+    store.change(id, change).await;
+    let found = [(id, wrong)];
+    named_and_mended(&store, &*broker, &leased, &Damage { done: change, found: &found, dead: &[] }).await;
 }
 
 /// A lost state takes its epoch with it: the next is higher than any that may have been given.

@@ -124,13 +124,16 @@ pub(crate) fn found(report: &Report) -> Vec<(String, String, String)> {
 }
 
 /// A kind of damage: how it is done, what is found (id, what), and the tasks that are dead afterwards instead of settled.
-pub(crate) struct Damage {
+pub(crate) struct Damage<'d> {
     pub(crate) done: &'static str,
-    pub(crate) found: &'static [(&'static str, &'static str)],
+    pub(crate) found: &'d [(&'d str, &'d str)],
     pub(crate) dead: &'static [&'static str],
 }
 
-pub(crate) const fn damage(done: &'static str, found: &'static [(&'static str, &'static str)]) -> Damage {
+pub(crate) const fn damage(
+    done: &'static str,
+    found: &'static [(&'static str, &'static str)],
+) -> Damage<'static> {
     Damage { done, found, dead: &[] }
 }
 
@@ -139,7 +142,7 @@ pub(crate) async fn named_and_mended(
     store: &impl Store,
     broker: &dyn Broker,
     leased: &ClaimedTask,
-    damage: &Damage,
+    damage: &Damage<'_>,
 ) {
     let done = damage.done;
     let wanted: Vec<_> = damage
@@ -167,7 +170,7 @@ pub(crate) async fn all_can_be_settled(
     broker: &dyn Broker,
     queue: &QueueName,
     leased: &ClaimedTask,
-    damage: &Damage,
+    damage: &Damage<'_>,
 ) {
     let mut settled = BTreeSet::new();
     if settle(broker, leased, complete()).await == Settled::Settled {

@@ -76,9 +76,9 @@ impl RedisBroker {
         report: &mut Report,
     ) -> Result<Option<u64>> {
         let mut first = true;
-        let tasks = loop {
+        let (tasks, waiting) = loop {
             let arguments = vec![self.keys.channel().into_bytes(), flag(repair)];
-            let (tasks, usable, more, wrong): (i64, i64, i64, Vec<String>) =
+            let (tasks, waiting, usable, more, wrong): (i64, usize, i64, i64, Vec<String>) =
                 self.step(&scripts::FSCK_QUEUE, queue, arguments).await?;
             if first {
                 note(report, Some(queue), &wrong, repair);
@@ -88,7 +88,7 @@ impl RedisBroker {
                 return Ok(Some(tasks));
             }
             if more == 0 {
-                break tasks;
+                break (tasks, waiting);
             }
             first = false;
         };
@@ -99,7 +99,7 @@ impl RedisBroker {
         for part in PARTS {
             doubtful.extend(self.list_strays(queue, part).await?);
         }
-        self.look_again(queue, doubtful, repair, report).await?;
+        self.look_again(queue, doubtful, waiting, repair, report).await?;
         Ok(Some(tasks))
     }
 
@@ -164,11 +164,11 @@ impl RedisBroker {
         &self,
         queue: &QueueName,
         doubtful: BTreeSet<Id>,
+        waiting: usize,
         repair: bool,
         report: &mut Report,
     ) -> Result<()> {
         let doubtful: Vec<(Id, usize)> = doubtful.into_iter().map(|id| (id, 0)).collect();
-        let waiting = self.list_ready_length(queue).await?;
         for ids in doubtful.chunks((COMPARED / waiting.max(1)).clamp(1, LEAST * 4)) {
             for (number, wrong, how) in self.look_at(queue, ids, repair, true).await? {
                 let finding = Finding::new(Some(queue.as_str()), wrong).of(shown(&ids[number].0));
@@ -176,11 +176,6 @@ impl RedisBroker {
             }
         }
         Ok(())
-    }
-
-    async fn list_ready_length(&self, queue: &QueueName) -> Result<usize> {
-        let status = crate::Broker::status(self, queue).await?;
-        Ok(status.map_or(0, |status| usize::try_from(status.ready).unwrap_or(usize::MAX)))
     }
 
     /// Some ids of one key: the next cursor, the bytes that were read, the ids.

@@ -29,13 +29,17 @@ impl Books<'_> {
 
     /// False when more than the indexes is damaged.
     pub(super) fn mend_file(&self) -> rusqlite::Result<bool> {
-        if !self.complaints()?.is_empty() {
+        let complaints = self.complaints()?;
+        if !complaints.iter().all(|complaint| is_about_an_index(complaint)) {
+            return Ok(false);
+        }
+        if !complaints.is_empty() {
             self.attempt("REINDEX")?;
         }
         for (_, sql) in self.missing_indexes()? {
             self.attempt(&sql)?;
         }
-        Ok(self.complaints()?.iter().all(|complaint| is_about_an_index(complaint)))
+        Ok(true)
     }
 
     /// Runs a statement that fails where two rows say they are the same: then that stays wrong, and is told again.

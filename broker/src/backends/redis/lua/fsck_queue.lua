@@ -1,6 +1,6 @@
 -- Looks at the keys of one queue, and at its options and counters.
--- ARGV: channel, repair (1 or 0). Returns how many tasks it has, -1 for a queue that does not exist; whether its tasks can be looked at
--- (1 or 0); whether there is more to repair (1 or 0); and what is wrong: for each what, and how it is repaired, or nothing.
+-- ARGV: channel, repair (1 or 0). Returns how many tasks it has, -1 for a queue that does not exist; how many of them are in ready; whether its
+-- tasks can be looked at (1 or 0); whether there is more to repair (1 or 0); and what is wrong: for each what, and how it is repaired, or nothing.
 local q, repair = queue(0), ARGV[2] == '1'
 local wrong = {}
 
@@ -38,31 +38,39 @@ for _, kind in ipairs(KINDS) do
     end
   end
 end
-if not exists then return { -1, 0, 0, wrong } end
-if usable == 0 then return { 0, 0, 0, wrong } end
+if not exists then return { -1, 0, 0, 0, wrong } end
+if usable == 0 then return { 0, 0, 0, 0, wrong } end
 
-if redis.call('EXISTS', q.info) == 0 then
+-- What was there before anything is mended.
+local stored, described = {}, redis.call('EXISTS', q.info) == 1
+for _, field in ipairs(FIELDS) do
+  local name, least, most = field[1], field[2], field[3]
+  local value = tonumber(redis.call('HGET', q.info, name) or '')
+  if value and value >= least and value <= most then stored[name] = value end
+end
+
+if not described then
   note('its options and counters are missing', 'the defaults, and what its tasks say')
   if repair then create(q) end
 else
   for _, field in ipairs(FIELDS) do
-    local name, least, most, default = field[1], field[2], field[3], field[4]
-    local value = tonumber(redis.call('HGET', q.info, name) or '')
-    if not value or value < least or value > most then
-      note(name .. ' is out of bounds or missing', 'the default')
+    local name, default = field[1], field[4]
+    if not stored[name] then
+      note(name .. ' is out of bounds or missing', 'the default, or what its tasks say')
       if repair then redis.call('HSET', q.info, name, default) end
     end
   end
 end
 
+local reached = {}
 for _, given in ipairs(GIVEN) do
   local counter, set = given[1], given[2]
   local highest = tonumber(redis.call('ZREVRANGE', q[set], 0, 0, 'WITHSCORES')[2] or 0)
-  local stored = redis.call('HGET', q.info, counter)
-  -- A missing one was told of already.
-  if stored and (tonumber(stored) or 0) < highest then
-    note('the counter ' .. counter .. ' is below what was given in ' .. set, 'it is set to that')
+  if math.max(stored[counter] or 0, reached[counter] or 0) < highest then
+    -- A missing one was told of already.
+    if stored[counter] then note('the counter ' .. counter .. ' is below what was given in ' .. set, 'it is set to that') end
     if repair then redis.call('HSET', q.info, counter, string.format('%.0f', highest)) end
+    reached[counter] = highest
   end
 end
 
@@ -77,4 +85,4 @@ if over > 0 then
     if over > UPKEEP then more = 1 end
   end
 end
-return { redis.call('HLEN', q.body), usable, more, wrong }
+return { redis.call('HLEN', q.body), redis.call('LLEN', q.ready), usable, more, wrong }
