@@ -38,8 +38,8 @@
 //! ```
 
 pub use manyhands_broker::{
-    Broker, BrokerExt, BrokerUrl, Capabilities, Enqueued, Error, ErrorKind, NewTask, Payload, QueueName,
-    QueueOptions, QueueStatus, Result, Task, TaskId, TaskName, capabilities, connect,
+    Broker, BrokerExt, BrokerUrl, Capabilities, Enqueued, Error, ErrorKind, Finding, Fsck, NewTask, Payload,
+    QueueName, QueueOptions, QueueStatus, Report, Result, Task, TaskId, TaskName, capabilities, connect,
 };
 pub use manyhands_producer::Client;
 #[cfg(feature = "cli")]

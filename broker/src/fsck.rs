@@ -22,7 +22,7 @@ const MAX_FINDINGS: usize = 10_000;
 /// * a task whose state cannot be told becomes ready, and nobody is charged for it: it may have been run already;
 /// * a task that is in two places stays in one of them, where it will be run;
 /// * an id that is both a task's and remembered as settled stays a task's;
-/// * a task that nobody could claim, as its name or id cannot be read, becomes dead, and is kept as the dead are;
+/// * a task that nobody could claim, as its id, name or body cannot be read, becomes dead, and is kept as the dead are;
 /// * dead tasks above the limit go, the oldest first, as they would have gone at the next death.
 ///
 /// What is in use changes meanwhile, and none of that is a finding: a backend either looks at one instant, or looks again, in

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "demo")]
 mod demo;
+mod fsck;
 mod send;
 
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Send(send::Args),
+    Fsck(fsck::Args),
     #[cfg(feature = "demo")]
     Demo(Box<demo::Args>),
 }
@@ -27,6 +29,7 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Send(args) => send::run(args),
+        Command::Fsck(args) => fsck::run(args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(*args),
     }

@@ -136,6 +136,10 @@ const ROWS: &[Damage<'static>] = &[
         &[("dead", "its order of death is none of its own")],
     ),
     damage(
+        "UPDATE tasks SET error = CAST(x'ff' AS TEXT) WHERE id = 'new'",
+        &[("new", "its error is no text")],
+    ),
+    damage(
         "INSERT INTO remembered VALUES (1, 'new', 1 << 60)",
         &[
             ("new", "it is remembered as settled, but is not"),
@@ -177,6 +181,16 @@ const UNREADABLE: &[Damage<'static>] = &[
         done: "UPDATE tasks SET id = 'a b' WHERE id = 'leased'",
         found: &[("a b", "its id is none")],
         dead: &["leased"],
+    },
+    Damage {
+        done: "UPDATE tasks SET payload = CAST(x'ff' AS TEXT) WHERE id = 'new'",
+        found: &[("new", "its payload is no text")],
+        dead: &["new"],
+    },
+    Damage {
+        done: "UPDATE tasks SET id = CAST(x'ff' AS TEXT) WHERE id = 'new'",
+        found: &[("\u{fffd}", "its id is none")],
+        dead: &["new"],
     },
     // Found by its bytes only.
     Damage {

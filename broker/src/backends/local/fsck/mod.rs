@@ -14,7 +14,10 @@ mod tasks;
 use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior, types::Value};
+use rusqlite::{
+    Connection, OpenFlags, Row, TransactionBehavior,
+    types::{Value, ValueRef},
+};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -91,8 +94,11 @@ impl<'c> Books<'c> {
         let mut this = Self { connection, now, names: HashMap::new() };
         // The table and not the index on the names: that may be what is damaged.
         let names = "SELECT queue, name FROM queues NOT INDEXED";
-        this.names =
-            this.list(names, |row| Ok((row.get(0)?, row.get(1)?))).or_else(unreadable)?.into_iter().collect();
+        this.names = this
+            .list(names, |row| Ok((row.get(0)?, shown(&lossy(row.get_ref(1)?)))))
+            .or_else(unreadable)?
+            .into_iter()
+            .collect();
         Ok(this)
     }
 
@@ -151,6 +157,14 @@ impl<'c> Books<'c> {
     /// A finding about one task.
     fn about(&self, queue: i64, id: &Value, wrong: &str) -> Finding {
         Finding::new(self.name(queue), wrong).of(shown(id))
+    }
+}
+
+/// A value whose text need not be UTF-8.
+fn lossy(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        value => Value::try_from(value).unwrap_or(Value::Null),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rusqlite::types::Value;
 
-use super::{Books, MOST};
+use super::{Books, MOST, lossy};
 use crate::fsck::Report;
 
 /// A column that tells the order of some tasks of a queue, and the counter of what was given.
@@ -50,7 +50,9 @@ impl Books<'_> {
             "SELECT task, queue, id FROM ({numbered}) \
              WHERE place IS NULL OR number > 1 OR place NOT BETWEEN 1 AND {MOST} ORDER BY queue, place, task"
         );
-        self.list(&sql, |row| Ok(Misplaced { task: row.get(0)?, queue: row.get(1)?, id: row.get(2)? }))
+        self.list(&sql, |row| {
+            Ok(Misplaced { task: row.get(0)?, queue: row.get(1)?, id: lossy(row.get_ref(2)?) })
+        })
     }
 
     pub(super) fn look_at_orders(&self, report: &mut Report) -> rusqlite::Result<()> {

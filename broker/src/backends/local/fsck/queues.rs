@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::types::Value;
-
-use super::{Books, MOST, orders::ORDERS};
+use super::{Books, MOST, lossy, orders::ORDERS};
 use crate::{
     QueueName,
     backends::local::keys::{int, uint},
@@ -58,7 +56,7 @@ impl Books<'_> {
             let (what, name) = ("tasks of a queue that does not exist", recovered(queue));
             report.add(Finding::new(None, what).repair(format!("a queue {name} is made for them")));
         }
-        for (queue, id) in self.list(PRESENT, |row| Ok((row.get(0)?, row.get::<_, Value>(1)?)))? {
+        for (queue, id) in self.list(PRESENT, |row| Ok((row.get(0)?, lossy(row.get_ref(1)?))))? {
             let what = "it is remembered as settled, but is not";
             report.add(self.about(queue, &id, what).repair("the memory of it is removed"));
         }

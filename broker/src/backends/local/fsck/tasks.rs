@@ -2,10 +2,10 @@
 
 use rusqlite::types::Value;
 
-use super::{Books, MOST};
+use super::{Books, MOST, lossy};
 use crate::{
-    TaskId, TaskName,
-    backends::local::keys::{IdKey, StoredId, int},
+    TaskId,
+    backends::local::keys::{IdKey, StoredId, StoredName, int, uint},
     clock::millis,
     fsck::Report,
     limits,
@@ -38,7 +38,7 @@ const BECOMES_READY: &str = "state = 0, due = NULL, leased_by = NULL, leased_unt
 
 /// The assignments that make a row a dead task; its order is given by `orders`.
 const BECOMES_DEAD: &str = "state = 3, due = NULL, leased_by = NULL, leased_until = NULL, death = NULL, alone = 0, \
-    must_alone = 0, error = 'its id or name cannot be read'";
+    must_alone = 0, error = 'its id, name or payload cannot be read'";
 
 /// The columns that count something, each up to 2^32 - 1.
 const COUNTS: [(&str, &str); 4] = [
@@ -158,7 +158,7 @@ impl Books<'_> {
         report.tasks = self
             .connection
             .query_row("SELECT count(*) FROM tasks NOT INDEXED", [], |row| row.get::<_, i64>(0))
-            .map(crate::backends::local::keys::uint)?;
+            .map(uint)?;
         let rules = self.rules();
         let wrong: Vec<String> = rules.iter().map(|rule| format!("({})", rule.wrong)).collect();
         let sql = format!(
@@ -169,7 +169,7 @@ impl Books<'_> {
         let mut statement = self.connection.prepare(&sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let (queue, id): (i64, Value) = (row.get(0)?, row.get(1)?);
+            let (queue, id): (i64, Value) = (row.get(0)?, lossy(row.get_ref(1)?));
             for (at, rule) in rules.iter().enumerate() {
                 if row.get::<_, Option<bool>>(at + 2)? == Some(true) {
                     report.add(self.about(queue, &id, rule.what).repair(rule.repair));
@@ -192,64 +192,77 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// Ids, names and payloads of what can still be claimed. One id or name that cannot be read stops every claim that meets
-    /// it; such a payload stops nobody: a worker buries its task.
+    /// The texts of what can still be claimed. One that cannot be read stops every claim that meets it; but a payload that is text and
+    /// no JSON stops nobody: a worker buries its task.
     pub(super) fn look_at_texts(&self, report: &mut Report) -> rusqlite::Result<()> {
-        self.each_unreadable(|_, queue, id, wrong| {
-            let finding = self.about(queue, id, wrong.what());
-            report.add(match wrong {
-                Unreadable::Payload => finding,
-                Unreadable::Id | Unreadable::Name => finding.repair("it becomes dead, and is kept"),
+        self.each_unreadable(|_, queue, id, text| {
+            let finding = self.about(queue, id, text.wrong());
+            report.add(match text {
+                Text::Json => finding,
+                Text::Error => finding.repair("the text is removed"),
+                Text::Id | Text::Name | Text::Payload => finding.repair("it becomes dead, and is kept"),
             });
         })
     }
 
     pub(super) fn mend_texts(&self) -> rusqlite::Result<()> {
-        let mut buried = Vec::new();
-        self.each_unreadable(|task, _, _, wrong| {
-            if wrong != Unreadable::Payload {
-                buried.push(task);
-            }
-        })?;
-        let mut bury =
-            self.connection.prepare(&format!("UPDATE tasks SET {BECOMES_DEAD} WHERE task = ?1"))?;
-        buried.into_iter().try_for_each(|task| bury.execute([task]).map(drop))
+        let mut wrong = Vec::new();
+        self.each_unreadable(|task, _, _, text| wrong.push((task, text)))?;
+        for (task, text) in wrong {
+            let mend = match text {
+                Text::Json => continue,
+                Text::Error => "error = NULL",
+                Text::Id | Text::Name | Text::Payload => BECOMES_DEAD,
+            };
+            self.connection.execute(&format!("UPDATE tasks SET {mend} WHERE task = ?1"), [task])?;
+        }
+        Ok(())
     }
 
-    fn each_unreadable(&self, mut tell: impl FnMut(i64, i64, &Value, Unreadable)) -> rusqlite::Result<()> {
-        let sql = "SELECT task, queue, id, name, payload FROM tasks NOT INDEXED WHERE state <> 3";
+    /// Tells of every text that cannot be read: the key of its task, the queue, the id, and which it is.
+    fn each_unreadable(&self, mut tell: impl FnMut(i64, i64, &Value, Text)) -> rusqlite::Result<()> {
+        let sql = "SELECT task, queue, id, name, payload, error FROM tasks NOT INDEXED WHERE state <> 3";
         let mut statement = self.connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let wrong = if !row.get::<_, StoredId>(2).is_ok_and(|id| is_stored_as(&id.0, row)) {
-                Unreadable::Id
-            } else if !row.get_ref(3)?.as_str().is_ok_and(|name| TaskName::new(name).is_ok()) {
-                Unreadable::Name
+            let text = if !row.get::<_, StoredId>(2).is_ok_and(|id| is_stored_as(&id.0, row)) {
+                Text::Id
+            } else if row.get::<_, StoredName>(3).is_err() {
+                Text::Name
+            } else if row.get_ref(4)?.as_str().is_err() {
+                Text::Payload
+            } else if row.get_ref(5)?.as_str_or_null().is_err() {
+                Text::Error
             } else if !row.get_ref(4)?.as_str().is_ok_and(is_json) {
-                Unreadable::Payload
+                Text::Json
             } else {
                 continue;
             };
-            tell(row.get(0)?, row.get(1)?, &lossy(row.get_ref(2)?), wrong);
+            tell(row.get(0)?, row.get(1)?, &lossy(row.get_ref(2)?), text);
         }
         Ok(())
     }
 }
 
-/// What of a row cannot be read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Unreadable {
+/// A text of a row.
+#[derive(Clone, Copy)]
+enum Text {
     Id,
     Name,
     Payload,
+    Error,
+    /// The payload again, where it is text.
+    Json,
 }
 
-impl Unreadable {
-    fn what(self) -> &'static str {
+impl Text {
+    fn wrong(self) -> &'static str {
         match self {
             Self::Id => "its id is none",
             Self::Name => "its name is none",
-            Self::Payload => "its payload is not JSON: the handler will not get it",
+            Self::Payload => "its payload is no text",
+            Self::Error => "its error is no text",
+            Self::Json => "its payload is not JSON: the handler will not get it",
         }
     }
 }
@@ -259,14 +272,6 @@ fn is_stored_as(id: &TaskId, row: &rusqlite::Row<'_>) -> bool {
     use rusqlite::{ToSql, types::ToSqlOutput};
     let Ok(stored) = row.get_ref(2) else { return false };
     matches!(IdKey(id).to_sql(), Ok(ToSqlOutput::Owned(key)) if key == lossy(stored))
-}
-
-/// A value whose text need not be UTF-8.
-fn lossy(value: rusqlite::types::ValueRef<'_>) -> Value {
-    match value {
-        rusqlite::types::ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
-        value => Value::try_from(value).unwrap_or(Value::Null),
-    }
 }
 
 fn is_json(text: &str) -> bool {
