@@ -102,7 +102,7 @@ fn what_cannot_be_is_said_with_its_exit_code() {
     std::fs::write(damaged.join("tasks.db"), vec![7; 8192]).unwrap();
     let rabbitmq = RabbitMq::shared_url().unwrap();
     let cases = [
-        (store.url(), 3, "error: the database is damaged or is none"),
+        (store.url(), 3, "is damaged: its last page"),
         ("local:/proc/nothing".to_owned(), 3, "error: cannot use /proc/nothing"),
         ("redis://127.0.0.1:1".to_owned(), 3, "error: redis cannot be reached"),
         (rabbitmq, 4, "error: rabbitmq cannot do that: only the server itself sees its tasks"),

@@ -20,7 +20,7 @@ use crate::{
 const PARTS: [&str; 6] = ["state", "returned", "alone", "due", "lease", "dead"];
 
 /// How many ids one step lists at most, and at least.
-const MOST: usize = 128;
+const MOST: usize = 64;
 const LEAST: usize = 4;
 
 /// About how many bytes of tasks one step reads.
