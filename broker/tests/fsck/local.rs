@@ -10,7 +10,9 @@ use manyhands_broker::{
 };
 use rusqlite::Connection;
 
-use super::*;
+use manyhands_broker::Order;
+
+use super::{orders::*, *};
 
 struct Local {
     folder: tempfile::TempDir,
@@ -509,4 +511,51 @@ async fn a_damaged_file_is_told_and_left() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_is_clean_while_others_work() {
     clean_while_others_work(&Local::new()).await;
+}
+
+const DISORDERS: &[Disorder] = &[
+    (Order::Lifo, "UPDATE tasks SET place = sequence WHERE id = 'new'", "new", ELSEWHERE),
+    (Order::Lifo, "UPDATE tasks SET place = 5 WHERE id = 'first'", "first", ELSEWHERE),
+    (Order::Priority, "UPDATE tasks SET place = -7 WHERE id = 'new'", "new", ELSEWHERE),
+    (
+        Order::Priority,
+        "UPDATE tasks SET rank = -(1 << 60) WHERE id = 'first'",
+        "first",
+        "its rank is out of bounds",
+    ),
+    (
+        Order::Lifo,
+        "UPDATE tasks SET rank = 5 WHERE id = 'new'",
+        "new",
+        "it has a rank, where its queue has no priorities",
+    ),
+    (
+        Order::Fifo,
+        "INSERT INTO seen VALUES (1, 'key-new', 'new', 1 << 60); UPDATE queues SET seen = seen + 1",
+        "new",
+        "its unique key is seen, as if it had ended",
+    ),
+    (
+        Order::Fifo,
+        "INSERT INTO results VALUES (NULL, 1, 'third', 1 << 60, NULL); UPDATE queues SET results = results + 1",
+        "third",
+        "it has a result, but is not settled",
+    ),
+];
+
+const ELSEWHERE: &str = "it stands at another place than its sequence says";
+
+#[tokio::test]
+async fn disorders_are_named_and_mended() {
+    for (order, done, id, wrong) in DISORDERS {
+        let store = Local::new();
+        each_disorder(&store, *order, id, wrong, async || store.sql(done)).await;
+    }
+}
+
+#[tokio::test]
+async fn it_is_clean_in_every_order() {
+    for order in ORDERS {
+        clean_in_order(&Local::new(), order).await;
+    }
 }

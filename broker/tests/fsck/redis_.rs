@@ -6,10 +6,10 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use manyhands_broker::connect;
+use manyhands_broker::{Order, connect};
 use manyhands_test_support::servers;
 
-use super::*;
+use super::{orders::*, *};
 
 /// A namespace of a server that the test's others share.
 struct Redis<'s> {
@@ -315,4 +315,74 @@ async fn many_are_mended_in_many_steps() {
 async fn it_is_clean_while_others_work() {
     let server = Server::start();
     clean_while_others_work(&server.namespace()).await;
+}
+
+/// What was enqueued last has the sequences 7 to 10.
+const DISORDERS: &[Disorder] = &[
+    (Order::Lifo, "LREM KEY:ready 0 AT:7:tnew", "new", NOWHERE),
+    (
+        Order::Lifo,
+        "ZADD KEY:returned 1 AT:1:tfirst",
+        "first",
+        "it stands at another place than its order says",
+    ),
+    (Order::Lifo, "RPUSH KEY:ready AT:7:tnew", "new", "it is in ready more than once"),
+    (
+        Order::Priority,
+        "ZADD KEY:ready 77 AT:1:tfirst",
+        "first",
+        "it stands at another place than its order says",
+    ),
+    (Order::Priority, "ZREM KEY:ready AT:7:tnew", "new", NOWHERE),
+    (
+        Order::Priority,
+        "ZREM KEY:ready AT:7:tnew; ZADD KEY:ready 0 AT:2:tnew",
+        "new",
+        "it stands at another sequence than its own",
+    ),
+    (Order::Fifo, "ZREM KEY:expiring tnew", "new", "it is to expire, but at no time"),
+    (Order::Fifo, "HDEL KEY:unique key-new", "new", "its unique key key-new is not its own"),
+    (Order::Fifo, "HDEL KEY:unique key-third", "third", "its unique key key-third is not its own"),
+    (Order::Fifo, "HSET KEY:unique key-fourth tfourth; ZREM KEY:seen key-fourth", "fourth", HOLDS),
+    (
+        Order::Fifo,
+        "ZADD KEY:seen 99999999999999 key-new",
+        "new",
+        "its unique key is seen, as if it had ended",
+    ),
+];
+
+const HOLDS: &str = "it holds the unique key key-fourth, but is gone, dead, or has another";
+
+#[tokio::test]
+async fn disorders_are_named_and_mended() {
+    let server = Server::start();
+    for (order, done, id, wrong) in DISORDERS {
+        let store = server.namespace();
+        each_disorder(&store, *order, id, wrong, async || store.say(done).await).await;
+    }
+}
+
+/// What was cancelled in the middle of a list left an entry of no meaning, which is counted.
+#[tokio::test]
+async fn entries_of_no_meaning_are_counted_again() {
+    let server = Server::start();
+    for (done, wrong) in [
+        (
+            "HSET KEY:gone tgone 3:10; HSET KEY:info ghosts 3",
+            "3 of its entries in ready are of no meaning, but 1 are there",
+        ),
+        ("DEL KEY:gone; HDEL KEY:info ghosts", "it is in ready, but is no task"),
+    ] {
+        let store = server.namespace();
+        each_disorder(&store, Order::Fifo, "gone", wrong, async || store.say(done).await).await;
+    }
+}
+
+#[tokio::test]
+async fn it_is_clean_in_every_order() {
+    let server = Server::start();
+    for order in ORDERS {
+        clean_in_order(&server.namespace(), order).await;
+    }
 }
