@@ -21,7 +21,8 @@ const MAX_FINDINGS: usize = 10_000;
 /// * an entry without a task is removed, a task without an entry gets back the one of its state;
 /// * a task whose state cannot be told becomes ready, and nobody is charged for it: it may have been run already;
 /// * a task that is in two places stays in one of them, where it will be run;
-/// * an id that is both a task's and remembered as settled stays a task's;
+/// * an id that is both a task's and remembered as settled, or that of a result, stays a task's;
+/// * a unique key belongs to the unsettled task that has it, and one of a task that is gone or dead is free;
 /// * a task that nobody could claim, as its id, name or body cannot be read, becomes dead, and is kept as the dead are;
 /// * dead tasks above the limit go, the oldest first, as they would have gone at the next death.
 ///

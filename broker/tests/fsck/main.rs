@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's helper may fail the test")]
 
 mod local;
+mod local_damage;
 mod orders;
 mod redis_;
 mod support;
