@@ -158,6 +158,23 @@ async fn a_directory_that_was_emptied_is_filled_again() {
     assert!(another.status(&queue("q")).await.unwrap().is_some(), "what was known is not forgotten");
 }
 
+/// Whoever comes first makes the directory, and those who come at the same moment find it.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_sessions_begin_a_namespace_at_once() {
+    for _ in 0..10 {
+        let scene = Scene::shared().await;
+        let url: manyhands_broker::BrokerUrl =
+            format!("{}?namespace={}", scene.url, scene.namespace).parse().unwrap();
+        let mut sessions = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let url = url.clone();
+            sessions.spawn(async move { connect(&url).await });
+        }
+        let sessions = sessions.join_all().await;
+        sessions.into_iter().for_each(|session| drop(session.unwrap()));
+    }
+}
+
 #[tokio::test]
 async fn a_queue_that_was_removed_is_made_again() {
     let scene = Scene::shared().await;

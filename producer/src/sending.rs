@@ -153,7 +153,7 @@ impl Client {
     /// Tells what became of a task, once it is settled.
     ///
     /// # Errors
-    /// [`ErrorKind::Timeout`] when it is not settled in time; what [`Broker::outcomes`] fails with.
+    /// [`ErrorKind::Timeout`] when it is not settled in time; what [`Broker::outcomes`](manyhands_broker::Broker::outcomes) fails with.
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.

@@ -157,7 +157,17 @@ impl Live {
 
     async fn fill(&self, operation: &'static str, name: &ShortString, directory: &Directory) -> Result<()> {
         let body = directory.to_json().map_err(|e| error::internal(operation, e))?;
-        self.publish(operation, vec![(name.clone(), body, persistent())]).await
+        let began = Instant::now();
+        loop {
+            let message = (name.clone(), body.clone(), persistent());
+            match self.publish_each(operation, vec![message]).await?.error {
+                None => return Ok(()),
+                Some(error) if began.elapsed() > UNFILLED => return Err(error),
+                // A register that several sessions begin at the same moment takes nothing for a moment. If this one is stored
+                // all the same, there are two, which are merged.
+                Some(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
     }
 }
 
