@@ -39,8 +39,8 @@
 
 pub use manyhands_broker::{
     Broker, BrokerExt, BrokerUrl, Cancel, Capabilities, DeadLetters, DeadTask, Enqueued, Error, ErrorKind,
-    NewTask, Order, Outcome, Payload, QueueName, QueueOptions, QueueStatus, Result, Revived, Start, Task,
-    TaskId, TaskName, Unique, Wanted, capabilities, connect,
+    Finding, Fsck, NewTask, Order, Outcome, Payload, QueueName, QueueOptions, QueueStatus, Report, Result,
+    Revived, Start, Task, TaskId, TaskName, Unique, Wanted, capabilities, connect,
 };
 pub use manyhands_producer::Client;
 #[cfg(feature = "cli")]

@@ -5,8 +5,8 @@ use std::{fmt::Debug, future::Future, pin::Pin, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    Cancel, Capabilities, ClaimedTask, DeadLetters, Error, Incarnation, Lease, NewTask, Outcome, QueueName,
-    QueueOptions, QueueStatus, Result, Settlement, TaskId, limits,
+    Cancel, Capabilities, ClaimedTask, DeadLetters, Error, Fsck, Incarnation, Lease, NewTask, Outcome,
+    QueueName, QueueOptions, QueueStatus, Result, Settlement, TaskId, limits,
 };
 
 /// A future that completes when something may have changed. It is a hint and nothing else: it may complete
@@ -98,6 +98,11 @@ pub trait Broker: Debug + Send + Sync + 'static {
 
     /// Tells how a queue stands; `None` when there is none of that name.
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>>;
+
+    /// The power to look all books through, of a backend that keeps some.
+    fn fsck(&self) -> Option<&dyn Fsck> {
+        None
+    }
 
     /// Stops the claims of a queue, or lets them go on; all else goes on meanwhile. Creates a missing queue with defaults.
     /// Durable when it returns. A backend that does not claim [`Control::Full`](crate::capabilities::Control::Full) is never

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 
 use crate::{
     Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, DeadTask, End, Enqueued, Error,
-    Incarnation, Lease, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived, Settled,
-    Settlement, TaskId, Waiter, limits,
+    Fsck, Incarnation, Lease, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived,
+    Settled, Settlement, TaskId, Waiter, limits,
 };
 use checks::{check_batch, check_options, check_tasks};
 
@@ -139,6 +139,10 @@ impl<B: Broker> Broker for Guard<B> {
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
         self.0.dead_letters().map(|_| self as &dyn DeadLetters)
+    }
+
+    fn fsck(&self) -> Option<&dyn Fsck> {
+        self.0.fsck()
     }
 
     fn wait(&self, queues: &[QueueName]) -> Waiter {

@@ -27,6 +27,7 @@ pub mod crash;
 mod dead;
 mod error;
 mod ext;
+mod fsck;
 mod guard;
 mod id;
 mod lease;
@@ -50,6 +51,7 @@ pub use contract::{Beaten, Broker, Claim, ClaimReply, Enqueued, Settled, Waiter}
 pub use dead::{DeadLetters, DeadTask, Revived};
 pub use error::{Error, ErrorKind, Result};
 pub use ext::BrokerExt;
+pub use fsck::{Finding, Fsck, Report};
 pub use guard::Guard;
 pub use id::{Incarnation, TaskId};
 pub use lease::{ClaimedTask, Lease};

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "demo")]
 mod demo;
+mod fsck;
 mod send;
 mod text;
 
@@ -20,6 +21,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Send(Box<send::Args>),
+    Fsck(fsck::Args),
     #[cfg(feature = "demo")]
     Demo(Box<demo::Args>),
 }
@@ -28,6 +30,7 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Send(args) => send::run(*args),
+        Command::Fsck(args) => fsck::run(args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(*args),
     }

@@ -5,6 +5,7 @@ use std::{
     path::Path,
 };
 
+use manyhands::Broker;
 use rusqlite::{Connection, types::Value};
 use uuid::Uuid;
 
@@ -33,9 +34,10 @@ pub(crate) struct Stored {
 
 impl Stored {
     /// Reads a store that must be sound.
-    pub(crate) fn read(store: &Path) -> Self {
+    pub(crate) async fn read(broker: &dyn Broker, store: &Path) -> Self {
+        let report = broker.fsck().unwrap().fsck(false).await.unwrap();
+        assert!(report.is_clean(), "what is wrong with the store: {:?}", report.findings);
         let database = open(store);
-        assert_eq!(defects(&database), Vec::<String>::new(), "what is wrong with the store");
         let name = |row: &rusqlite::Row<'_>| -> rusqlite::Result<Name> {
             let queue: String = row.get(0)?;
             Ok(match row.get(1)? {
@@ -75,46 +77,6 @@ fn open(store: &Path) -> Connection {
     // Somebody else may write now.
     database.busy_timeout(crate::PATIENCE).unwrap();
     database
-}
-
-/// The consistency check; the crate's own takes its place when there is one.
-fn defects(database: &Connection) -> Vec<String> {
-    const COUNTERS: [(&str, &str); 6] = [
-        ("ready", "tasks AS t WHERE t.queue = q.queue AND state = 0"),
-        ("ready_alone", "tasks AS t WHERE t.queue = q.queue AND state = 0 AND must_alone"),
-        ("scheduled", "tasks AS t WHERE t.queue = q.queue AND state = 1"),
-        ("leased", "tasks AS t WHERE t.queue = q.queue AND state = 2"),
-        ("dead", "tasks AS t WHERE t.queue = q.queue AND state = 3"),
-        ("remembered", "remembered AS r WHERE r.queue = q.queue"),
-    ];
-    const WRONG: [(&str, &str); 6] = [
-        ("no state", "SELECT id FROM tasks WHERE state NOT IN (0, 1, 2, 3)"),
-        (
-            "half a state",
-            "SELECT id FROM tasks WHERE (due IS NULL) = (state = 1) OR (leased_by IS NULL) = (state = 2) \
-            OR (leased_until IS NULL) = (state = 2) OR (death IS NULL) = (state = 3) OR alone AND state != 2",
-        ),
-        ("settled and there", "SELECT id FROM tasks JOIN remembered USING (queue, id)"),
-        ("of no queue", "SELECT id FROM tasks WHERE queue NOT IN (SELECT queue FROM queues)"),
-        ("remembered by no queue", "SELECT id FROM remembered WHERE queue NOT IN (SELECT queue FROM queues)"),
-        (
-            "a sequence that was not given",
-            "SELECT id FROM tasks AS t JOIN queues AS q USING (queue) WHERE t.sequence > q.sequence OR t.sequence < 1 \
-            OR t.death > q.last_death",
-        ),
-    ];
-    let mut defects = list(database, "PRAGMA integrity_check", |row| row.get::<_, String>(0));
-    defects.retain(|line| line != "ok");
-    for (counter, rows) in COUNTERS {
-        let sql = format!("SELECT name FROM queues AS q WHERE {counter} != (SELECT count(*) FROM {rows})");
-        let queues = list(database, &sql, |row| row.get::<_, String>(0));
-        defects.extend(queues.into_iter().map(|queue| format!("the counter {counter} of queue {queue}")));
-    }
-    for (what, sql) in WRONG {
-        let ids = list(database, sql, |row| row.get::<_, Value>(0));
-        defects.extend(ids.into_iter().map(|id| format!("{what}: {id:?}")));
-    }
-    defects
 }
 
 fn list<T>(

@@ -19,18 +19,18 @@ use crate::{
 pub(crate) async fn judge(store: &Path, told: &Told, beside: Option<Arc<dyn Broker>>) {
     let broker = session(store).await.unwrap();
     taken_back(&*broker, store, beside.is_some()).await;
-    let stored = Stored::read(store);
+    let stored = Stored::read(&*broker, store).await;
     promises(told, &stored);
     families(told, &stored);
     answers(&*broker, told, &stored).await;
     let runs = finish(&broker, store).await;
     new_runs(told, &stored, &runs);
-    ended(told, &Stored::read(store));
+    ended(told, &Stored::read(&*broker, store).await);
 }
 
 /// What the dead process held is taken back, long before its leases run out, and it is forgotten.
 async fn taken_back(broker: &dyn Broker, store: &Path, beside: bool) {
-    for name in Stored::read(store).queues {
+    for name in Stored::read(broker, store).await.queues {
         let leased = async || broker.status(&queue(&name)).await.unwrap().unwrap().leased;
         until("what the dead held is taken back", async || leased().await == 0).await;
     }

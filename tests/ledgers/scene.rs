@@ -181,10 +181,24 @@ impl Scene {
         assert!(forgotten.is_empty(), "accepted, and run again: {forgotten:?}");
         assert_eq!((report.confirmed, report.unknown), (TASKS, 0));
         assert!(report.completed >= TASKS);
+        self.books_are_whole();
         for mut worker in self.workers.drain(..) {
             assert!(worker.wait().unwrap().success());
         }
         report
+    }
+
+    /// Where the broker has the power to look its books through, nothing is found.
+    fn books_are_whole(&self) {
+        let looked = runtime().block_on(async {
+            let broker = insist(async || manyhands::connect(&self.url.parse()?).await).await;
+            insist(async || match broker.fsck() {
+                Some(fsck) => fsck.fsck(false).await,
+                None => Ok(manyhands::Report::default()),
+            })
+            .await
+        });
+        assert_eq!(looked.findings, [], "what was left behind");
     }
 
     fn check(&self) -> Report {

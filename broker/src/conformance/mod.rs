@@ -70,12 +70,14 @@ pub struct Case {
 type Run = for<'a> fn(&'a dyn Stage) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
 impl Case {
-    /// Runs the case on a stage that was never used.
+    /// Runs the case on a stage that was never used. Whatever it did, the broker's books must be whole afterwards, where it has the
+    /// power to look them through.
     ///
     /// # Errors
     /// What the broker did instead.
     pub async fn run(&self, stage: &dyn Stage) -> Outcome {
-        (self.run)(stage).await
+        (self.run)(stage).await?;
+        support::books_are_whole(&*stage.session().await?).await
     }
 }
 

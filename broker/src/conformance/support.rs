@@ -185,3 +185,14 @@ pub(super) fn refused<T: std::fmt::Debug>(answer: Result<T>, kind: ErrorKind) ->
         Ok(answer) => Err(Failure(format!("expected a refusal ({kind:?}), got {answer:?}"))),
     }
 }
+
+/// Whether nothing is found that no step leaves behind.
+pub(super) async fn books_are_whole(broker: &dyn Broker) -> Result<(), Failure> {
+    let Some(fsck) = broker.fsck() else { return Ok(()) };
+    let report = fsck.fsck(false).await?;
+    if report.is_clean() {
+        return Ok(());
+    }
+    let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+    Err(Failure(format!("after the case: {}", findings.join(", "))))
+}

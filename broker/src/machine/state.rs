@@ -141,6 +141,13 @@ impl Machine {
         self.queues.entry(name.clone()).or_default()
     }
 
+    /// How many queues there are, and how many tasks on them, dead ones included.
+    #[must_use]
+    pub fn size(&self) -> (u64, u64) {
+        let tasks = self.queues.values().map(|queue| queue.tasks.len() as u64).sum();
+        (self.queues.len() as u64, tasks)
+    }
+
     /// Checks the invariants and names the first that does not hold.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ async fn a_reboot_voids_leases_and_raises_epochs() {
         for session in &old {
             assert_eq!(session.settle(std::slice::from_ref(&lost)).await.unwrap(), [Settled::Lost]);
         }
+        whole(&*new).await;
         old.push(new);
     }
 }
@@ -40,6 +41,7 @@ async fn a_reboot_with_a_wall_clock_set_back_raises_epochs() {
         lose_epochs(folder.path());
         let new = session_at(folder.path(), clock.clone()).await;
         (high, _) = claims_above(&*new, &q, high).await;
+        whole(&*new).await;
         old.push(new);
     }
 }
@@ -59,6 +61,7 @@ async fn a_reboot_finds_all_processes_dead() {
     clock.reboot();
     let new = session_at(folder.path(), clock.clone()).await;
     until(&*new, &q, |status| status.leased == 0).await;
+    whole(&*new).await;
     clock.advance(Duration::from_secs(5));
     let tasks = new.claim(&Claim::new(q.clone(), 9)).await.unwrap().tasks;
     let found: Vec<_> = tasks.iter().map(|t| (t.lease.id.to_string(), t.attempts, t.deaths)).collect();

@@ -133,6 +133,12 @@ pub(crate) async fn counts(broker: &dyn Broker, q: &QueueName) -> [u64; 4] {
     status.map_or([0; 4], |status| [status.ready, status.scheduled, status.leased, status.dead])
 }
 
+/// Whatever happened, the tables are whole.
+pub(crate) async fn whole(broker: &dyn Broker) {
+    let report = broker.fsck().unwrap().fsck(false).await.unwrap();
+    assert!(report.is_clean(), "{:?}", report.findings);
+}
+
 /// Waits until the queue, where there is one, stands as the test says.
 pub(crate) async fn until(
     broker: &dyn Broker,

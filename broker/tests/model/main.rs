@@ -85,7 +85,16 @@ impl Pair {
             self.step(op).await.map_err(at)?;
             self.compare_queues().await.map_err(at)?;
         }
-        self.take_everything().await.map_err(|e| TestCaseError::fail(format!("after the last step: {e}")))
+        let after = |e: TestCaseError| TestCaseError::fail(format!("after the last step: {e}"));
+        self.look_books_through().await.map_err(after)?;
+        self.take_everything().await.map_err(after)?;
+        self.look_books_through().await.map_err(after)
+    }
+
+    /// Whatever the history was, it left nothing behind that no step leaves.
+    async fn look_books_through(&self) -> Result<(), TestCaseError> {
+        let report = self.store.witness().fsck().unwrap().fsck(false).await.unwrap();
+        agree("fsck", &report.findings, &Vec::new())
     }
 
     async fn step(&mut self, op: &Op) -> Result<(), TestCaseError> {

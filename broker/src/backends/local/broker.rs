@@ -13,9 +13,9 @@ use super::{
     },
 };
 use crate::{
-    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, DeadTask, Enqueued, Incarnation,
-    Lease, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived, Settled, Settlement,
-    TaskId, Waiter,
+    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, DeadTask, Enqueued, Fsck,
+    Incarnation, Lease, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived, Settled,
+    Settlement, TaskId, Waiter,
 };
 
 // Who is told something about a queue from outside needs it to survive a power cut. Claims, beats and settlements
@@ -86,6 +86,10 @@ impl Broker for LocalBroker {
             Ok(row.map(|row| row.status()))
         });
         self.call("status", call).await
+    }
+
+    fn fsck(&self) -> Option<&dyn Fsck> {
+        Some(self)
     }
 
     async fn pause(&self, queue: &QueueName, paused: bool) -> Result<()> {

@@ -18,7 +18,7 @@ const APPLICATION: i64 = 0x4d48_4e44;
 /// The format that this version reads and writes.
 const FORMAT: i64 = 2;
 
-const SCHEMA: &str = include_str!("schema.sql");
+pub(super) const SCHEMA: &str = include_str!("schema.sql");
 
 /// Makes format 2 of format 1.
 const UPGRADE_2: &str = include_str!("upgrade_2.sql");

@@ -14,6 +14,7 @@ mod clock;
 mod config;
 mod database;
 mod error;
+mod fsck;
 mod keys;
 mod liveness;
 mod session;

@@ -20,6 +20,7 @@ use crate::{Capabilities, Error, ErrorKind, Incarnation, Result};
 #[derive(Debug)]
 pub struct LocalBroker {
     pub(super) incarnation: Incarnation,
+    pub(super) config: LocalConfig,
     writer: Writer,
     /// Counts what may concern somebody who waits.
     changes: watch::Sender<u64>,
@@ -88,7 +89,7 @@ impl LocalBroker {
             .spawn(move || watcher.run())
             .map_err(no_thread)?;
         at(Point::OpenWatch);
-        Ok(Self { incarnation, writer, changes, _stop: stop, _alive: alive })
+        Ok(Self { incarnation, config: config.clone(), writer, changes, _stop: stop, _alive: alive })
     }
 
     /// Hands in a call and awaits the answer.

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 
 use super::MemoryBroker;
 use crate::{
-    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, DeadTask, Enqueued, Incarnation,
-    Lease, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived, Settled, Settlement,
-    TaskId, Waiter,
+    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, DeadTask, Enqueued, Fsck,
+    Incarnation, Lease, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived, Settled,
+    Settlement, TaskId, Waiter,
 };
 
 #[async_trait]
@@ -57,6 +57,10 @@ impl Broker for MemoryBroker {
 
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
         Ok(self.shared.lock().status(queue))
+    }
+
+    fn fsck(&self) -> Option<&dyn Fsck> {
+        Some(self)
     }
 
     async fn pause(&self, queue: &QueueName, paused: bool) -> Result<()> {

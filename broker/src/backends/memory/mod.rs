@@ -4,6 +4,7 @@
 
 pub mod adversary;
 mod broker;
+mod fsck;
 mod session;
 
 pub use session::MemoryBroker;

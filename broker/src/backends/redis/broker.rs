@@ -12,9 +12,9 @@ use super::{
     scripts,
 };
 use crate::{
-    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, End, Enqueued, Incarnation, Lease,
-    NewTask, Outcome, Payload, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId,
-    Waiter,
+    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, End, Enqueued, Fsck, Incarnation,
+    Lease, NewTask, Outcome, Payload, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement,
+    TaskId, Waiter,
     clock::millis,
     machine::{Configuration, check_priority},
 };
@@ -185,6 +185,10 @@ impl Broker for RedisBroker {
     }
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(self)
+    }
+
+    fn fsck(&self) -> Option<&dyn Fsck> {
         Some(self)
     }
 

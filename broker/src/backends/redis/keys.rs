@@ -52,6 +52,17 @@ impl Keys {
         format!("{}:news", self.prefix)
     }
 
+    /// What the keys of all queues begin with.
+    pub(super) fn of_queues(&self) -> String {
+        format!("{}:", self.prefix)
+    }
+
+    /// The queue that a key is a part of.
+    pub(super) fn queue_of(&self, key: &str) -> Option<QueueName> {
+        let (part, queue) = key.strip_prefix(&self.of_queues())?.split_once(':')?;
+        if PARTS.contains(&part) { QueueName::new(queue).ok() } else { None }
+    }
+
     fn queue(&self, queue: &QueueName) -> impl Iterator<Item = String> {
         PARTS.map(|part| format!("{}:{part}:{queue}", self.prefix)).into_iter()
     }
@@ -202,5 +213,8 @@ mod tests {
         let all = queues.keys();
         assert_eq!(all.len(), 33);
         assert!(all.iter().all(|key| key.starts_with("mh:{mh}")), "{all:?}");
+        assert!(all[1..11].iter().all(|key| keys.queue_of(key) == Some(a.clone())), "{all:?}");
+        let others = ["mh:{mh}", "mh:{mh}:news", "mh:{mh}:other:a", "mh:{other}:body:a", "mh:{mh}:body:a b"];
+        assert!(others.iter().all(|key| keys.queue_of(key).is_none()), "{others:?}");
     }
 }

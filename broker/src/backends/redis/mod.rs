@@ -8,6 +8,7 @@ mod broker;
 mod config;
 mod dead;
 mod error;
+mod fsck;
 mod keys;
 mod reply;
 mod scripts;

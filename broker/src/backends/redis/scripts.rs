@@ -32,4 +32,10 @@ scripts! {
     REVIVE: "lua/revive.lua",
     PURGE: "lua/purge.lua",
     STATUS: "lua/status.lua",
+    FSCK_NAMESPACE: "lua/fsck_namespace.lua",
+    FSCK_QUEUE: "lua/fsck_queue.lua",
+    FSCK_IDS: "lua/fsck_ids.lua",
+    FSCK_TASKS: "lua/fsck_tasks.lua",
+    FSCK_KEPT: "lua/fsck_kept.lua",
+    FSCK_ADDED: "lua/fsck_added.lua",
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{Adversary, Call, Fault, Manners, Turn, lock, nothing};
 use crate::{
-    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, DeadTask, End, Enqueued,
+    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, DeadTask, End, Enqueued, Fsck,
     Incarnation, Lease, NewTask, Order, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived,
     Settled, Settlement, TaskId, Waiter, capabilities::Returns,
 };
@@ -93,6 +93,11 @@ impl Broker for Adversary {
 
     async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>> {
         self.make(Call::Outcomes, self.0.inner.outcomes(queue, ids)).await
+    }
+
+    /// A look is no part of what workers see, so nothing happens to it.
+    fn fsck(&self) -> Option<&dyn Fsck> {
+        Some(&self.0.inner)
     }
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {

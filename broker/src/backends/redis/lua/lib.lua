@@ -129,13 +129,18 @@ local function parts(entry)
   return string.sub(entry, 9), (struct.unpack('>I8', entry))
 end
 
+-- What happened to a task that was never claimed: nothing.
+local function no_progress(seq)
+  return { epoch = 0, attempts = 0, crashes = 0, deaths = 0, parks = 0, since = 0, seq = seq, alone = false, holder = '', error = '' }
+end
+
 -- What happened to a task since it was enqueued: machine::Progress, and the sequence and holder of its last claim; died, in ms, once it
 -- is dead.
 local function progress(q, id)
   local stored = redis.call('HGET', q.state, id)
   local p = stored and cmsgpack.unpack(string.sub(stored, 2)) or { seq = 0 }
   if p.epoch then return p end
-  return { epoch = 0, attempts = 0, crashes = 0, deaths = 0, parks = 0, since = 0, seq = p.seq, alone = false, holder = '', error = '' }
+  return no_progress(p.seq)
 end
 
 local function save(q, id, p)

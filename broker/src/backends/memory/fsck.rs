@@ -1,0 +1,23 @@
+//! The machine's own invariants, as findings.
+
+use async_trait::async_trait;
+
+use super::MemoryBroker;
+use crate::{
+    Fsck, Result,
+    fsck::{Finding, Report},
+};
+
+#[async_trait]
+impl Fsck for MemoryBroker {
+    /// Nothing but a defect of the machine can be found, and the first is told; there is no repair.
+    async fn fsck(&self, _repair: bool) -> Result<Report> {
+        let machine = self.shared.lock();
+        let (queues, tasks) = machine.size();
+        let mut report = Report { queues, tasks, ..Report::default() };
+        if let Err(wrong) = machine.check() {
+            report.add(Finding::new(None, wrong));
+        }
+        Ok(report)
+    }
+}
