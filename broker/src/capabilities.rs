@@ -58,8 +58,6 @@ macro_rules! capability {
 capability! {
     /// How a task comes back that was put off.
     Delay {
-        /// Between two attempts only, and by one of a row of waiting lines of 1, 2, 4 … seconds.
-        BetweenAttempts = "between attempts only, rounded up to 1, 2, 4 … s, at most 12 days",
         /// By one of a row of waiting lines of 1, 2, 4 … seconds: the delay is rounded up to the next of them.
         Doubling = "rounded up to 1, 2, 4 … s, at most 12 days",
         /// To the millisecond of the broker's clock.
@@ -213,7 +211,7 @@ impl Capabilities {
     pub fn max_delay(&self) -> Duration {
         match self.delay {
             Delay::Exact => limits::MAX_DELAY,
-            Delay::Doubling | Delay::BetweenAttempts => limits::MAX_DOUBLING_DELAY,
+            Delay::Doubling => limits::MAX_DOUBLING_DELAY,
         }
     }
 

@@ -175,7 +175,10 @@ impl Client {
         };
         match self.outcome(queue, id, timeout).await? {
             Outcome::Done(result) => Ok(result),
-            Outcome::Dead(error) => failed(format!("is dead: {error}"), "mend the cause, and revive it"),
+            Outcome::Dead(error) => failed(
+                format!("is dead: {error}"),
+                "mend the cause; the task is kept among the dead, and can be revived",
+            ),
             Outcome::Cancelled => failed("was cancelled".to_owned(), "send it again if it is still wanted"),
             Outcome::Pending | Outcome::Unknown => failed(
                 "is unknown, or its result is kept no longer".to_owned(),

@@ -24,7 +24,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "MS", default_value_t = 0, hide = true)]
     kill_delay: u64,
 
-    /// The broker: local:, local:/path or redis://host:port  [default: a folder that is removed afterwards]
+    /// The broker: local:, local:/path, redis://host:port or amqp://host:port  [default: a folder that is removed afterwards]
     #[arg(long, value_name = "URL", env = "MANYHANDS_BROKER", hide_env_values = true)]
     broker: Option<String>,
 

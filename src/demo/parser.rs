@@ -11,7 +11,7 @@ use super::{
 /// Where to work.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StageArgs {
-    /// The broker: local:, local:/path or redis://host:port. By the environment, other users of the host cannot read it
+    /// The broker: local:, local:/path, redis://host:port or amqp://host:port. By the environment, other users of the host cannot read it
     #[arg(long, value_name = "URL", env = "MANYHANDS_BROKER", hide_env_values = true)]
     broker: String,
 }

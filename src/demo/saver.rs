@@ -24,7 +24,7 @@ use super::{
 /// What to write where.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SaverArgs {
-    /// The broker: local:, local:/path or redis://host:port. By the environment, other users of the host cannot read it
+    /// The broker: local:, local:/path, redis://host:port or amqp://host:port. By the environment, other users of the host cannot read it
     #[arg(long, value_name = "URL", env = "MANYHANDS_BROKER", hide_env_values = true)]
     broker: String,
     /// The unfinished file, which the director made

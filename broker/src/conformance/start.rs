@@ -3,14 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use super::{Outcome, Stage, area, holds, same, support::*};
-use crate::{
-    Capabilities, Enqueued, ErrorKind, NewTask, QueueName, QueueOptions, Result, Start, capabilities::Delay,
-};
+use crate::{Enqueued, ErrorKind, NewTask, QueueName, QueueOptions, Result, Start, limits};
 
-const LATER: fn(&Capabilities) -> bool = |broker| broker.delay > Delay::BetweenAttempts;
-const NEVER: fn(&Capabilities) -> bool = |broker| broker.delay == Delay::BetweenAttempts;
-
-area!("start": a_task_can_start_later if PUNCTUAL, what_is_due_goes_behind_what_is_ready if PUNCTUAL, a_time_that_is_past_is_now if LATER, a_time_to_come_is_waited_for if LATER, what_starts_later_is_not_settled if PUNCTUAL, a_child_can_start_later if LATER, a_start_is_rounded_up_and_never_early if ROUNDING, it_is_refused_where_nobody_waits if NEVER);
+area!("start": a_task_can_start_later if PUNCTUAL, what_is_due_goes_behind_what_is_ready if PUNCTUAL, a_time_that_is_past_is_now, a_time_to_come_is_waited_for, what_starts_later_is_not_settled if PUNCTUAL, a_child_can_start_later, too_late_a_start_is_refused, a_start_is_rounded_up_and_never_early if ROUNDING);
 
 fn after(queue: &QueueName, name: &str, seconds: u64) -> Result<NewTask> {
     Ok(task(queue, name)?.with_start(Start::After(Duration::from_secs(seconds))))
@@ -90,9 +85,12 @@ async fn a_start_is_rounded_up_and_never_early(stage: &dyn Stage) -> Outcome {
     Ok(())
 }
 
-async fn it_is_refused_where_nobody_waits(stage: &dyn Stage) -> Outcome {
+async fn too_late_a_start_is_refused(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
-    refused(a.enqueue(&[after(&q, "1", 10)?]).await, ErrorKind::Unsupported)?;
+    let late = a.capabilities().max_delay() + Duration::from_secs(1);
+    let kind = if late > limits::MAX_DELAY { ErrorKind::Invalid } else { ErrorKind::Unsupported };
+    let error = refused(a.enqueue(&[task(&q, "1")?.with_start(Start::After(late))]).await, kind)?.to_string();
+    holds!(error.contains("\"q\""), "the queue in: {error}");
     same!(a.status(&q).await?, None, "the queue after the refusal");
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::Guard;
 use crate::{
     Broker, DeadLetters, Error, ErrorKind, Lease, NewTask, Order, QueueName, QueueOptions, Result, Start,
     Wanted,
-    capabilities::{Control, Delay, Ids, Orders, Results},
+    capabilities::{Control, Ids, Orders, Results},
     limits,
 };
 
@@ -55,10 +55,6 @@ impl<B: Broker> Guard<B> {
             Start::At(time) => time.duration_since(SystemTime::now()).unwrap_or_default(),
         };
         let about = format!("task {id} for queue \"{queue}\"");
-        if self.0.capabilities().delay == Delay::BetweenAttempts {
-            let what = format!("{about} is to start later");
-            return Err(self.unsupported(operation, &what, INSTEAD));
-        }
         let max = self.0.capabilities().max_delay();
         if delay > max {
             let (days, max) = (delay.as_secs() / 86_400, max.as_secs() / 86_400);

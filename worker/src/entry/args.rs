@@ -33,7 +33,7 @@ pub(super) struct WorkerArgs {
 /// Which broker.
 #[derive(Clone, Debug, Args)]
 pub struct BrokerArg {
-    /// The broker: local:, local:/path or redis://host:port  [default: local:, in the user's data folder]
+    /// The broker: local:, local:/path, redis://host:port or amqp://host:port  [default: local:, in the user's data folder]
     #[arg(long, value_name = "URL", env = "MANYHANDS_BROKER", hide_env_values = true)]
     broker: Option<String>,
 }
