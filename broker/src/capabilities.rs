@@ -14,8 +14,8 @@ pub struct Capabilities {
     pub delay: Delay,
     /// In which orders a queue can be.
     pub orders: Orders,
-    /// Whether a task can be found again before it is settled: for unique keys, to expire, to be cancelled; and whether a
-    /// queue can be paused.
+    /// Whether a task can be found again before it is settled: for unique keys, limited keys and batches, to expire, to tell
+    /// its progress, to be cancelled; and whether a queue can be paused.
     pub control: Control,
     /// Whether the result of a task can be asked for.
     pub results: Results,
@@ -27,7 +27,7 @@ pub struct Capabilities {
     pub capacity: Capacity,
     /// How it is known that nothing of a queue is unsettled.
     pub join: Join,
-    /// Whether an id that the user gives is unique.
+    /// Whether an id that the user gives is unique, and a call that is repeated known again.
     pub ids: Ids,
     /// How the children in a settlement come about.
     pub children: Children,
@@ -80,7 +80,7 @@ capability! {
     Control {
         /// No task can be looked up.
         None = "no",
-        /// Unique keys, expiry, cancelling and pausing.
+        /// Unique keys, limited keys, batches, expiry, progress, cancelling and pausing.
         Full = "yes",
     }
 }
@@ -141,8 +141,8 @@ capability! {
         /// No task can be looked up: a call that is repeated after an unknown outcome may double its tasks, and an
         /// id cannot be given.
         Unknown = "no; a repeated enqueue may double",
-        /// While the task is there, and for a time after.
-        Remembered = "unique, and remembered",
+        /// While the task is there, and for a time after. A call that is repeated with its token gets its first answer.
+        Remembered = "unique, and remembered; a repeated enqueue is answered again",
     }
 }
 
@@ -231,7 +231,7 @@ impl Capabilities {
         [
             ("delay", self.delay.to_string()),
             ("order", self.orders.to_string()),
-            ("unique, expires, cancel, pause", self.control.to_string()),
+            ("keys, batches, expiry, progress, cancel, pause", self.control.to_string()),
             ("results", self.results.to_string()),
             ("operators", self.operators.to_string()),
             ("given back", self.returns.to_string()),

@@ -5,8 +5,8 @@ use std::{fmt::Debug, future::Future, pin::Pin, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    Cancel, Capabilities, ClaimedTask, DeadLetters, Error, Fsck, Incarnation, Lease, NewTask, Outcome,
-    QueueName, QueueOptions, QueueStatus, Result, Settlement, TaskId, limits,
+    BatchName, BatchStatus, Beat, Cancel, Capabilities, ClaimedTask, DeadLetters, Error, Fsck, Incarnation,
+    NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settlement, TaskId, Token, limits,
 };
 
 /// A future that completes when something may have changed. It is a hint and nothing else: it may complete
@@ -56,18 +56,23 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// # Behavior
     /// Missing queues are created with defaults. What is answered `Enqueued` is durable when this returns.
     /// Each task is decided in order: its id exists or is remembered → `Exists`; its queue is closed →
-    /// `Closed`; another task has its unique key → `Duplicate`; its queue is full → `Full`; else `Enqueued`. So a call can be repeated after an unknown outcome: without harm
-    /// where the ids were given, which are remembered after settlement; a generated id is known only until its task is settled.
+    /// `Closed`; another task has its unique key → `Duplicate`; its queue is full → `Full`; else `Enqueued`.
+    ///
+    /// A call whose outcome is unknown is repeated with the same [`Token`] and gets the first answer. Without a token it is
+    /// decided anew: without harm where the ids were given, which are remembered after settlement; a generated id is known
+    /// only until its task is settled.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid), and nothing is changed, when a task has a priority and its queue another order.
-    async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>>;
+    /// [`Invalid`](crate::ErrorKind::Invalid), and nothing is changed, when a task has a priority and its queue another order,
+    /// or a key and its queue no limit for keys; or when the token is that of a call with another number of tasks.
+    async fn enqueue(&self, tasks: &[NewTask], token: Option<Token>) -> Result<Vec<Enqueued>>;
 
     /// Takes ready tasks of one queue under a lease, in the queue's [`Order`](crate::Order): at most so many as are asked for,
     /// and fewer where they are large.
     ///
     /// # Behavior
-    /// In the same step, a bounded number of due tasks becomes ready, a bounded number of leases that ran out is taken back, and
+    /// In the same step, a bounded number of due tasks becomes ready, a bounded number of leases that ran out is taken back,
+    /// a bounded number of keys whose interval is over lets a task go, and
     /// a bounded number of tasks dies that nobody claimed in their time, so no other service is needed for any of it. A task
     /// whose time is over is never handed out. A paused queue hands out nothing. See [`Claim`] for what holds it back. A
     /// missing queue is one without tasks.
@@ -79,7 +84,10 @@ pub trait Broker: Debug + Send + Sync + 'static {
 
     /// Renews leases for `lease` from now, all in one step, and answers for each in order. A lease whose task is to be
     /// cancelled is renewed too, so that its holder can stop in its own time.
-    async fn beat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Beaten>>;
+    ///
+    /// # Behavior
+    /// What a beat tells of its task's progress is kept with the lease, and lost with it: not durable.
+    async fn beat(&self, beats: &[Beat], lease: Duration) -> Result<Vec<Beaten>>;
 
     /// Ends leases, all in one step, and answers for each in order. The caller keeps the settlements, and so
     /// can try again when this fails; settling twice is answered `Lost`.
@@ -88,7 +96,8 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// A task that was to be cancelled is cancelled by every end that would make it ready again.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid), and nothing is changed, when a child has a priority and its queue another order.
+    /// [`Invalid`](crate::ErrorKind::Invalid), and nothing is changed, when a child does not fit its queue, as
+    /// [`enqueue`](Broker::enqueue) says.
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>>;
 
     /// Says that no more will come to this queue: from now on enqueue answers `Closed`. Children in
@@ -127,6 +136,13 @@ pub trait Broker: Debug + Send + Sync + 'static {
         Err(Error::unclaimed(self.backend(), "outcomes"))
     }
 
+    /// Tells how a batch stands, or how it ended; `None` when there is none of that name, or it ended long ago. A backend that
+    /// does not claim [`Control::Full`](crate::capabilities::Control::Full) is never asked.
+    async fn batch(&self, batch: &BatchName) -> Result<Option<BatchStatus>> {
+        let _ = batch;
+        Err(Error::unclaimed(self.backend(), "batch"))
+    }
+
     /// The power over dead tasks, of a backend that claims
     /// [`Operators::DeadLetters`](crate::capabilities::Operators::DeadLetters).
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
@@ -134,7 +150,8 @@ pub trait Broker: Debug + Send + Sync + 'static {
     }
 
     /// Registers interest in these queues before it returns, for as long as the future lives; it completes when one of them
-    /// may have got a ready task or room, may have ended, or may have settled a task whose result is wanted. A broker that sends tasks ahead does so only while there is
+    /// may have got a ready task or room, may have ended, or may have settled a task whose result is wanted or that was the last
+    /// of its batch. A broker that sends tasks ahead does so only while there is
     /// interest, so whoever claims again and again keeps one alive. Register, then read, then await: nothing that happens
     /// after the registration is missed, but hints can be lost, so bound the wait.
     fn wait(&self, queues: &[QueueName]) -> Waiter;

@@ -42,6 +42,8 @@ pub struct DeadTask {
     pub payload: Payload,
     /// Why it is dead.
     pub error: String,
+    /// What went wrong with it, the last [`limits::MAX_HISTORY`](crate::limits::MAX_HISTORY) times, the oldest first.
+    pub history: Vec<Failure>,
     /// How often a handler failed on it.
     pub attempts: u32,
     /// How many processes died while they ran it alone.
@@ -50,6 +52,15 @@ pub struct DeadTask {
     pub died: SystemTime,
     /// Its place among the dead: grows from one to the next.
     pub mark: u64,
+}
+
+/// One time that something went wrong with a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// When, by the broker's clock.
+    pub at: SystemTime,
+    /// What, cut to [`limits::MAX_HISTORY_ERROR`](crate::limits::MAX_HISTORY_ERROR) bytes.
+    pub error: String,
 }
 
 /// The answer for one dead task that is to be revived.

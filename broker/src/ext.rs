@@ -4,10 +4,16 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use crate::{Broker, Enqueued, Error, ErrorKind, NewTask, Outcome, QueueName, QueueStatus, Result, TaskId};
+use crate::{
+    BatchName, BatchStatus, Broker, Enqueued, Error, ErrorKind, NewTask, Outcome, QueueName, QueueStatus,
+    Result, TaskId, Token, capabilities::Ids,
+};
 
 /// How long a hint is waited for before the broker is asked again.
 const POLL: Duration = Duration::from_millis(500);
+
+/// How long after a call that failed it is made again at first; then twice as long each time, up to [`POLL`].
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Conveniences over [`Broker`], with one implementation for all of them.
 #[async_trait]
@@ -23,6 +29,25 @@ pub trait BrokerExt {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     async fn join(&self, queue: &QueueName, timeout: Option<Duration>) -> Result<Option<QueueStatus>>;
+
+    /// Waits until a batch has ended, and returns how. A batch that does not exist, or ended long ago, is nothing to wait for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`] after `timeout`, if one is given; what [`Broker::batch`] fails with.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    async fn join_batch(&self, batch: &BatchName, timeout: Option<Duration>) -> Result<Option<BatchStatus>>;
+
+    /// Enqueues tasks in one call, and makes the call again while the broker cannot be reached, for `patience` at most. It is
+    /// the same call by its [`Token`]: nothing is doubled. Where no call is remembered it is made once.
+    ///
+    /// # Errors
+    /// What [`Broker::enqueue`] fails with. After [`ErrorKind::Unavailable`] the tasks may be enqueued.
+    ///
+    /// # Cancel safety
+    /// The tasks may be enqueued.
+    async fn enqueue_repeatedly(&self, tasks: &[NewTask], patience: Duration) -> Result<Vec<Enqueued>>;
 
     /// Waits until a task is settled, and tells what became of it. Subscribes, then reads, then polls, so that a lost hint
     /// costs time only.
@@ -68,12 +93,50 @@ impl<B: Broker + ?Sized> BrokerExt for B {
         }
     }
 
+    async fn join_batch(&self, batch: &BatchName, timeout: Option<Duration>) -> Result<Option<BatchStatus>> {
+        let start = Instant::now();
+        loop {
+            // It may be on any queues, and who waits for none in particular hears of all.
+            let changed = self.wait(&[]);
+            let status = self.batch(batch).await?;
+            let Some(open) = status.map(|status| status.unsettled).filter(|unsettled| *unsettled > 0) else {
+                return Ok(status);
+            };
+            let left = timeout.map_or(POLL, |timeout| timeout.saturating_sub(start.elapsed()).min(POLL));
+            if left.is_zero() {
+                let message = format!("batch \"{batch}\" still has {open} unsettled tasks");
+                return Err(Error::new(ErrorKind::Timeout, "join", message));
+            }
+            // Whether it was the hint or the poll does not matter: both ask again.
+            let _ = tokio::time::timeout(left, changed).await;
+        }
+    }
+
+    async fn enqueue_repeatedly(&self, tasks: &[NewTask], patience: Duration) -> Result<Vec<Enqueued>> {
+        let start = Instant::now();
+        let token = (self.capabilities().ids == Ids::Remembered).then(|| Token::next(self.incarnation()));
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.enqueue(tasks, token).await {
+                Err(error) if error.kind() == ErrorKind::Unavailable && token.is_some() => {
+                    let left = patience.saturating_sub(start.elapsed());
+                    if left.is_zero() {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(pause.min(left)).await;
+                    pause = (pause * 2).min(POLL);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     async fn outcome(&self, queue: &QueueName, id: &TaskId, timeout: Duration) -> Result<Outcome> {
         let start = Instant::now();
         loop {
             let changed = self.wait(std::slice::from_ref(queue));
             match self.outcomes(queue, std::slice::from_ref(id)).await?.pop() {
-                Some(Outcome::Pending) => {}
+                Some(Outcome::Pending { .. }) => {}
                 outcome => return Ok(outcome.unwrap_or(Outcome::Unknown)),
             }
             let left = timeout.saturating_sub(start.elapsed()).min(POLL);
@@ -92,7 +155,7 @@ impl<B: Broker + ?Sized> BrokerExt for B {
         let queue = &task.queue;
         loop {
             let changed = self.wait(std::slice::from_ref(queue));
-            match self.enqueue(std::slice::from_ref(task)).await?.pop() {
+            match self.enqueue(std::slice::from_ref(task), None).await?.pop() {
                 Some(Enqueued::Full) => {}
                 Some(answer) => return Ok(answer),
                 None => {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, DeadTask, End, Enqueued, Error,
-    Fsck, Incarnation, Lease, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived,
-    Settled, Settlement, TaskId, Waiter, limits,
+    BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
+    DeadTask, End, Enqueued, Error, Fsck, Incarnation, NewTask, Outcome, QueueName, QueueOptions,
+    QueueStatus, Result, Revived, Settled, Settlement, TaskId, Token, Waiter, limits,
 };
 use checks::{check_batch, check_options, check_tasks};
 
@@ -47,18 +47,22 @@ impl<B: Broker> Broker for Guard<B> {
             check_options(queue, options)?;
             self.check_remember_ids(queue, options)?;
             self.check_order(queue, options)?;
+            if options.limits_keys() {
+                self.check_control("declare", || format!("queue \"{queue}\" is to limit keys"))?;
+            }
         }
         self.0.declare(queue, options).await
     }
 
-    async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
+    async fn enqueue(&self, tasks: &[NewTask], token: Option<Token>) -> Result<Vec<Enqueued>> {
         check_batch("enqueue", tasks.len())?;
         check_tasks("enqueue", tasks.iter(), 0)?;
         self.check_supported("enqueue", tasks.iter())?;
+        self.check_token(token)?;
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
-        self.0.enqueue(tasks).await
+        self.0.enqueue(tasks, token).await
     }
 
     async fn claim(&self, claim: &Claim) -> Result<ClaimReply> {
@@ -73,13 +77,16 @@ impl<B: Broker> Broker for Guard<B> {
         self.0.claim(claim).await
     }
 
-    async fn beat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Beaten>> {
-        check_batch("beat", leases.len())?;
+    async fn beat(&self, beats: &[Beat], lease: Duration) -> Result<Vec<Beaten>> {
+        check_batch("beat", beats.len())?;
         self.check_lease("beat", lease)?;
-        if leases.is_empty() {
+        for beat in beats {
+            self.check_progress(beat)?;
+        }
+        if beats.is_empty() {
             return Ok(Vec::new());
         }
-        self.0.beat(leases, lease).await
+        self.0.beat(beats, lease).await
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
@@ -135,6 +142,11 @@ impl<B: Broker> Broker for Guard<B> {
             return Ok(Vec::new());
         }
         self.0.outcomes(queue, ids).await
+    }
+
+    async fn batch(&self, batch: &BatchName) -> Result<Option<BatchStatus>> {
+        self.check_control("batch", || format!("batch \"{batch}\" is asked about"))?;
+        self.0.batch(batch).await
     }
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {

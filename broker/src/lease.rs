@@ -1,6 +1,6 @@
 //! What a claim hands out.
 
-use crate::{Incarnation, Payload, QueueName, TaskId, TaskName};
+use crate::{BatchName, Incarnation, Payload, QueueName, TaskId, TaskName};
 
 /// The right to run and settle one task, for a time.
 ///
@@ -17,6 +17,31 @@ pub struct Lease {
     pub epoch: u64,
     /// The process start that holds the lease.
     pub incarnation: Incarnation,
+}
+
+/// One lease that is renewed, and what its holder tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// The lease.
+    pub lease: Lease,
+    /// How far the handler is, as JSON of at most [`limits::MAX_PROGRESS`](crate::limits::MAX_PROGRESS) bytes, for whoever asks
+    /// for the outcome. It takes the place of what was told before; `None` leaves that as it is. It is gone with the lease.
+    pub progress: Option<Payload>,
+}
+
+impl Beat {
+    /// Beats that tell nothing, of all these leases.
+    #[must_use]
+    pub fn all(leases: &[Lease]) -> Vec<Self> {
+        leases.iter().cloned().map(Self::from).collect()
+    }
+}
+
+impl From<Lease> for Beat {
+    /// A beat that tells nothing.
+    fn from(lease: Lease) -> Self {
+        Self { lease, progress: None }
+    }
 }
 
 /// A task that was claimed.
@@ -36,6 +61,8 @@ pub struct ClaimedTask {
     pub crashes: u32,
     /// How many processes have died in a row while they held it. 0 for a task that was never lost.
     pub deaths: u32,
+    /// The batch that it belongs to, and its children with it.
+    pub batch: Option<BatchName>,
     /// Whether somebody wants the result.
     pub result_wanted: bool,
     /// Whether nothing else may run in this process until it ends: it may be what killed the others.

@@ -16,6 +16,33 @@ pub const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// The longest error text kept with a task, in bytes. A longer one is cut.
 pub const MAX_ERROR: usize = 4096;
 
+/// How many failures of a task are kept with it; the oldest go first.
+pub const MAX_HISTORY: usize = 10;
+
+/// The longest text of a failure in a task's history, in bytes. A longer one is cut.
+pub const MAX_HISTORY_ERROR: usize = 256;
+
+/// The longest progress that a handler tells, in bytes of JSON text: 4 KiB.
+pub const MAX_PROGRESS: usize = 4096;
+
+/// Of how many enqueue calls of an incarnation the answers are kept.
+pub const MAX_CALLS: usize = 64;
+
+/// How long the answer of an enqueue call is kept: ten minutes.
+pub const KEEP_CALLS: Duration = Duration::from_secs(600);
+
+/// How long it is known how a batch ended: an hour.
+pub const KEEP_BATCH: Duration = Duration::from_secs(3600);
+
+/// Batches of one namespace of which it is known how they ended; the ones that are forgotten first go first.
+pub const MAX_BATCHES: u64 = 10_000;
+
+/// The most tasks of one key that a queue's limit can let run: 2^31 - 1.
+pub const MAX_KEY_LIMIT: u32 = i32::MAX as u32;
+
+/// The longest time between two tasks of one key that a queue can ask for: a day.
+pub const MAX_KEY_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+
 /// Tasks of one queue that are not settled, unless the queue says otherwise.
 pub const CAPACITY: u64 = 1_000_000;
 
@@ -70,5 +97,5 @@ pub const MAX_DELIVERIES: u32 = 20;
 /// How long a task whose name nobody knows is parked again and again before it is dead.
 pub const MAX_PARKED: Duration = Duration::from_secs(3600);
 
-/// How many due tasks, and how many expired leases, one claim takes care of.
+/// How many due tasks, how many expired leases, and how many keys whose time has come, one claim takes care of.
 pub const UPKEEP: usize = 256;

@@ -73,6 +73,11 @@ name!(
     Namespace, "namespace", 64
 );
 
+name!(
+    /// The name of a batch of tasks: as a queue's name.
+    BatchName, "batch name", 128
+);
+
 impl Default for Namespace {
     fn default() -> Self {
         Self("mh".into())

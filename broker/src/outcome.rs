@@ -5,8 +5,11 @@ use crate::Payload;
 /// The answer for one task that is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is ready, scheduled or leased.
-    Pending,
+    /// It is ready, scheduled, held or leased.
+    Pending {
+        /// What its holder told last of how far it is, by a beat of the present lease.
+        progress: Option<Payload>,
+    },
     /// It completed, with this result: `null` if the handler gave none.
     Done(Payload),
     /// It is dead, for this reason.
@@ -20,7 +23,7 @@ pub enum Outcome {
 /// The answer for one task that is to be cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cancel {
-    /// It was ready or scheduled, and is gone.
+    /// It was ready, scheduled or held, and is gone.
     Cancelled,
     /// It is running: its holder is told by the next beat. A settlement that arrives first wins.
     Asked,

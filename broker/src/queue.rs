@@ -8,11 +8,17 @@ use crate::limits;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueOptions {
-    /// How many tasks may be unsettled (ready, scheduled or leased) before enqueue answers `Full`.
+    /// How many tasks may be unsettled (ready, scheduled, held or leased) before enqueue answers `Full`.
     /// Children in a settlement are always accepted.
     pub capacity: u64,
     /// Which task is claimed first.
     pub order: Order,
+    /// How many tasks of one [key](crate::NewTask::key) may be leased at a time; at least 1. `None`: as many as come. The others
+    /// are held, and hold no slot of a worker.
+    pub key_limit: Option<u32>,
+    /// How long after a claim of a task the next one of its key can be claimed at the earliest; 0 for at once. Kept in whole
+    /// milliseconds.
+    pub key_interval: Duration,
     /// How long an id that the user gave is remembered after settlement; 0 forgets it at once. Kept in whole
     /// milliseconds.
     pub remember_ids: Duration,
@@ -20,7 +26,13 @@ pub struct QueueOptions {
 
 impl Default for QueueOptions {
     fn default() -> Self {
-        Self { capacity: limits::CAPACITY, order: Order::Fifo, remember_ids: limits::REMEMBER_IDS }
+        Self {
+            capacity: limits::CAPACITY,
+            order: Order::Fifo,
+            key_limit: None,
+            key_interval: Duration::ZERO,
+            remember_ids: limits::REMEMBER_IDS,
+        }
     }
 }
 
@@ -39,20 +51,50 @@ impl QueueOptions {
         self
     }
 
+    /// Sets how many tasks of one key may be leased at a time; at least 1.
+    #[must_use]
+    pub fn with_key_limit(mut self, key_limit: u32) -> Self {
+        self.key_limit = Some(key_limit);
+        self
+    }
+
+    /// Sets how long after a claim of a task the next one of its key can be claimed.
+    #[must_use]
+    pub fn with_key_interval(mut self, key_interval: Duration) -> Self {
+        self.key_interval = whole_millis(key_interval);
+        self
+    }
+
+    /// Whether anything is limited by key: only then tasks may have keys.
+    #[must_use]
+    pub fn limits_keys(&self) -> bool {
+        self.key_limit.is_some() || !self.key_interval.is_zero()
+    }
+
     /// Sets how long given ids are remembered.
     #[must_use]
     pub fn with_remember_ids(mut self, remember_ids: Duration) -> Self {
-        self.remember_ids =
-            Duration::from_millis(u64::try_from(remember_ids.as_millis()).unwrap_or(u64::MAX));
+        self.remember_ids = whole_millis(remember_ids);
         self
     }
 }
 
 impl fmt::Display for QueueOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { capacity, order, remember_ids } = self;
-        write!(f, "capacity {capacity}, order {order}, remember_ids {} ms", remember_ids.as_millis())
+        let Self { capacity, order, key_limit, key_interval, remember_ids } = self;
+        write!(f, "capacity {capacity}, order {order}, ")?;
+        if let Some(limit) = key_limit {
+            write!(f, "key_limit {limit}, ")?;
+        }
+        if !key_interval.is_zero() {
+            write!(f, "key_interval {} ms, ", key_interval.as_millis())?;
+        }
+        write!(f, "remember_ids {} ms", remember_ids.as_millis())
     }
+}
+
+fn whole_millis(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Which task of a queue is claimed first. In each order, a task that was given back goes before all that were never claimed
@@ -94,6 +136,8 @@ pub struct QueueStatus {
     pub ready: u64,
     /// Tasks that become ready later: those enqueued with a delay, those between two attempts, and the parked.
     pub scheduled: u64,
+    /// Tasks that wait until another one of their key has ended, or its interval is over.
+    pub held: u64,
     /// Tasks that a process holds.
     pub leased: u64,
     /// Tasks that were given up.
@@ -104,7 +148,7 @@ impl QueueStatus {
     /// Tasks that are not settled: what capacity counts.
     #[must_use]
     pub fn unsettled(&self) -> u64 {
-        self.ready + self.scheduled + self.leased
+        self.ready + self.scheduled + self.held + self.leased
     }
 
     /// Whether enqueue would answer `Full`.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::{Payload, QueueName, Result, Task, TaskId, TaskName, Unique, limits};
+use crate::{BatchName, LimitKey, Payload, QueueName, Result, Task, TaskId, TaskName, Unique, limits};
 
 /// A task to be enqueued.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,10 @@ pub struct NewTask {
     pub expires: Option<Duration>,
     /// What no other task of the queue may have at the same time.
     pub unique: Option<Unique>,
+    /// Of those with one key, a queue runs only so many at a time. Refused by queues that have no limit for keys.
+    pub key: Option<LimitKey>,
+    /// The batch that it belongs to.
+    pub batch: Option<BatchName>,
     /// What becomes of its result.
     pub result: Wanted,
 }
@@ -74,6 +78,8 @@ impl NewTask {
             priority: None,
             expires: None,
             unique: None,
+            key: None,
+            batch: None,
             result: Wanted::No,
         }
     }
@@ -135,6 +141,20 @@ impl NewTask {
     #[must_use]
     pub fn with_unique(mut self, unique: Unique) -> Self {
         self.unique = Some(unique);
+        self
+    }
+
+    /// Gives the task a key of which its queue runs only so many at a time.
+    #[must_use]
+    pub fn with_key(mut self, key: LimitKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Puts the task into a batch, which begins with it if it is the first.
+    #[must_use]
+    pub fn in_batch(mut self, batch: BatchName) -> Self {
+        self.batch = Some(batch);
         self
     }
 

@@ -1,19 +1,25 @@
-//! Unique keys: what at most one task of a queue has at a time.
+//! What at most one task of a queue has at a time, and for how long.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use crate::{Error, Result};
-
-/// The longest key, in bytes.
-const MAX_KEY: usize = 1024;
+use crate::{Result, UniqueKey};
 
 /// A key, and for how long it is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unique {
     /// The key.
     pub key: UniqueKey,
-    /// For how long after its task was settled: 0 for not at all, more for a set of what was seen.
-    pub hold: Duration,
+    /// For how long after its task was settled.
+    pub hold: Hold,
+}
+
+/// For how long a unique key is held after its task was settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// For so long: 0 for not at all, more for a set of what was seen.
+    For(Duration),
+    /// Until the batch of its task has ended.
+    Batch,
 }
 
 impl Unique {
@@ -22,7 +28,7 @@ impl Unique {
     /// # Errors
     /// As [`UniqueKey::new`].
     pub fn until_settled(key: &str) -> Result<Self> {
-        Ok(Self { key: UniqueKey::new(key)?, hold: Duration::ZERO })
+        Self::and_for(key, Duration::ZERO)
     }
 
     /// A key that is held until so long after its task was settled. So 'seen' and 'enqueued' are one step.
@@ -30,55 +36,15 @@ impl Unique {
     /// # Errors
     /// As [`UniqueKey::new`].
     pub fn and_for(key: &str, hold: Duration) -> Result<Self> {
-        Ok(Self { key: UniqueKey::new(key)?, hold })
+        Ok(Self { key: UniqueKey::new(key)?, hold: Hold::For(hold) })
     }
-}
 
-/// The text of a unique key: 1 to 1024 bytes without control characters. Longer ones are for the user to hash.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UniqueKey(Arc<str>);
-
-impl UniqueKey {
-    /// Checks a key.
+    /// A key that is held until the batch of its task has ended: a set of what the batch has seen. A task with such a key is
+    /// [in a batch](crate::NewTask::in_batch).
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when it is empty, longer than 1024 bytes, or has a control character.
-    pub fn new(text: &str) -> Result<Self> {
-        if text.is_empty() || text.len() > MAX_KEY {
-            let message = format!("a unique key has 1 to {MAX_KEY} bytes, this one {}", text.len());
-            return Err(Error::invalid("unique", message).advise("send a hash of what is longer"));
-        }
-        if let Some(bad) = text.chars().find(|c| c.is_control()) {
-            return Err(Error::invalid("unique", format!("a unique key may not contain {bad:?}")));
-        }
-        Ok(Self(text.into()))
-    }
-
-    /// The key as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for UniqueKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_checked() {
-        assert_eq!(
-            UniqueKey::new("https://example.org/?q=ä b").unwrap().as_str(),
-            "https://example.org/?q=ä b"
-        );
-        for bad in ["", "a\nb", "\0", &"x".repeat(1025)] {
-            assert!(UniqueKey::new(bad).is_err(), "{bad:?}");
-        }
+    /// As [`UniqueKey::new`].
+    pub fn in_batch(key: &str) -> Result<Self> {
+        Ok(Self { key: UniqueKey::new(key)?, hold: Hold::Batch })
     }
 }

@@ -53,7 +53,7 @@ fn complete(task: &ClaimedTask) -> Settlement {
 
 async fn send(broker: &dyn Broker, many: u32) {
     let tasks: Vec<_> = (1..=many).map(|n| task("q", n)).collect();
-    assert_eq!(broker.enqueue(&tasks).await.unwrap(), vec![Enqueued::Enqueued; many as usize]);
+    assert_eq!(broker.enqueue(&tasks, None).await.unwrap(), vec![Enqueued::Enqueued; many as usize]);
 }
 
 async fn claim(broker: &dyn Broker, max: usize) -> ClaimReply {
@@ -87,7 +87,7 @@ async fn it_is_there_by_url_and_behind_the_guard() {
     let broker = connect(&"memory:?adversary=7".parse().unwrap()).await.unwrap();
     let mut refused = 0;
     for n in 1..=100 {
-        while let Err(error) = broker.enqueue(&[task("q", n)]).await {
+        while let Err(error) = broker.enqueue(&[task("q", n)], None).await {
             assert!(error.report().contains("seed 7"), "{}", error.report());
             refused += 1;
         }
@@ -109,7 +109,7 @@ async fn leases_are_forgotten_on_demand() {
     let leases: Vec<_> = mine.iter().map(|task| task.lease.clone()).collect();
     assert_eq!(one.forget_leases().await.unwrap(), 2);
     assert_eq!(counts(&memory, "q").await, [2, 0, 1, 0], "those of the other session are left alone");
-    assert_eq!(one.beat(&leases, LEASE).await.unwrap(), [Beaten::Lost; 2]);
+    assert_eq!(one.beat(&manyhands_broker::Beat::all(&leases), LEASE).await.unwrap(), [Beaten::Lost; 2]);
     assert_eq!(one.settle(&[complete(&mine[0])]).await.unwrap(), [Settled::Lost]);
     let again = claim(&other, 9).await.tasks;
     assert_eq!((numbers(&again), again[0].deaths), (vec![1, 2], 1));
@@ -128,7 +128,7 @@ async fn any_number_of_leases_is_forgotten_at_once() {
     let one = Adversary::session_of(&memory, Manners::QUIET, 1);
     for batch in 0..3 {
         let tasks: Vec<_> = (0..200).map(|n| task("q", batch * 200 + n)).collect();
-        memory.enqueue(&tasks).await.unwrap();
+        memory.enqueue(&tasks, None).await.unwrap();
         assert_eq!(claim(&one, 200).await.tasks.len(), 200);
     }
     assert_eq!(one.forget_leases().await.unwrap(), 600);
@@ -141,11 +141,15 @@ async fn a_call_fails_on_demand_before_or_after_it_is_done() {
     let one = Adversary::session_of(&memory, Manners::QUIET, 7);
     one.fail_next(Call::Enqueue, Fault::Refused);
     one.fail_next(Call::Enqueue, Fault::Unanswered);
-    unavailable(one.enqueue(&[task("q", 1)]).await, 7);
+    unavailable(one.enqueue(&[task("q", 1)], None).await, 7);
     assert_eq!(status(&memory, "q").await, None, "nothing was done");
-    unavailable(one.enqueue(&[task("q", 1)]).await, 7);
+    unavailable(one.enqueue(&[task("q", 1)], None).await, 7);
     assert_eq!(counts(&memory, "q").await, [1, 0, 0, 0], "it was done");
-    assert_eq!(one.enqueue(&[task("q", 1)]).await.unwrap(), [Enqueued::Exists], "only two were ordered");
+    assert_eq!(
+        one.enqueue(&[task("q", 1)], None).await.unwrap(),
+        [Enqueued::Exists],
+        "only two were ordered"
+    );
 
     one.fail_next(Call::Claim, Fault::Unanswered);
     unavailable(one.claim(&Claim::new(queue("q"), 1)).await, 7);
@@ -292,7 +296,7 @@ impl History {
     async fn enqueue(&mut self, who: usize, seen: &mut Seen) {
         let new = task("q", self.sent + 1);
         loop {
-            match self.sessions[who].enqueue(std::slice::from_ref(&new)).await {
+            match self.sessions[who].enqueue(std::slice::from_ref(&new), None).await {
                 Ok(answers) => {
                     assert!(matches!(answers[..], [Enqueued::Enqueued | Enqueued::Exists]), "{answers:?}");
                     self.sent += 1;
@@ -388,7 +392,9 @@ impl History {
     async fn beat(&mut self, who: usize) {
         let mine = self.held.iter().filter(|(holder, _)| *holder == who);
         let leases: Vec<_> = mine.map(|(_, task)| task.lease.clone()).collect();
-        let Ok(answers) = self.sessions[who].beat(&leases, LEASE).await else { return };
+        let Ok(answers) = self.sessions[who].beat(&manyhands_broker::Beat::all(&leases), LEASE).await else {
+            return;
+        };
         assert_eq!(answers.len(), leases.len());
         let lost: Vec<_> = leases.iter().zip(answers).filter(|(_, answer)| *answer == Beaten::Lost).collect();
         self.held.retain(|(_, task)| lost.iter().all(|(lease, _)| task.lease != **lease));

@@ -107,7 +107,7 @@ async fn a_message_that_is_no_task_is_buried_as_it_is() {
     let broker = scene.session().await;
     broker.declare(&queue("q"), None).await.unwrap();
     scene.put("work:q", b"\xff\x00 not ours", BasicProperties::default().with_message_id("7".into())).await;
-    broker.enqueue(&[task("q")]).await.unwrap();
+    broker.enqueue(&[task("q")], None).await.unwrap();
     assert_eq!(claim(&*broker, "q").await.len(), 1, "the one that is a task");
     assert_eq!(broker.status(&queue("q")).await.unwrap().unwrap().dead, 1);
     let dead = scene.get("dead:q").await.unwrap();
@@ -179,10 +179,10 @@ async fn many_sessions_begin_a_namespace_at_once() {
 async fn a_queue_that_was_removed_is_made_again() {
     let scene = Scene::shared().await;
     let broker = scene.session().await;
-    broker.enqueue(&[task("q")]).await.unwrap();
+    broker.enqueue(&[task("q")], None).await.unwrap();
     scene.behind.queue_delete(scene.name("work:q").into(), QueueDeleteOptions::default()).await.unwrap();
-    assert_eq!(broker.enqueue(&[task("q")]).await.unwrap_err().kind(), ErrorKind::Unavailable);
-    assert_eq!(broker.enqueue(&[task("q")]).await.unwrap(), [Enqueued::Enqueued]);
+    assert_eq!(broker.enqueue(&[task("q")], None).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(broker.enqueue(&[task("q")], None).await.unwrap(), [Enqueued::Enqueued]);
     assert_eq!(claim(&*broker, "q").await.len(), 1);
 }
 
@@ -198,7 +198,7 @@ async fn what_is_done_is_known_everywhere() {
         let status = b.status(&q).await.unwrap().map(|status| status.options);
         assert_eq!(status, Some(options), "round {round}");
         b.close(&q).await.unwrap();
-        assert_eq!(a.enqueue(&[task(q.as_str())]).await.unwrap(), [Enqueued::Closed], "round {round}");
+        assert_eq!(a.enqueue(&[task(q.as_str())], None).await.unwrap(), [Enqueued::Closed], "round {round}");
     }
 }
 
@@ -209,7 +209,7 @@ async fn an_alarm_costs_no_task() {
     let server = RabbitMq::start().unwrap();
     let scene = Scene::new(server.url()).await;
     let broker = scene.session().await;
-    broker.enqueue(&[task("q")]).await.unwrap();
+    broker.enqueue(&[task("q")], None).await.unwrap();
     let held = claim(&*broker, "q").await.remove(0);
     let sender = scene.session().await;
     sender.declare(&queue("sent"), None).await.unwrap();
@@ -217,7 +217,7 @@ async fn an_alarm_costs_no_task() {
     // The server hears what comes before it says that it takes nothing.
     let (doubtful, unknown) = loop {
         let task = task("sent");
-        if let Err(error) = sender.enqueue(std::slice::from_ref(&task)).await {
+        if let Err(error) = sender.enqueue(std::slice::from_ref(&task), None).await {
             break (task, error);
         }
     };
@@ -226,7 +226,7 @@ async fn an_alarm_costs_no_task() {
     let settlement = [Settlement::new(held.lease.clone(), end)];
     for _ in 0..3 {
         assert_eq!(settle(&*broker, &settlement).await, Err(ErrorKind::Unavailable));
-        let beaten = broker.beat(std::slice::from_ref(&held.lease), limits::LEASE).await.unwrap();
+        let beaten = broker.beat(&[held.lease.clone().into()], limits::LEASE).await.unwrap();
         assert_eq!(beaten, [Beaten::Kept], "the lease is not lost with what cannot be sent");
     }
     server.operate(&["set_vm_memory_high_watermark", "0.4"]).unwrap();
@@ -235,7 +235,7 @@ async fn an_alarm_costs_no_task() {
     assert!(!next.is_empty(), "the child");
     // Those that were sent before the alarm was heard of may be there, too: whether they are stored was never said.
     assert!(next.len() <= 2, "{next:?}");
-    assert_eq!(sender.enqueue(std::slice::from_ref(&doubtful)).await.unwrap(), [Enqueued::Enqueued]);
+    assert_eq!(sender.enqueue(std::slice::from_ref(&doubtful), None).await.unwrap(), [Enqueued::Enqueued]);
     let mut flags = Vec::new();
     while let Some(message) = scene.get("work:sent").await {
         if message.delivery.properties.message_id().as_ref().unwrap().to_string() == doubtful.id.to_string() {
@@ -251,10 +251,10 @@ async fn what_is_stored_is_not_stored_again_for_anothers_sake() {
     let server = RabbitMq::start().unwrap();
     let scene = Scene::new(server.url()).await;
     let broker = scene.session().await;
-    broker.enqueue(&[task("full"), task("q"), task("q")]).await.unwrap();
+    broker.enqueue(&[task("full"), task("q"), task("q")], None).await.unwrap();
     server.operate(&["set_policy", "bound", ":work:full$", r#"{"max-length":1}"#]).unwrap();
     // The bound holds from the second one that is too many.
-    while broker.enqueue(&[task("full")]).await.is_ok() {}
+    while broker.enqueue(&[task("full")], None).await.is_ok() {}
     let held = claim(&*broker, "q").await;
     let end = |to: &str| End::complete(vec![task(to), task(to), task(to)]);
     let settlements: Vec<_> = held

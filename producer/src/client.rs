@@ -56,7 +56,7 @@ impl Client {
         let mut answers = Vec::with_capacity(tasks.len());
         while let Some(rest) = tasks.get(answers.len()..).filter(|rest| !rest.is_empty()) {
             at(Point::BatchAsking);
-            answers.extend(self.broker.enqueue(&rest[..call_size(rest)]).await?);
+            answers.extend(self.broker.enqueue(&rest[..call_size(rest)], None).await?);
             at(Point::BatchAnswered);
         }
         Ok(answers)

@@ -192,7 +192,7 @@ impl Client {
         at(Point::SendAsking);
         let answer = match room {
             Some(timeout) => Some(self.broker().enqueue_when_room(&task, timeout).await?),
-            None => self.broker().enqueue(std::slice::from_ref(&task)).await?.pop(),
+            None => self.broker().enqueue(std::slice::from_ref(&task), None).await?.pop(),
         };
         at(Point::SendAnswered);
         let queue = &task.queue;

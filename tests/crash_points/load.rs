@@ -154,7 +154,10 @@ impl Load {
         assert_eq!(tasks.len(), 6);
         let (first, rest) = tasks.split_at(1);
         let leases: Vec<_> = rest.iter().map(|task| task.lease.clone()).collect();
-        assert_eq!(broker.beat(&leases, limits::LEASE).await.unwrap(), [Beaten::Kept; 5]);
+        assert_eq!(
+            broker.beat(&manyhands_broker::Beat::all(&leases), limits::LEASE).await.unwrap(),
+            [Beaten::Kept; 5]
+        );
         self.at(Moment::Settle);
         self.settle(&**broker, first).await;
         self.settle(&**broker, rest).await;
@@ -178,11 +181,11 @@ impl Load {
         self.diary.note(&Line::Enqueue(vec![more.clone()]));
         let enqueue = async {
             let task = new_task(&more, &Work::parent(&more, &["next"]));
-            assert_eq!(broker.enqueue(&[task]).await.unwrap(), [Enqueued::Enqueued]);
+            assert_eq!(broker.enqueue(&[task], None).await.unwrap(), [Enqueued::Enqueued]);
             self.diary.note(&Line::Enqueued(vec![more.clone()]));
         };
         let claim = self.claim(&**broker, "many", 3);
-        let beat = broker.beat(std::slice::from_ref(&tasks[0].lease), limits::LEASE);
+        let beat = broker.beat(&[tasks[0].lease.clone().into()], limits::LEASE);
         let ((), others, beaten) = tokio::join!(enqueue, claim, beat);
         assert_eq!((others.len(), beaten.unwrap()), (3, vec![Beaten::Kept]));
         self.settle(&**broker, &tasks).await;
@@ -197,7 +200,7 @@ impl Load {
         for again in [false, true] {
             self.diary.note(&Line::Enqueue(vec![name.clone()]));
             until("the id is forgotten", async || {
-                let answers = broker.enqueue(std::slice::from_ref(&task)).await.unwrap();
+                let answers = broker.enqueue(std::slice::from_ref(&task), None).await.unwrap();
                 answers == [Enqueued::Enqueued]
             })
             .await;

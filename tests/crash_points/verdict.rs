@@ -103,7 +103,7 @@ async fn answers(broker: &dyn Broker, told: &Told, stored: &Stored) {
         assert_eq!(broker.settle(&[late]).await.unwrap(), [Settled::Lost], "a lease of the dead: {run:?}");
     }
     let work = Work::new(How::Complete);
-    let enqueue = async |task: &Name| broker.enqueue(&[new_task(task, &work)]).await.unwrap().remove(0);
+    let enqueue = async |task: &Name| broker.enqueue(&[new_task(task, &work)], None).await.unwrap().remove(0);
     for task in told.ended(How::Complete).into_iter().filter(|task| task.is_remembered()) {
         assert_eq!(enqueue(task).await, Enqueued::Exists, "a remembered id: {task:?}");
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Outcome, Stage, area, same, support::*};
-use crate::{Beaten, Cancel, End, Enqueued, ErrorKind, Settled, Start, TaskId, limits};
+use crate::{Beat, Beaten, Cancel, End, Enqueued, ErrorKind, Settled, Start, TaskId, limits};
 
 area!("cancel": what_waits_is_gone if CONTROLS, what_runs_is_told if CONTROLS, a_completion_wins if CONTROLS, no_other_end_brings_it_back if CONTROLS, a_death_does_not_bring_it_back if CONTROLS, what_is_over_cannot_be_cancelled if CONTROLS, a_cancelled_id_is_remembered if CONTROLS, it_is_refused_where_no_task_is_known if LOOSE);
 
@@ -16,7 +16,7 @@ async fn what_waits_is_gone(stage: &dyn Stage) -> Outcome {
     enqueue_ids(&*a, &q, &["1", "2", "3"]).await?;
     let later = Start::After(Duration::from_secs(60));
     let scheduled = with_ids(&q, &["4"])?.remove(0).with_start(later);
-    a.enqueue(&[scheduled]).await?;
+    a.enqueue(&[scheduled], None).await?;
     let answers = b.cancel(&q, &ids(&["2", "4", "2", "5"])?).await?;
     let expected = [Cancel::Cancelled, Cancel::Cancelled, Cancel::Unknown, Cancel::Unknown];
     same!(answers, expected, "a ready one, a scheduled one, the first again, and one that never was");
@@ -35,7 +35,7 @@ async fn what_runs_is_told(stage: &dyn Stage) -> Outcome {
     }
     let leases: Vec<_> = claimed.iter().map(|task| task.lease.clone()).collect();
     for _ in 0..2 {
-        let answers = a.beat(&leases, limits::LEASE).await?;
+        let answers = a.beat(&Beat::all(&leases), limits::LEASE).await?;
         same!(answers, [Beaten::Cancelled, Beaten::Kept], "beats of both");
         // The lease is renewed all the same.
         stage.advance(limits::LEASE - Duration::from_secs(5)).await;
@@ -101,7 +101,7 @@ async fn a_cancelled_id_is_remembered(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
     enqueue_ids(&*a, &q, &["1"]).await?;
     a.cancel(&q, &ids(&["1"])?).await?;
-    same!(a.enqueue(&with_ids(&q, &["1"])?).await?, [Enqueued::Exists], "the same id again");
+    same!(a.enqueue(&with_ids(&q, &["1"])?, None).await?, [Enqueued::Exists], "the same id again");
     Ok(())
 }
 

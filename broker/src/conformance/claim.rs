@@ -164,7 +164,7 @@ async fn a_lease_that_outlives_its_connection_is_refused(stage: &dyn Stage) -> O
     let long = a.capabilities().max_lease() + Duration::from_millis(1);
     refused(a.claim(&Claim::new(q.clone(), 1).with_lease(long)).await, ErrorKind::Unsupported)?;
     let task = claim_one(&*a, &q).await?;
-    refused(a.beat(std::slice::from_ref(&task.lease), long).await, ErrorKind::Unsupported)?;
+    refused(a.beat(&[task.lease.clone().into()], long).await, ErrorKind::Unsupported)?;
     same!(settle(&*a, &task, complete()).await?, Settled::Settled, "the lease after the refusals");
     Ok(())
 }

@@ -12,7 +12,7 @@ async fn a_closed_queue_takes_no_more(stage: &dyn Stage) -> Outcome {
     enqueue(&*a, &q, &["1"]).await?;
     a.close(&q).await?;
     b.close(&q).await?;
-    same!(b.enqueue(&tasks(&q, &["2"])?).await?, [Enqueued::Closed], "a new task for a closed queue");
+    same!(b.enqueue(&tasks(&q, &["2"])?, None).await?, [Enqueued::Closed], "a new task for a closed queue");
     same!(counts(&*b, &q).await?, (1, 0, 0, 0), "the queue after that");
     Ok(())
 }
@@ -21,12 +21,12 @@ async fn a_known_task_of_a_closed_queue_exists(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
     enqueue_ids(&*a, &q, &["1"]).await?;
     a.close(&q).await?;
-    let answers = b.enqueue(&with_ids(&q, &["1", "2"])?).await?;
+    let answers = b.enqueue(&with_ids(&q, &["1", "2"])?, None).await?;
     same!(answers, [Enqueued::Exists, Enqueued::Closed], "a known and a new task for a closed queue");
     let task = claim_one(&*b, &q).await?;
     settle(&*b, &task, complete()).await?;
     same!(
-        a.enqueue(&with_ids(&q, &["1"])?).await?,
+        a.enqueue(&with_ids(&q, &["1"])?, None).await?,
         [Enqueued::Exists],
         "a settled one: the same call has the same answer"
     );
@@ -54,7 +54,7 @@ async fn a_missing_queue_can_be_closed(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
     a.close(&q).await?;
     holds!(claim(&*a, &q, 1).await?.ended, "not ended, though closed and empty");
-    same!(a.enqueue(&tasks(&q, &["1"])?).await?, [Enqueued::Closed], "a task for it");
+    same!(a.enqueue(&tasks(&q, &["1"])?, None).await?, [Enqueued::Closed], "a task for it");
     Ok(())
 }
 

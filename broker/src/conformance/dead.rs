@@ -11,7 +11,7 @@ use crate::{
 const LISTS: fn(&Capabilities) -> bool = |broker| broker.operators == Operators::DeadLetters;
 const COUNTS: fn(&Capabilities) -> bool = |broker| broker.operators == Operators::Counts;
 
-area!("dead": they_are_listed_with_their_reasons if LISTS, a_revived_task_begins_anew if LISTS, a_revived_task_needs_room_and_its_key if LISTS, a_purged_task_is_gone if LISTS, they_are_kept_for_a_week if LISTS, others_are_unknown if LISTS, there_is_no_power_where_none_is_claimed if COUNTS);
+area!("dead": they_are_listed_with_their_reasons if LISTS, what_went_wrong_is_listed if LISTS, a_long_history_is_cut if LISTS, a_revived_task_begins_anew if LISTS, a_revived_task_needs_room_and_its_key if LISTS, a_purged_task_is_gone if LISTS, they_are_kept_for_a_week if LISTS, others_are_unknown if LISTS, there_is_no_power_where_none_is_claimed if COUNTS);
 
 /// Enqueues tasks under ids and buries them.
 async fn bury(broker: &dyn Broker, queue: &QueueName, ids: &[&str]) -> Outcome {
@@ -53,10 +53,73 @@ async fn they_are_listed_with_their_reasons(stage: &dyn Stage) -> Outcome {
     Ok(())
 }
 
+/// What is said of a process that did not end its lease.
+const LOST: &str = "the process that held it died, or its lease ran out";
+
+async fn what_went_wrong_is_listed(stage: &dyn Stage) -> Outcome {
+    let (a, victim, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    enqueue_ids(&*a, &q, &["1"]).await?;
+    settle(&*a, &claim_one(&*a, &q).await?, retry(Duration::from_secs(7))).await?;
+    stage.advance(Duration::from_secs(7)).await;
+    claim_and_die(stage, victim, &q, 1).await?;
+    let task = claim_soon(&*a, &q).await?;
+    settle(&*a, &task, End::Release).await?;
+    let task = claim_soon(&*a, &q).await?;
+    settle(&*a, &task, End::Park).await?;
+    stage.advance(Duration::from_secs(5)).await;
+    settle(&*a, &claim_one(&*a, &q).await?, End::Bury { error: "it is no image".to_owned() }).await?;
+    let dead = list(&*a, &q).await?.remove(0);
+    let errors: Vec<_> = dead.history.iter().map(|failure| failure.error.as_str()).collect();
+    same!(
+        errors,
+        ["it failed", LOST, "it is no image"],
+        "what went wrong; releases and parking are no failures"
+    );
+    let times: Vec<_> = dead.history.iter().map(|failure| failure.at).collect();
+    holds!(
+        times.is_sorted() && times[2] == dead.died,
+        "the times {times:?} of one that died {:?}",
+        dead.died
+    );
+    let between = times[1].duration_since(times[0]).unwrap_or_default();
+    holds!(between >= Duration::from_secs(7), "{between:?} between the first two");
+    dead_letters(&*a)?.revive(&q, &ids(&["1"])?).await?;
+    settle(&*a, &claim_one(&*a, &q).await?, End::Bury { error: "again".to_owned() }).await?;
+    let history = list(&*a, &q).await?.remove(0).history;
+    same!(history.len(), 4, "what is listed of one that was revived, and died again");
+    same!(history[3].error, "again", "its last failure");
+    Ok(())
+}
+
+async fn a_long_history_is_cut(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    let attempts = limits::MAX_HISTORY as u32 + 2;
+    a.enqueue(&[with_ids(&q, &["1"])?.remove(0).with_max_attempts(attempts)], None).await?;
+    for attempt in 1..=attempts {
+        let task = claim_soon(&*a, &q).await?;
+        // Two bytes each, so that the cut falls between two of them, or would fall into one.
+        let error = format!("{attempt} {}", "ä".repeat(limits::MAX_HISTORY_ERROR));
+        settle(&*a, &task, End::Retry { error, delay: Duration::ZERO }).await?;
+    }
+    let dead = list(&*a, &q).await?.remove(0);
+    let began: Vec<_> = dead.history.iter().map(|failure| failure.error.split_once(' ')).collect();
+    let numbers: Vec<_> =
+        began.iter().flatten().filter_map(|(number, _)| number.parse::<u32>().ok()).collect();
+    same!(numbers, (3..=attempts).collect::<Vec<_>>(), "the last ones, the oldest first");
+    let longest = dead.history.iter().map(|failure| failure.error.len()).max().unwrap_or_default();
+    same!(longest, limits::MAX_HISTORY_ERROR, "the length of the longest, whole characters");
+    same!(
+        dead.error.len(),
+        attempts.to_string().len() + 1 + 2 * limits::MAX_HISTORY_ERROR,
+        "the last error, as a whole"
+    );
+    Ok(())
+}
+
 async fn a_revived_task_begins_anew(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
     let doomed = with_ids(&q, &["1"])?.remove(0).with_max_attempts(1);
-    a.enqueue(&[doomed]).await?;
+    a.enqueue(&[doomed], None).await?;
     let first = claim_one(&*a, &q).await?;
     settle(&*a, &first, retry(Duration::ZERO)).await?;
     enqueue(&*a, &q, &["2"]).await?;
@@ -75,7 +138,7 @@ async fn a_revived_task_needs_room_and_its_key(stage: &dyn Stage) -> Outcome {
     a.declare(&q, Some(&QueueOptions::default().with_capacity(1))).await?;
     let unique = || Unique::and_for("k", Duration::from_secs(600));
     let first = with_ids(&q, &["1"])?.remove(0).with_unique(unique()?);
-    a.enqueue(&[first]).await?;
+    a.enqueue(&[first], None).await?;
     settle(&*a, &claim_one(&*a, &q).await?, End::Bury { error: "no".to_owned() }).await?;
     let revive = async || dead_letters(&*a)?.revive(&q, &ids(&["1"])?).await.map_err(Failure::from);
     enqueue_ids(&*a, &q, &["2"]).await?;
@@ -86,7 +149,7 @@ async fn a_revived_task_needs_room_and_its_key(stage: &dyn Stage) -> Outcome {
     settle(&*a, &claim_one(&*a, &q).await?, End::Bury { error: "no".to_owned() }).await?;
     stage.advance(Duration::from_secs(601)).await;
     let other = with_ids(&q, &["3"])?.remove(0).with_unique(unique()?);
-    same!(a.enqueue(&[other]).await?, [Enqueued::Enqueued], "another task with the key");
+    same!(a.enqueue(&[other], None).await?, [Enqueued::Enqueued], "another task with the key");
     same!(revive().await?, [Revived::Duplicate(TaskId::new("3")?)], "when another one has the key");
     same!(counts(&*a, &q).await?, (1, 0, 0, 1), "the queue after that");
     Ok(())
@@ -100,7 +163,7 @@ async fn a_purged_task_is_gone(stage: &dyn Stage) -> Outcome {
     let left: Vec<_> = list(&*a, &q).await?.iter().map(|task| task.id.to_string()).collect();
     same!(left, ["1", "3"], "who is left");
     same!(counts(&*a, &q).await?, (0, 0, 0, 2), "the queue after that");
-    same!(a.enqueue(&with_ids(&q, &["2"])?).await?, [Enqueued::Enqueued], "its id is free");
+    same!(a.enqueue(&with_ids(&q, &["2"])?, None).await?, [Enqueued::Enqueued], "its id is free");
     Ok(())
 }
 
@@ -125,7 +188,7 @@ async fn others_are_unknown(stage: &dyn Stage) -> Outcome {
     enqueue_ids(&*a, &q, &["1", "2", "3"]).await?;
     claim_one(&*a, &q).await?;
     let later = Start::After(Duration::from_secs(60));
-    a.enqueue(&[with_ids(&q, &["4"])?.remove(0).with_start(later)]).await?;
+    a.enqueue(&[with_ids(&q, &["4"])?.remove(0).with_start(later)], None).await?;
     same!(power.revive(&q, &ids(&["1", "2", "4"])?).await?, vec![Revived::Unknown; 3], "those not dead");
     same!(power.purge(&q, &ids(&["1", "2", "4"])?).await?, [false; 3], "those not dead");
     same!(counts(&*a, &q).await?, (2, 1, 1, 0), "the queue after that");

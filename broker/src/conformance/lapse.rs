@@ -13,7 +13,7 @@ fn expiring(queue: &QueueName, name: &str, seconds: u64) -> Result<NewTask> {
 
 async fn what_nobody_claims_is_dead(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
-    a.enqueue(&[expiring(&q, "1", 40)?, expiring(&q, "2", 90)?]).await?;
+    a.enqueue(&[expiring(&q, "1", 40)?, expiring(&q, "2", 90)?], None).await?;
     a.pause(&q, true).await?;
     let next = claim(&*a, &q, 9).await?.next.unwrap_or_default();
     holds!(
@@ -31,7 +31,7 @@ async fn what_nobody_claims_is_dead(stage: &dyn Stage) -> Outcome {
 
 async fn what_was_claimed_in_time_goes_on(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
-    a.enqueue(&[expiring(&q, "1", 5)?]).await?;
+    a.enqueue(&[expiring(&q, "1", 5)?], None).await?;
     let task = claim_one(&*a, &q).await?;
     settle(&*a, &task, retry(Duration::from_secs(10))).await?;
     stage.advance(Duration::from_secs(10)).await;
@@ -47,7 +47,7 @@ async fn none_is_handed_out_after_its_time(stage: &dyn Stage) -> Outcome {
     // More than one claim takes care of.
     for _ in 0..3 {
         let batch = (0..200).map(|_| expiring(&q, "late", 5)).collect::<Result<Vec<_>>>()?;
-        same!(a.enqueue(&batch).await?, vec![Enqueued::Enqueued; 200], "200 tasks");
+        same!(a.enqueue(&batch, None).await?, vec![Enqueued::Enqueued; 200], "200 tasks");
     }
     enqueue(&*a, &q, &["in time"]).await?;
     stage.advance(Duration::from_secs(5)).await;
@@ -63,7 +63,7 @@ async fn none_is_handed_out_after_its_time(stage: &dyn Stage) -> Outcome {
 async fn one_that_starts_later_may_lapse(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
     let start = Start::After(Duration::from_secs(100));
-    a.enqueue(&[expiring(&q, "1", 50)?.with_start(start)]).await?;
+    a.enqueue(&[expiring(&q, "1", 50)?.with_start(start)], None).await?;
     stage.advance(Duration::from_secs(60)).await;
     claim(&*a, &q, 1).await?;
     same!(counts(&*a, &q).await?, (0, 0, 0, 1), "a task whose time was over before it began");
@@ -72,7 +72,7 @@ async fn one_that_starts_later_may_lapse(stage: &dyn Stage) -> Outcome {
 
 async fn it_is_refused_where_no_task_is_known(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
-    refused(a.enqueue(&[expiring(&q, "1", 5)?]).await, ErrorKind::Unsupported)?;
+    refused(a.enqueue(&[expiring(&q, "1", 5)?], None).await, ErrorKind::Unsupported)?;
     same!(a.status(&q).await?, None, "the queue after the refusal");
     Ok(())
 }

@@ -6,6 +6,7 @@
 //!
 //! Nothing waits for the clock: a stage's clock is moved by hand, and what another process does is awaited as an event.
 
+mod batch;
 mod beat;
 mod cancel;
 mod claim;
@@ -15,8 +16,10 @@ mod declare;
 mod enqueue;
 mod expire;
 mod lapse;
+mod limit;
 mod order;
 mod pause;
+mod repeat;
 mod results;
 mod settle;
 mod start;
@@ -134,6 +137,9 @@ pub fn cases(capabilities: &Capabilities) -> Vec<Case> {
         pause::CASES,
         results::CASES,
         dead::CASES,
+        repeat::CASES,
+        batch::CASES,
+        limit::CASES,
     ]
     .concat();
     all.into_iter().filter(|case| (case.needs)(capabilities)).collect()

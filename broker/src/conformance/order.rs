@@ -45,10 +45,10 @@ async fn the_lowest_priority_first(stage: &dyn Stage) -> Outcome {
         ranked(&q, "first", -most)?,
         ranked(&q, "last but one", most - 1)?,
     ];
-    a.enqueue(&tasks).await?;
+    a.enqueue(&tasks, None).await?;
     let order = ["first", "-300", "-1", "0", "5", "5 too", "256", "last but one", "last"];
     same!(names(&claim(&*a, &q, 9).await?.tasks), order, "by priority, then first in, first out");
-    refused(a.enqueue(&[ranked(&q, "x", most + 1)?]).await, ErrorKind::Invalid)?;
+    refused(a.enqueue(&[ranked(&q, "x", most + 1)?], None).await, ErrorKind::Invalid)?;
     Ok(())
 }
 
@@ -66,9 +66,9 @@ async fn what_is_given_back_goes_first(stage: &dyn Stage) -> Outcome {
         same!(claimed.len(), 3, "how many there are in order {order}");
     }
     let q = queue("priority")?;
-    a.enqueue(&[ranked(&q, "later", 7)?, ranked(&q, "sooner", 3)?]).await?;
+    a.enqueue(&[ranked(&q, "later", 7)?, ranked(&q, "sooner", 3)?], None).await?;
     let sooner = claim_one(&*a, &q).await?;
-    a.enqueue(&[ranked(&q, "soonest", 1)?]).await?;
+    a.enqueue(&[ranked(&q, "soonest", 1)?], None).await?;
     settle(&*a, &sooner, End::Release).await?;
     let order = ["soonest", "sooner", "later"];
     same!(names(&claim(&*a, &q, 9).await?.tasks), order, "what was given back, among other priorities");
@@ -100,12 +100,12 @@ async fn a_priority_needs_an_order(stage: &dyn Stage) -> Outcome {
         let q = queue(&order.to_string())?;
         a.declare(&q, Some(&ordered(order))).await?;
         let batch = [task(&q, "1")?, ranked(&q, "2", 0)?];
-        let error = refused(a.enqueue(&batch).await, ErrorKind::Invalid)?.to_string();
+        let error = refused(a.enqueue(&batch, None).await, ErrorKind::Invalid)?.to_string();
         holds!(error.contains(q.as_str()) && error.contains("priority"), "the queue and why in: {error}");
         same!(counts(&*a, &q).await?, (0, 0, 0, 0), "the queue of order {order} after that");
     }
     // A queue that is missing would be first in, first out.
-    refused(a.enqueue(&[task(&q, "1")?, ranked(&r, "2", 1)?]).await, ErrorKind::Invalid)?;
+    refused(a.enqueue(&[task(&q, "1")?, ranked(&r, "2", 1)?], None).await, ErrorKind::Invalid)?;
     holds!(claim(&*a, &q, 9).await?.tasks.is_empty(), "a task of a refused call is there");
     Ok(())
 }
@@ -138,7 +138,11 @@ async fn the_order_of_waiting_tasks_is_kept(stage: &dyn Stage) -> Outcome {
     let status = a.declare(&q, Some(&ordered(Order::Lifo))).await?;
     same!(status.options.order, Order::Lifo, "the order of an empty queue");
     refused(a.declare(&q, Some(&ordered(Order::Priority))).await, ErrorKind::Conflict)?;
-    same!(a.enqueue(&tasks(&q, &["2", "3"])?).await?, [Enqueued::Enqueued, Enqueued::Enqueued], "two tasks");
+    same!(
+        a.enqueue(&tasks(&q, &["2", "3"])?, None).await?,
+        [Enqueued::Enqueued, Enqueued::Enqueued],
+        "two tasks"
+    );
     let claim = Claim::new(q.clone(), 1);
     same!(names(&a.claim(&claim).await?.tasks), ["3"], "the first of them");
     Ok(())
@@ -149,7 +153,7 @@ async fn other_orders_are_refused(stage: &dyn Stage) -> Outcome {
     for order in [Order::Lifo, Order::Priority] {
         refused(a.declare(&q, Some(&ordered(order))).await, ErrorKind::Unsupported)?;
     }
-    refused(a.enqueue(&[ranked(&q, "1", 1)?]).await, ErrorKind::Unsupported)?;
+    refused(a.enqueue(&[ranked(&q, "1", 1)?], None).await, ErrorKind::Unsupported)?;
     same!(a.status(&q).await?, None, "the queue after the refusals");
     Ok(())
 }

@@ -29,8 +29,8 @@ async fn all_else_goes_on(stage: &dyn Stage) -> Outcome {
     enqueue(&*a, &q, &["1", "2"]).await?;
     let claimed = claim(&*a, &q, 2).await?.tasks;
     a.pause(&q, true).await?;
-    same!(a.enqueue(&tasks(&q, &["3"])?).await?, [Enqueued::Enqueued], "a new task");
-    same!(a.beat(&[claimed[0].lease.clone()], limits::LEASE).await?, [Beaten::Kept], "a beat");
+    same!(a.enqueue(&tasks(&q, &["3"])?, None).await?, [Enqueued::Enqueued], "a new task");
+    same!(a.beat(&[claimed[0].lease.clone().into()], limits::LEASE).await?, [Beaten::Kept], "a beat");
     settle(&*a, &claimed[0], complete()).await?;
     settle(&*a, &claimed[1], retry(Duration::from_secs(1))).await?;
     stage.advance(Duration::from_secs(1)).await;

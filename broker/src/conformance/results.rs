@@ -13,6 +13,8 @@ const NONE: fn(&Capabilities) -> bool = |broker| broker.results == Results::None
 
 area!("results": a_result_is_kept_as_it_was_given if KEPT, a_result_is_kept_for_its_time if KEPT, what_nobody_wants_is_not_kept if KEPT, what_is_not_settled_is_pending if KEPT, other_ends_are_told_too if KEPT, what_never_was_is_unknown if KEPT, a_new_task_of_an_old_id_is_pending if KEPT, a_result_that_is_too_large_is_refused if KEPT, an_outcome_can_be_waited_for if KEPT, waiting_gives_up_in_time if KEPT, they_are_refused_where_none_is_kept if NONE);
 
+const PENDING: Became = Became::Pending { progress: None };
+
 fn wanted(queue: &QueueName, id: &str, seconds: u64) -> Result<NewTask> {
     let keep = Wanted::Keep(Duration::from_secs(seconds));
     Ok(with_ids(queue, &[id])?.remove(0).with_result(keep))
@@ -28,7 +30,7 @@ fn done(result: &str) -> End {
 
 async fn a_result_is_kept_as_it_was_given(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
-    a.enqueue(&[wanted(&q, "1", 60)?, wanted(&q, "2", 60)?]).await?;
+    a.enqueue(&[wanted(&q, "1", 60)?, wanted(&q, "2", 60)?], None).await?;
     enqueue(&*a, &q, &["3"]).await?;
     let claimed = claim(&*a, &q, 3).await?.tasks;
     let asked: Vec<_> = claimed.iter().map(|task| task.result_wanted).collect();
@@ -44,7 +46,7 @@ async fn a_result_is_kept_as_it_was_given(stage: &dyn Stage) -> Outcome {
 
 async fn a_result_is_kept_for_its_time(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
-    a.enqueue(&[wanted(&q, "1", 60)?, wanted(&q, "2", 600)?]).await?;
+    a.enqueue(&[wanted(&q, "1", 60)?, wanted(&q, "2", 600)?], None).await?;
     for task in claim(&*a, &q, 2).await?.tasks {
         settle(&*a, &task, done("7")).await?;
     }
@@ -65,10 +67,10 @@ async fn what_nobody_wants_is_not_kept(stage: &dyn Stage) -> Outcome {
 async fn what_is_not_settled_is_pending(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
     let pending = async |what| -> Outcome {
-        same!(a.outcomes(&q, &ids(&["1"])?).await?, [Became::Pending], "{what}");
+        same!(a.outcomes(&q, &ids(&["1"])?).await?, [PENDING], "{what}");
         Ok(())
     };
-    a.enqueue(&[wanted(&q, "1", 60)?]).await?;
+    a.enqueue(&[wanted(&q, "1", 60)?], None).await?;
     pending("ready").await?;
     let task = claim_one(&*a, &q).await?;
     pending("leased").await?;
@@ -78,7 +80,7 @@ async fn what_is_not_settled_is_pending(stage: &dyn Stage) -> Outcome {
 
 async fn other_ends_are_told_too(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
-    a.enqueue(&[wanted(&q, "1", 60)?, wanted(&q, "2", 60)?, wanted(&q, "3", 60)?]).await?;
+    a.enqueue(&[wanted(&q, "1", 60)?, wanted(&q, "2", 60)?, wanted(&q, "3", 60)?], None).await?;
     same!(a.cancel(&q, &ids(&["2"])?).await?, [Cancel::Cancelled], "cancelling the second");
     let claimed = claim(&*a, &q, 2).await?.tasks;
     settle(&*a, &claimed[0], End::Bury { error: "it is no image".to_owned() }).await?;
@@ -102,8 +104,8 @@ async fn a_new_task_of_an_old_id_is_pending(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
     a.declare(&q, Some(&QueueOptions::default().with_remember_ids(Duration::ZERO))).await?;
     for result in ["1", "2"] {
-        same!(a.enqueue(&[wanted(&q, "x", 60)?]).await?, [Enqueued::Enqueued], "enqueue");
-        same!(a.outcomes(&q, &ids(&["x"])?).await?, [Became::Pending], "before it runs");
+        same!(a.enqueue(&[wanted(&q, "x", 60)?], None).await?, [Enqueued::Enqueued], "enqueue");
+        same!(a.outcomes(&q, &ids(&["x"])?).await?, [PENDING], "before it runs");
         settle(&*a, &claim_one(&*a, &q).await?, done(result)).await?;
         let kept = Became::Done(Payload::from_stored(result.to_owned()));
         same!(a.outcomes(&q, &ids(&["x"])?).await?, [kept], "after that");
@@ -113,7 +115,7 @@ async fn a_new_task_of_an_old_id_is_pending(stage: &dyn Stage) -> Outcome {
 
 async fn a_result_that_is_too_large_is_refused(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
-    a.enqueue(&[wanted(&q, "1", 60)?]).await?;
+    a.enqueue(&[wanted(&q, "1", 60)?], None).await?;
     let task = claim_one(&*a, &q).await?;
     let text = |length: usize| format!("\"{}\"", "x".repeat(length - 2));
     let settlement = [Settlement::new(task.lease.clone(), done(&text(limits::MAX_PAYLOAD + 1)))];
@@ -128,7 +130,7 @@ async fn a_result_that_is_too_large_is_refused(stage: &dyn Stage) -> Outcome {
 
 async fn an_outcome_can_be_waited_for(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
-    a.enqueue(&[wanted(&q, "1", 60)?]).await?;
+    a.enqueue(&[wanted(&q, "1", 60)?], None).await?;
     let task = claim_one(&*a, &q).await?;
     let id = TaskId::new("1")?;
     let (outcome, settled) =
@@ -140,7 +142,7 @@ async fn an_outcome_can_be_waited_for(stage: &dyn Stage) -> Outcome {
 
 async fn waiting_gives_up_in_time(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
-    a.enqueue(&[wanted(&q, "1", 60)?]).await?;
+    a.enqueue(&[wanted(&q, "1", 60)?], None).await?;
     let id = TaskId::new("1")?;
     let error = refused(a.outcome(&q, &id, Duration::from_millis(20)).await, ErrorKind::Timeout)?;
     same!(error.to_string().contains("task 1"), true, "whether the task is in: {error}");
@@ -152,7 +154,7 @@ async fn waiting_gives_up_in_time(stage: &dyn Stage) -> Outcome {
 async fn they_are_refused_where_none_is_kept(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
     let keep = task(&q, "1")?.with_result(Wanted::Keep(Duration::from_secs(60)));
-    refused(a.enqueue(&[keep]).await, ErrorKind::Unsupported)?;
+    refused(a.enqueue(&[keep], None).await, ErrorKind::Unsupported)?;
     refused(a.outcomes(&q, &[TaskId::generate()]).await, ErrorKind::Unsupported)?;
     same!(a.status(&q).await?, None, "the queue after the refusals");
     Ok(())

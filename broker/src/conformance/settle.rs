@@ -134,7 +134,7 @@ async fn a_retried_task_goes_to_the_end(stage: &dyn Stage) -> Outcome {
 async fn the_last_attempt_is_death(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
     let sent = task(&q, "1")?.with_max_attempts(3);
-    same!(a.enqueue(&[sent]).await?, [Enqueued::Enqueued], "a task of three attempts");
+    same!(a.enqueue(&[sent], None).await?, [Enqueued::Enqueued], "a task of three attempts");
     for attempts in 0..3 {
         let task = claim_one(&*a, &q).await?;
         same!((task.attempts, task.max_attempts), (attempts, 3), "attempts so far");

@@ -13,7 +13,7 @@ fn after(queue: &QueueName, name: &str, seconds: u64) -> Result<NewTask> {
 
 async fn a_task_can_start_later(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
-    same!(a.enqueue(&[after(&q, "1", 10)?]).await?, [Enqueued::Enqueued], "a task that starts in 10 s");
+    same!(a.enqueue(&[after(&q, "1", 10)?], None).await?, [Enqueued::Enqueued], "a task that starts in 10 s");
     same!(counts(&*b, &q).await?, (0, 1, 0, 0), "the queue at once");
     let reply = claim(&*b, &q, 1).await?;
     same!(names(&reply.tasks), [""; 0], "what a claim gets at once");
@@ -27,7 +27,7 @@ async fn a_task_can_start_later(stage: &dyn Stage) -> Outcome {
 async fn what_is_due_goes_behind_what_is_ready(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
     let tasks = [after(&q, "last", 30)?, after(&q, "second", 20)?, task(&q, "first")?];
-    a.enqueue(&tasks).await?;
+    a.enqueue(&tasks, None).await?;
     stage.advance(Duration::from_secs(40)).await;
     same!(names(&claim(&*a, &q, 9).await?.tasks), ["first", "second", "last"], "by when they became ready");
     Ok(())
@@ -36,7 +36,7 @@ async fn what_is_due_goes_behind_what_is_ready(stage: &dyn Stage) -> Outcome {
 async fn a_time_that_is_past_is_now(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
     let day = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
-    a.enqueue(&[task(&q, "1")?.with_start(Start::At(day)), after(&q, "2", 0)?]).await?;
+    a.enqueue(&[task(&q, "1")?.with_start(Start::At(day)), after(&q, "2", 0)?], None).await?;
     same!(counts(&*a, &q).await?, (2, 0, 0, 0), "the queue");
     same!(names(&claim(&*a, &q, 9).await?.tasks), ["1", "2"], "what a claim gets");
     Ok(())
@@ -46,7 +46,7 @@ async fn a_time_to_come_is_waited_for(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
     // Ahead of every clock that a stage may have.
     let day = SystemTime::now() + Duration::from_secs(2 * 86_400);
-    a.enqueue(&[task(&q, "1")?.with_start(Start::At(day))]).await?;
+    a.enqueue(&[task(&q, "1")?.with_start(Start::At(day))], None).await?;
     same!(counts(&*a, &q).await?, (0, 1, 0, 0), "the queue");
     same!(names(&claim(&*a, &q, 9).await?.tasks), [""; 0], "what a claim gets");
     Ok(())
@@ -55,7 +55,7 @@ async fn a_time_to_come_is_waited_for(stage: &dyn Stage) -> Outcome {
 async fn what_starts_later_is_not_settled(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
     a.declare(&q, Some(&QueueOptions::default().with_capacity(1))).await?;
-    let answers = a.enqueue(&[after(&q, "1", 10)?, task(&q, "2")?]).await?;
+    let answers = a.enqueue(&[after(&q, "1", 10)?, task(&q, "2")?], None).await?;
     same!(answers, [Enqueued::Enqueued, Enqueued::Full], "a second task for a queue of one");
     a.close(&q).await?;
     holds!(!claim(&*a, &q, 1).await?.ended, "ended while a task waits for its time");
@@ -75,7 +75,7 @@ async fn a_child_can_start_later(stage: &dyn Stage) -> Outcome {
 async fn a_start_is_rounded_up_and_never_early(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
     let began = std::time::Instant::now();
-    a.enqueue(&[after(&q, "1", 1)?, task(&q, "0")?]).await?;
+    a.enqueue(&[after(&q, "1", 1)?, task(&q, "0")?], None).await?;
     same!(counts(&*a, &q).await?, (1, 1, 0, 0), "the queue at once");
     same!(names(&claim(&*a, &q, 9).await?.tasks), ["0"], "what a claim gets at once");
     let late = claim_soon(&*a, &q).await?;
@@ -89,7 +89,8 @@ async fn too_late_a_start_is_refused(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
     let late = a.capabilities().max_delay() + Duration::from_secs(1);
     let kind = if late > limits::MAX_DELAY { ErrorKind::Invalid } else { ErrorKind::Unsupported };
-    let error = refused(a.enqueue(&[task(&q, "1")?.with_start(Start::After(late))]).await, kind)?.to_string();
+    let error =
+        refused(a.enqueue(&[task(&q, "1")?.with_start(Start::After(late))], None).await, kind)?.to_string();
     holds!(error.contains("\"q\""), "the queue in: {error}");
     same!(a.status(&q).await?, None, "the queue after the refusal");
     Ok(())

@@ -60,7 +60,7 @@ pub(super) async fn enqueue_ids(broker: &dyn Broker, queue: &QueueName, ids: &[&
 }
 
 async fn accepted(broker: &dyn Broker, tasks: Vec<NewTask>) -> Result<(), Failure> {
-    let answers = broker.enqueue(&tasks).await?;
+    let answers = broker.enqueue(&tasks, None).await?;
     if answers.len() == tasks.len() && answers.iter().all(|answer| *answer == Enqueued::Enqueued) {
         Ok(())
     } else {
@@ -117,7 +117,7 @@ pub(super) async fn until(
 ) -> Result<QueueStatus, Failure> {
     let full = QueueName::new("full")?;
     broker.declare(&full, Some(&QueueOptions::default().with_capacity(1))).await?;
-    broker.enqueue(&[task(&full, "filler")?]).await?;
+    broker.enqueue(&[task(&full, "filler")?], None).await?;
     let claim = Claim::new(queue.clone(), 1).with_feeds(vec![full.clone()]);
     let wait = async {
         loop {

@@ -3,7 +3,8 @@
 use std::time::SystemTime;
 
 use crate::{
-    Error, Lease, NewTask, Payload, QueueName, QueueOptions, Result, Settlement, Start, Wanted, limits,
+    Error, Hold, Lease, NewTask, Payload, QueueName, QueueOptions, Result, Settlement, Start, Unique, Wanted,
+    limits,
 };
 
 pub(super) fn check_options(queue: &QueueName, options: &QueueOptions) -> Result<()> {
@@ -18,6 +19,14 @@ pub(super) fn check_options(queue: &QueueName, options: &QueueOptions) -> Result
             "declare",
             format!("queue \"{queue}\": ids are remembered for ten years at most"),
         ));
+    }
+    if options.key_limit.is_some_and(|limit| limit == 0 || limit > limits::MAX_KEY_LIMIT) {
+        let message = format!("queue \"{queue}\": the key_limit is 1 to 2^31 - 1 tasks");
+        return Err(Error::invalid("declare", message));
+    }
+    if options.key_interval > limits::MAX_KEY_INTERVAL {
+        let message = format!("queue \"{queue}\": the key_interval is a day at most");
+        return Err(Error::invalid("declare", message));
     }
     Ok(())
 }
@@ -81,6 +90,16 @@ fn check_task(operation: &'static str, task: &NewTask) -> Result<()> {
         Wanted::No => None,
         Wanted::Keep(time) => Some(time),
     };
+    let hold = match &task.unique {
+        Some(Unique { hold: Hold::For(time), .. }) => Some(*time),
+        Some(Unique { hold: Hold::Batch, key }) if task.batch.is_none() => {
+            let message = format!(
+                "task {id} for queue \"{queue}\" holds its unique key {key} for the life of its batch, and is in none"
+            );
+            return Err(Error::invalid(operation, message).advise("put the task into a batch"));
+        }
+        Some(_) | None => None,
+    };
     let delay = match task.start {
         Start::Now => None,
         Start::After(delay) => Some(delay),
@@ -89,7 +108,7 @@ fn check_task(operation: &'static str, task: &NewTask) -> Result<()> {
     let times = [
         ("is put off by", delay),
         ("expires after", task.expires),
-        ("holds its unique key for", task.unique.as_ref().map(|unique| unique.hold)),
+        ("holds its unique key for", hold),
         ("has its result kept for", kept),
     ];
     if let Some((what, _)) = times.iter().find(|(_, time)| time.is_some_and(|time| time > limits::MAX_DELAY))

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use super::Guard;
 use crate::{
-    Broker, DeadLetters, Error, ErrorKind, Lease, NewTask, Order, QueueName, QueueOptions, Result, Start,
-    Wanted,
+    Beat, Broker, DeadLetters, Error, ErrorKind, Lease, NewTask, Order, QueueName, QueueOptions, Result,
+    Start, Token, Wanted,
     capabilities::{Control, Ids, Orders, Results},
     limits,
 };
@@ -36,6 +36,12 @@ impl<B: Broker> Guard<B> {
             }
             if task.unique.is_some() {
                 self.check_control(operation, || about("has a unique key"))?;
+            }
+            if task.key.is_some() {
+                self.check_control(operation, || about("has a limited key"))?;
+            }
+            if task.batch.is_some() {
+                self.check_control(operation, || about("is in a batch"))?;
             }
             if task.expires.is_some() {
                 self.check_control(operation, || about("expires"))?;
@@ -73,6 +79,29 @@ impl<B: Broker> Guard<B> {
                 Err(self.unsupported(operation, &what, INSTEAD))
             }
         }
+    }
+
+    /// Refuses to tell of the progress of a task, where nobody can ask.
+    pub(super) fn check_progress(&self, Beat { lease, progress }: &Beat) -> Result<()> {
+        let Some(progress) = progress else { return Ok(()) };
+        let (id, queue, len) = (&lease.id, &lease.queue, progress.len());
+        if len > limits::MAX_PROGRESS {
+            let message = format!(
+                "task {id} of queue \"{queue}\": the progress has {len} bytes, at most {} are allowed",
+                limits::MAX_PROGRESS
+            );
+            return Err(Error::invalid("beat", message));
+        }
+        self.check_control("beat", || format!("task {id} of queue \"{queue}\" tells its progress"))
+    }
+
+    /// Refuses a promise to know a call again, where none is remembered.
+    pub(super) fn check_token(&self, token: Option<Token>) -> Result<()> {
+        if token.is_none() || self.0.capabilities().ids == Ids::Remembered {
+            return Ok(());
+        }
+        let what = "a call is to be known again when it is repeated, and none is remembered";
+        Err(self.unsupported("enqueue", what, "leave the token out, or use a local: or redis:// broker"))
     }
 
     /// Refuses to ask for results, where none are kept.

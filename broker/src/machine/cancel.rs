@@ -1,4 +1,4 @@
-//! Arrow `cancel`: ready or scheduled → (gone). And `pause`, which stops `claim`.
+//! Arrow `cancel`: ready, scheduled or held → (gone). And `pause`, which stops `claim`.
 
 use super::{Fate, Machine, Phase, Queue};
 use crate::{Cancel, QueueName, TaskId, clock::Now};
@@ -6,10 +6,12 @@ use crate::{Cancel, QueueName, TaskId, clock::Now};
 impl Machine {
     /// Cancels tasks and answers for each in order.
     pub fn cancel(&mut self, queue: &QueueName, ids: &[TaskId], now: Now) -> Vec<Cancel> {
-        match self.queues.get_mut(queue) {
+        let answers = match self.queues.get_mut(queue) {
             Some(queue) => ids.iter().map(|id| queue.cancel(id, now)).collect(),
             None => vec![Cancel::Unknown; ids.len()],
-        }
+        };
+        self.count_settled(now);
+        answers
     }
 
     /// Stops claims, or lets them go on. Creates a missing queue.
@@ -22,7 +24,7 @@ impl Queue {
     fn cancel(&mut self, id: &TaskId, now: Now) -> Cancel {
         let Some(record) = self.tasks.get_mut(id) else { return Cancel::Unknown };
         match record.phase {
-            Phase::Ready | Phase::Scheduled(_) => {
+            Phase::Ready | Phase::Scheduled(_) | Phase::Held => {
                 self.go(id, Fate::Cancelled, now);
                 Cancel::Cancelled
             }

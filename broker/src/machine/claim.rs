@@ -17,18 +17,22 @@ impl Machine {
         queue.lapse(now);
         queue.promote(now);
         queue.expire_leases(now);
+        queue.open(now);
         queue.forget_dead(now);
         let mut reply = ClaimReply { held_by, ..ClaimReply::default() };
         if reply.held_by.is_none() && (!queue.paused || planted(Defect::PauseIgnored)) {
             let until = now.steady.saturating_add(millis(claim.lease));
             for id in queue.choose(claim, now) {
                 reply.tasks.extend(queue.lease(&claim.queue, &id, generation, incarnation, until));
+                let key = queue.tasks.get(&id).and_then(|record| record.limit.clone());
+                queue.begin_interval(key.as_ref(), now);
             }
         }
         reply.waiting_alone = queue.ready_alone.len() as u64;
         reply.ended = queue.status().is_ended();
         reply.mark = queue.sequence;
         reply.next = queue.next(now);
+        self.count_settled(now);
         reply
     }
 
@@ -41,7 +45,7 @@ impl Machine {
 }
 
 impl Queue {
-    /// Arrow `promote`: what is due becomes ready, in order of due time, under a new sequence.
+    /// Arrow `promote`: what is due becomes ready, or held, in order of due time, under a new sequence.
     fn promote(&mut self, now: Now) {
         for _ in 0..limits::UPKEEP {
             let Some((due, _, id)) = self.scheduled.first().cloned() else { break };
@@ -55,7 +59,7 @@ impl Queue {
                 record.sequence = sequence;
                 record.returned = false;
             }
-            self.put(&id, Phase::Ready);
+            self.line_up(&id, now);
         }
     }
 
@@ -81,6 +85,7 @@ impl Queue {
     ) -> Option<ClaimedTask> {
         self.enter(id, Phase::Leased(incarnation, until));
         let record = self.tasks.get_mut(id)?;
+        record.reported = None;
         if let Some(unique) = record.unique.as_ref().filter(|_| planted(Defect::KeyFreedEarly)) {
             self.unique.remove(&unique.key);
         }
@@ -93,16 +98,18 @@ impl Queue {
             max_attempts: record.progress.max_attempts,
             crashes: record.progress.crashes,
             deaths: record.progress.deaths,
+            batch: record.batch.as_ref().map(|(name, _)| name.clone()),
             result_wanted: record.wanted != Wanted::No,
             alone: record.progress.alone,
         })
     }
 
-    /// How long until a task becomes due, a lease runs out, or the time to claim one is over.
+    /// How long until a task becomes due, a lease runs out, the interval of a key or the time to claim a task is over.
     fn next(&self, now: Now) -> Option<std::time::Duration> {
         let due = self.scheduled.first().map(|(due, ..)| due.saturating_sub(now.wall));
         let until = self.leased.first().map(|(until, ..)| until.saturating_sub(now.steady));
         let expires = self.expiring.first().map(|(expires, _)| expires.saturating_sub(now.wall));
-        due.into_iter().chain(until).chain(expires).min().map(std::time::Duration::from_millis)
+        let opening = self.opening.first().map(|(time, _)| time.saturating_sub(now.wall));
+        due.into_iter().chain(until).chain(expires).chain(opening).min().map(std::time::Duration::from_millis)
     }
 }

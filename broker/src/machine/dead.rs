@@ -1,8 +1,8 @@
 //! Arrows `revive`: dead → ready, and `purge`: dead → (gone).
 
-use super::{Fate, Machine, Phase, Progress, Queue};
+use super::{Fate, Machine, Phase, Progress, Queue, batch::Batches};
 use crate::{
-    DeadTask, QueueName, Revived, TaskId,
+    DeadTask, Failure, QueueName, Revived, TaskId,
     clock::{Now, millis, time},
     limits,
 };
@@ -18,8 +18,9 @@ impl Machine {
 
     /// Makes dead tasks ready again and answers for each in order.
     pub fn revive(&mut self, queue: &QueueName, ids: &[TaskId], now: Now) -> Vec<Revived> {
-        match self.queues.get_mut(queue) {
-            Some(queue) => ids.iter().map(|id| queue.revive(id, now)).collect(),
+        let Self { queues, batches, .. } = self;
+        match queues.get_mut(queue) {
+            Some(queue) => ids.iter().map(|id| queue.revive(id, batches, now)).collect(),
             None => vec![Revived::Unknown; ids.len()],
         }
     }
@@ -42,6 +43,7 @@ impl Queue {
             name: record.name.clone(),
             payload: record.payload.clone(),
             error: record.progress.error.clone().unwrap_or_default(),
+            history: record.progress.history().collect(),
             attempts: record.progress.attempts,
             crashes: record.progress.crashes,
             died: time(died),
@@ -53,7 +55,7 @@ impl Queue {
         self.tasks.get(id).is_some_and(|record| matches!(record.phase, Phase::Dead(..)))
     }
 
-    fn revive(&mut self, id: &TaskId, now: Now) -> Revived {
+    fn revive(&mut self, id: &TaskId, batches: &mut Batches, now: Now) -> Revived {
         let Some(record) = self.tasks.get(id).filter(|_| self.is_dead(id)) else { return Revived::Unknown };
         let unique = record.unique.clone();
         // Its own key may still be held in its memory.
@@ -70,9 +72,13 @@ impl Queue {
             record.returned = false;
             record.expires = None;
             record.progress = record.progress.revived();
+            if let Some((batch, number)) = &mut record.batch {
+                batches.revive(batch);
+                *number = batches.join(batch);
+            }
         }
         self.take_key(id, unique.as_ref());
-        self.put(id, Phase::Ready);
+        self.line_up(id, now);
         Revived::Revived
     }
 
@@ -108,7 +114,7 @@ impl Queue {
                 break;
             }
             let fate = match self.tasks.get_mut(&id) {
-                Some(record) => record.progress.lapse(),
+                Some(record) => record.progress.lapse(now),
                 None => Fate::Dead,
             };
             self.go(&id, fate, now);
@@ -117,9 +123,18 @@ impl Queue {
 }
 
 impl Progress {
-    /// The progress of a task that an operator gives another chance: only the epoch goes on.
+    /// What went wrong, the oldest first.
+    pub fn history(&self) -> impl Iterator<Item = Failure> {
+        self.history.iter().map(|(at, error)| Failure { at: time(*at), error: error.clone() })
+    }
+
+    /// The progress of a task that an operator gives another chance: only the epoch and the history go on.
     #[must_use]
     pub fn revived(&self) -> Self {
-        Self { epoch: self.epoch, ..Self::new(self.max_attempts, self.max_crashes) }
+        Self {
+            epoch: self.epoch,
+            history: self.history.clone(),
+            ..Self::new(self.max_attempts, self.max_crashes)
+        }
     }
 }

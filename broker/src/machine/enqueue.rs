@@ -1,8 +1,8 @@
 //! Arrow `enqueue`: (new) → ready, or scheduled. And the options of queues.
 
-use super::{Machine, place::check_priority};
+use super::{Machine, place::check_fits};
 use crate::{
-    Enqueued, NewTask, QueueName, QueueOptions, QueueStatus, Result,
+    Enqueued, NewTask, QueueName, QueueOptions, QueueStatus, Result, Token,
     clock::Now,
     sabotage::{Defect, planted},
 };
@@ -24,9 +24,12 @@ impl Machine {
     /// Puts tasks on their queues and answers for each in order.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when one has a priority and its queue another order.
-    pub fn enqueue(&mut self, tasks: &[NewTask], now: Now) -> Result<Vec<Enqueued>> {
-        self.check_priorities("enqueue", tasks)?;
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when one does not fit its queue, or the token is that of another call.
+    pub fn enqueue(&mut self, tasks: &[NewTask], token: Option<Token>, now: Now) -> Result<Vec<Enqueued>> {
+        if let Some(answers) = self.answered(token, tasks, now)? {
+            return Ok(answers);
+        }
+        self.check_fit("enqueue", tasks)?;
         let early: Option<Vec<_>> = planted(Defect::CapacityOutsideTheStep)
             .then(|| tasks.iter().map(|task| self.queue(&task.queue).status().is_full()).collect());
         let mut answers = Vec::with_capacity(tasks.len());
@@ -35,14 +38,24 @@ impl Machine {
             let full = early.as_ref().map_or(full, |early| early[number]);
             answers.push(self.enqueue_one(task, full, now));
         }
+        if let Some(token) = token {
+            self.keep_answers(token, &answers, now);
+        }
         Ok(answers)
     }
 
-    pub(super) fn check_priorities(&self, operation: &'static str, tasks: &[NewTask]) -> Result<()> {
+    pub(super) fn check_fit(&self, operation: &'static str, tasks: &[NewTask]) -> Result<()> {
+        let default = QueueOptions::default();
         tasks.iter().try_for_each(|task| {
-            let order = self.queues.get(&task.queue).map(|queue| queue.configuration.options.order);
-            check_priority(operation, task, order.unwrap_or_default(), &task.queue)
+            let queue = self.queues.get(&task.queue);
+            check_fits(operation, task, queue.map_or(&default, |queue| &queue.configuration.options))
         })
+    }
+
+    /// Adds a task, whose id and key are free, to its queue and its batch.
+    fn add(&mut self, task: &NewTask, now: Now) {
+        let batch = task.batch.as_ref().map(|batch| self.batches.join(batch));
+        self.queue(&task.queue).add(task, batch, now);
     }
 
     fn enqueue_one(&mut self, task: &NewTask, full: bool, now: Now) -> Enqueued {
@@ -56,7 +69,7 @@ impl Machine {
         } else if full {
             Enqueued::Full
         } else {
-            queue.add(task, now);
+            self.add(task, now);
             Enqueued::Enqueued
         }
     }
@@ -67,7 +80,7 @@ impl Machine {
             let queue = self.queue(&child.queue);
             let known = queue.tasks.contains_key(&child.id) || queue.remembers(&child.id, now);
             if !known && queue.holder_of(child.unique.as_ref(), now).is_none() {
-                queue.add(child, now);
+                self.add(child, now);
             }
         }
     }

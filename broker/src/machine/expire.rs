@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Fate, Machine, Phase, Queue};
 use crate::{
-    Beaten, Incarnation, Lease, Outcome, TaskId,
+    Beat, Beaten, Incarnation, Lease, Outcome, TaskId,
     clock::{Now, millis},
     limits,
     sabotage::{Defect, planted},
@@ -13,25 +13,28 @@ use crate::{
 
 impl Machine {
     /// Renews leases and answers for each in order.
-    pub fn beat(&mut self, leases: &[Lease], lease: Duration, now: Now) -> Vec<Beaten> {
+    pub fn beat(&mut self, beats: &[Beat], lease: Duration, now: Now) -> Vec<Beaten> {
         let until = now.steady.saturating_add(millis(lease));
-        let beat = |lease: &Lease| match self.queues.get_mut(&lease.queue) {
+        let beat = |Beat { lease, progress }: &Beat| match self.queues.get_mut(&lease.queue) {
             Some(queue) if queue.holds(lease) => {
                 queue.enter(&lease.id, Phase::Leased(lease.incarnation, until));
-                let cancelled = queue.tasks.get(&lease.id).is_some_and(|record| record.progress.cancelled);
-                if cancelled { Beaten::Cancelled } else { Beaten::Kept }
+                let Some(record) = queue.tasks.get_mut(&lease.id) else { return Beaten::Lost };
+                if progress.is_some() {
+                    record.reported.clone_from(progress);
+                }
+                if record.progress.cancelled { Beaten::Cancelled } else { Beaten::Kept }
             }
             _ => Beaten::Lost,
         };
-        leases.iter().map(beat).collect()
+        beats.iter().map(beat).collect()
     }
 
     /// Takes back all that a process held which is known to be dead, and tells how many tasks that was.
     pub fn expire_holder(&mut self, incarnation: Incarnation, now: Now) -> usize {
-        self.queues
-            .values_mut()
-            .map(|queue| queue.expire_where(|holder, _| holder == incarnation, usize::MAX, now))
-            .sum()
+        let holder = |holder, _| holder == incarnation;
+        let expired = self.queues.values_mut().map(|queue| queue.expire_where(holder, usize::MAX, now)).sum();
+        self.count_settled(now);
+        expired
     }
 }
 
@@ -51,7 +54,7 @@ impl Queue {
             self.leased.iter().map(|(.., id)| id).filter(|id| held(id)).take(most).cloned().collect();
         for id in &ids {
             if let Some(record) = self.tasks.get_mut(id) {
-                let fate = record.progress.expire();
+                let fate = record.progress.expire(now);
                 self.go(id, fate, now);
             }
         }
@@ -75,22 +78,27 @@ impl Queue {
     pub(super) fn go(&mut self, id: &TaskId, fate: Fate, now: Now) {
         self.leave(id);
         let Some(record) = self.tasks.get_mut(id) else { return };
+        record.reported = None;
+        let limit = record.limit.clone();
+        if let (Some((batch, _)), Fate::Done | Fate::Cancelled | Fate::Dead) = (&record.batch, fate) {
+            self.settled.push((batch.clone(), fate));
+        }
         match fate {
             Fate::Ready => {
                 record.returned = true;
-                self.put(id, Phase::Ready);
+                self.line_up(id, now);
             }
             Fate::Scheduled(due) => self.put(id, Phase::Scheduled(due)),
             Fate::Dead => {
-                let unique = record.unique.clone();
-                self.let_go_of_key(id, unique.as_ref(), now);
+                let (unique, batch) = (record.unique.clone(), record.batch.clone());
+                self.let_go_of_key(id, unique.as_ref(), batch.as_ref(), now);
                 self.deaths += 1;
                 self.put(id, Phase::Dead(self.deaths, now.wall));
                 self.forget_dead(now);
             }
             Fate::Done | Fate::Cancelled => {
                 let Some(record) = self.tasks.remove(id) else { return };
-                self.let_go_of_key(id, record.unique.as_ref(), now);
+                self.let_go_of_key(id, record.unique.as_ref(), record.batch.as_ref(), now);
                 if record.id_given {
                     self.remember(id, now);
                 }
@@ -99,5 +107,6 @@ impl Queue {
                 }
             }
         }
+        self.admit(limit.as_ref(), now);
     }
 }

@@ -5,20 +5,24 @@
 //! keeps its tasks elsewhere calls on what it read. Every arrow of `docs/state-machine.md` is named after a
 //! function here.
 
+mod batch;
+mod call;
 mod cancel;
 mod claim;
 mod configuration;
 mod dead;
 mod enqueue;
 mod expire;
+mod limit;
 mod outcome;
 mod place;
 mod progress;
 mod settle;
 mod state;
 
+pub use call::repeated;
 pub use configuration::Configuration;
-pub use place::{check_priority, place};
+pub use place::{check_fits, place};
 pub use progress::{Fate, Progress, park_delay};
 pub use state::{Machine, Phase, Queue, Record};
 

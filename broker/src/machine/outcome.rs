@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Machine, Phase, Queue};
+use super::{Machine, Phase, Queue, batch::held_by};
 use crate::{
-    NewTask, Outcome, Payload, QueueName, TaskId, Unique, UniqueKey, Wanted,
+    BatchName, Hold, NewTask, Outcome, Payload, QueueName, TaskId, Unique, UniqueKey, Wanted,
     clock::{Now, millis},
 };
 
@@ -35,14 +35,32 @@ impl<K: Ord + Clone, V> Kept<K, V> {
         self.by_key.get(key).filter(|(until, _)| *until > now.wall).map(|(_, value)| value)
     }
 
+    /// Keeps something for so many milliseconds; 0 forgets it at once.
     pub(super) fn keep(&mut self, key: K, value: V, ms: u64, now: Now) {
+        self.keep_until(key, value, now.wall.saturating_add(ms), now);
+    }
+
+    pub(super) fn keep_until(&mut self, key: K, value: V, until: u64, now: Now) {
         self.drop(&key);
-        if ms > 0 {
-            let until = now.wall.saturating_add(ms);
+        if until > now.wall {
             self.by_time.insert((until, key.clone()));
             self.by_key.insert(key, (until, value));
         }
         self.forget_past(now);
+    }
+
+    /// Of these keys, keeps the last ones only.
+    pub(super) fn keep_last(&mut self, keys: std::ops::RangeInclusive<K>, most: usize) {
+        let found: Vec<_> = self.by_key.range(keys).map(|(key, _)| key.clone()).collect();
+        found.iter().rev().skip(most).for_each(|key| self.drop(key));
+    }
+
+    /// Drops all that is kept until this time.
+    pub(super) fn drop_until(&mut self, until: u64) {
+        let found: Vec<_> = self.by_time.iter().filter(|(time, _)| *time == until).cloned().collect();
+        for (_, key) in found {
+            self.drop(&key);
+        }
     }
 
     pub(super) fn drop(&mut self, key: &K) {
@@ -78,7 +96,7 @@ impl Queue {
             Some(record) if matches!(record.phase, Phase::Dead(..)) => {
                 Outcome::Dead(record.progress.error.clone().unwrap_or_default())
             }
-            Some(_) => Outcome::Pending,
+            Some(record) => Outcome::Pending { progress: record.reported.clone() },
             None => self.results.get(id, now).cloned().unwrap_or(Outcome::Unknown),
         }
     }
@@ -98,11 +116,21 @@ impl Queue {
     }
 
     /// The task ended: its key is free, at once or later.
-    pub(super) fn let_go_of_key(&mut self, id: &TaskId, unique: Option<&Unique>, now: Now) {
-        if let Some(Unique { key, hold }) = unique {
-            self.unique.remove(key);
-            self.seen.keep(key.clone(), id.clone(), millis(*hold), now);
-        }
+    pub(super) fn let_go_of_key(
+        &mut self,
+        id: &TaskId,
+        unique: Option<&Unique>,
+        batch: Option<&(BatchName, u64)>,
+        now: Now,
+    ) {
+        let Some(Unique { key, hold }) = unique else { return };
+        self.unique.remove(key);
+        let until = match (hold, batch) {
+            (Hold::For(time), _) => now.wall.saturating_add(millis(*time)),
+            (Hold::Batch, Some((_, number))) => held_by(*number),
+            (Hold::Batch, None) => now.wall,
+        };
+        self.seen.keep_until(key.clone(), id.clone(), until, now);
     }
 
     /// Keeps what became of a task that is gone, if somebody wants to know.

@@ -1,6 +1,6 @@
 //! The order of a queue, as two numbers a task: its rank and its place. The lowest rank is claimed first, then the lowest place.
 
-use crate::{Error, NewTask, Order, QueueName, Result};
+use crate::{Error, NewTask, Order, QueueOptions, Result};
 
 /// Behind all places of tasks that were never claimed. Sequences are far below: there are not so many tasks in a queue's life.
 const RETURNED: i64 = 1 << 60;
@@ -19,27 +19,24 @@ pub fn place(order: Order, sequence: u64, returned: bool) -> i64 {
     }
 }
 
-/// Refuses a priority where it would mean nothing.
+/// Refuses a priority and a key where they would mean nothing: in a queue with these options.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
-pub fn check_priority(
-    operation: &'static str,
-    task: &NewTask,
-    order: Order,
-    queue: &QueueName,
-) -> Result<()> {
-    match task.priority {
-        Some(priority) if order != Order::Priority => {
-            let id = &task.id;
-            let message =
-                format!("task {id} has priority {priority}, but the order of queue \"{queue}\" is {order}");
-            let advice =
-                "leave the priority out, or configure the queue with order priority while it is empty";
-            Err(Error::invalid(operation, message).advise(advice))
-        }
-        _ => Ok(()),
+pub fn check_fits(operation: &'static str, task: &NewTask, options: &QueueOptions) -> Result<()> {
+    let (NewTask { id, queue, .. }, order) = (task, options.order);
+    if let Some(priority) = task.priority.filter(|_| order != Order::Priority) {
+        let message =
+            format!("task {id} has priority {priority}, but the order of queue \"{queue}\" is {order}");
+        let advice = "leave the priority out, or configure the queue with order priority while it is empty";
+        return Err(Error::invalid(operation, message).advise(advice));
     }
+    if let Some(key) = task.key.as_ref().filter(|_| !options.limits_keys()) {
+        let message = format!("task {id} has the key {key}, but queue \"{queue}\" limits no keys");
+        let advice = "leave the key out, or configure the queue with key_limit or key_interval";
+        return Err(Error::invalid(operation, message).advise(advice));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -36,6 +36,9 @@ pub struct Progress {
     pub parked_since: u64,
     /// What went wrong last.
     pub error: Option<String>,
+    /// What went wrong so far, each with its wall-clock millisecond, the oldest first: cut, and only the last
+    /// [`limits::MAX_HISTORY`].
+    pub history: Vec<(u64, String)>,
     /// Whether somebody cancelled it while it was leased: no end of the lease makes it ready again.
     pub cancelled: bool,
 }
@@ -59,6 +62,12 @@ pub enum Fate {
 /// process can claim in the second that a generation lasts at least.
 const EPOCHS: u64 = 1 << 20;
 
+/// Why a task is parked, and dead of it in the end.
+const NO_HANDLER: &str = "no handler";
+
+/// What the history says of a lease that its holder did not end.
+const LOST: &str = "the process that held it died, or its lease ran out";
+
 impl Progress {
     /// The progress of a task that nobody claimed yet.
     #[must_use]
@@ -74,6 +83,7 @@ impl Progress {
             parks: 0,
             parked_since: 0,
             error: None,
+            history: Vec::new(),
             cancelled: false,
         }
     }
@@ -96,7 +106,8 @@ impl Progress {
 
     /// The process that held it died, or its lease ran out.
     #[must_use]
-    pub fn expire(&mut self) -> Fate {
+    pub fn expire(&mut self, now: Now) -> Fate {
+        self.note(LOST, now);
         self.deaths = self.deaths.saturating_add(1);
         if std::mem::take(&mut self.alone) || planted(Defect::EveryoneIsBlamed) {
             self.crashes = self.crashes.saturating_add(1);
@@ -113,8 +124,8 @@ impl Progress {
 
     /// Nobody claimed it in its time.
     #[must_use]
-    pub fn lapse(&mut self) -> Fate {
-        self.error = Some("not claimed before it expired".to_owned());
+    pub fn lapse(&mut self, now: Now) -> Fate {
+        self.fail("not claimed before it expired", now);
         Fate::Dead
     }
 
@@ -134,7 +145,7 @@ impl Progress {
         match end {
             End::Retry { error, delay } => {
                 self.attempts = self.attempts.saturating_add(1);
-                self.error = Some(cut(error));
+                self.fail(error, now);
                 let last = self.attempts >= self.max_attempts;
                 if last {
                     Fate::Dead
@@ -143,11 +154,24 @@ impl Progress {
                 }
             }
             End::Bury { error } => {
-                self.error = Some(cut(error));
+                self.fail(error, now);
                 Fate::Dead
             }
             End::Complete { .. } | End::Release | End::Park => Fate::Done,
         }
+    }
+
+    /// Takes down what went wrong last.
+    fn fail(&mut self, error: &str, now: Now) {
+        self.error = Some(cut(error, limits::MAX_ERROR));
+        self.note(error, now);
+    }
+
+    /// Takes down in the history what went wrong.
+    fn note(&mut self, error: &str, now: Now) {
+        let too_many = (self.history.len() + 1).saturating_sub(limits::MAX_HISTORY);
+        self.history.drain(..too_many);
+        self.history.push((now.wall, cut(error, limits::MAX_HISTORY_ERROR)));
     }
 
     /// What would come back does not, if somebody cancelled it.
@@ -164,8 +188,9 @@ impl Progress {
         if self.parks == 0 {
             self.parked_since = now.wall;
         }
-        self.error = Some("no handler".to_owned());
+        self.error = Some(NO_HANDLER.to_owned());
         if now.wall.saturating_sub(self.parked_since) >= millis(limits::MAX_PARKED) {
+            self.note(NO_HANDLER, now);
             return Fate::Dead;
         }
         let delay = park_delay(self.parks);
@@ -181,6 +206,6 @@ pub fn park_delay(parks: u32) -> Duration {
 }
 
 /// Keeps errors bounded, whole characters only.
-fn cut(error: &str) -> String {
-    error[..error.floor_char_boundary(limits::MAX_ERROR)].to_owned()
+fn cut(error: &str, most: usize) -> String {
+    error[..error.floor_char_boundary(most)].to_owned()
 }

@@ -7,11 +7,11 @@ impl Machine {
     /// Ends leases and answers for each in order.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when a child has a priority and its queue another order.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when a child does not fit its queue.
     pub fn settle(&mut self, settlements: &[Settlement], now: Now) -> Result<Vec<Settled>> {
         for settlement in settlements {
             if let End::Complete { children, .. } = &settlement.end {
-                self.check_priorities("settle", children)?;
+                self.check_fit("settle", children)?;
             }
         }
         Ok(settlements.iter().map(|settlement| self.settle_one(settlement, now)).collect())
@@ -29,6 +29,7 @@ impl Machine {
             queue.keep_outcome(&lease.id, wanted, done(result.as_ref()), now);
             self.enqueue_children(children, now);
         }
+        self.count_settled(now);
         Settled::Settled
     }
 }

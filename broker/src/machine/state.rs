@@ -3,22 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Configuration, Progress,
+    Configuration, Fate, Progress,
+    batch::Batches,
+    limit::Line,
     outcome::{Kept, Unsettled, begin},
     place,
 };
 use crate::{
-    Incarnation, NewTask, Outcome, Payload, QueueName, QueueStatus, TaskId, TaskName, Unique, UniqueKey,
-    Wanted,
+    BatchName, Enqueued, Incarnation, LimitKey, NewTask, Outcome, Payload, QueueName, QueueStatus, TaskId,
+    TaskName, Token, Unique, UniqueKey, Wanted,
     clock::{Now, millis},
     limits,
 };
 
 /// All queues of one namespace.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Machine {
     pub(super) generation: u64,
     pub(super) queues: BTreeMap<QueueName, Queue>,
+    pub(super) batches: Batches,
+    /// The answers of enqueue calls.
+    pub(super) calls: Kept<Token, Vec<Enqueued>>,
 }
 
 /// One queue.
@@ -55,6 +60,14 @@ pub struct Queue {
     pub(super) unique: Unsettled,
     /// Unique keys that are held after their task was settled.
     pub(super) seen: Kept<UniqueKey, TaskId>,
+    /// The tasks that have limited keys, by key.
+    pub(super) lines: BTreeMap<LimitKey, Line>,
+    /// How many tasks are held.
+    pub(super) held: u64,
+    /// By wall-clock millisecond, the keys whose interval is over then.
+    pub(super) opening: BTreeSet<(u64, LimitKey)>,
+    /// The batches of tasks that the present step has settled, and how.
+    pub(super) settled: Vec<(BatchName, Fate)>,
 }
 
 impl Default for Queue {
@@ -76,6 +89,10 @@ impl Default for Queue {
             results: Kept::new(limits::MAX_RESULTS),
             unique: Unsettled::new(),
             seen: Kept::new(limits::MAX_SEEN),
+            lines: BTreeMap::new(),
+            held: 0,
+            opening: BTreeSet::new(),
+            settled: Vec::new(),
         }
     }
 }
@@ -94,6 +111,11 @@ pub struct Record {
     /// The wall-clock millisecond by which somebody must have claimed it.
     pub(super) expires: Option<u64>,
     pub(super) unique: Option<Unique>,
+    pub(super) limit: Option<LimitKey>,
+    /// Its batch, and the number of that.
+    pub(super) batch: Option<(BatchName, u64)>,
+    /// What the holder of the present lease told of its progress.
+    pub(super) reported: Option<Payload>,
     pub(super) wanted: Wanted,
     pub(super) progress: Progress,
     pub(super) phase: Phase,
@@ -113,6 +135,8 @@ pub enum Phase {
     Ready,
     /// It becomes ready at this wall-clock millisecond.
     Scheduled(u64),
+    /// It becomes ready when another task of its key has ended, or the interval of the key is over.
+    Held,
     /// A process holds it until this steady millisecond.
     Leased(Incarnation, u64),
     /// It was given up: the how-manieth of its queue, and at which wall-clock millisecond.
@@ -123,7 +147,8 @@ impl Machine {
     /// An empty machine. The generation raises all epochs above those of lower generations.
     #[must_use]
     pub fn new(generation: u64) -> Self {
-        Self { generation, queues: BTreeMap::new() }
+        let calls = Kept::new(u64::MAX);
+        Self { generation, queues: BTreeMap::new(), batches: Batches::default(), calls }
     }
 
     /// How a queue stands; `None` when there is none of that name.
@@ -153,7 +178,15 @@ impl Machine {
     /// # Errors
     /// The sentence that is not true.
     pub fn check(&self) -> Result<(), String> {
-        self.queues.iter().try_for_each(|(name, queue)| queue.check().map_err(|e| format!("{name}: {e}")))
+        self.queues.iter().try_for_each(|(name, queue)| queue.check().map_err(|e| format!("{name}: {e}")))?;
+        let mut unsettled = BTreeMap::new();
+        for record in self.queues.values().flat_map(|queue| queue.tasks.values()) {
+            if let (Some((batch, _)), false) = (&record.batch, matches!(record.phase, Phase::Dead(..))) {
+                *unsettled.entry(batch.clone()).or_default() += 1;
+            }
+        }
+        self.batches.check(&unsettled)?;
+        self.calls.check("calls")
     }
 }
 
@@ -166,6 +199,7 @@ impl Queue {
             paused: self.paused,
             ready: (self.ready.len() + self.ready_alone.len()) as u64,
             scheduled: self.scheduled.len() as u64,
+            held: self.held,
             leased: self.leased.len() as u64,
             dead: self.dead.len() as u64,
         }
@@ -176,8 +210,8 @@ impl Queue {
         self.sequence
     }
 
-    /// Adds a task. The caller made sure that its id and its key are free.
-    pub(super) fn add(&mut self, task: &NewTask, now: Now) {
+    /// Adds a task, of the batch of this number. The caller made sure that its id and its unique key are free.
+    pub(super) fn add(&mut self, task: &NewTask, batch: Option<u64>, now: Now) {
         self.forget_past(now);
         let due = task.start.due(now.wall);
         let record = Record {
@@ -189,6 +223,9 @@ impl Queue {
             returned: false,
             expires: task.expires.map(|time| now.wall.saturating_add(millis(time))),
             unique: task.unique.clone(),
+            limit: task.key.clone(),
+            batch: task.batch.clone().zip(batch),
+            reported: None,
             wanted: task.result,
             progress: Progress::new(task.max_attempts, task.max_crashes),
             phase: Phase::Ready,
@@ -196,7 +233,17 @@ impl Queue {
         begin(self, task);
         self.take_key(&task.id, task.unique.as_ref());
         self.tasks.insert(task.id.clone(), record);
-        self.put(&task.id, due.map_or(Phase::Ready, Phase::Scheduled));
+        match due {
+            Some(due) => self.put(&task.id, Phase::Scheduled(due)),
+            None => self.line_up(&task.id, now),
+        }
+    }
+
+    /// Puts a task that is in no index where it can be claimed, or where it waits for its key.
+    pub(super) fn line_up(&mut self, id: &TaskId, now: Now) {
+        let limit = self.tasks.get(id).and_then(|record| record.limit.clone());
+        self.put(id, if limit.is_some() { Phase::Held } else { Phase::Ready });
+        self.admit(limit.as_ref(), now);
     }
 
     /// Moves a task to another phase and keeps the indexes true.
@@ -217,31 +264,36 @@ impl Queue {
             }
             Phase::Ready => drop(self.ready.insert(key, id.clone())),
             Phase::Scheduled(due) => drop(self.scheduled.insert((due, sequence, id.clone()))),
+            Phase::Held => self.held += 1,
             Phase::Leased(_, until) => drop(self.leased.insert((until, sequence, id.clone()))),
             Phase::Dead(order, _) => drop(self.dead.insert(order, id.clone())),
         }
         if let Some(expires) = record.expires
             && record.progress.epoch == 0
-            && matches!(phase, Phase::Ready | Phase::Scheduled(_))
+            && matches!(phase, Phase::Ready | Phase::Scheduled(_) | Phase::Held)
         {
             self.expiring.insert((expires, id.clone()));
         }
+        self.stand_in_line(id, key, phase);
     }
 
     /// Takes a task out of the index of its phase.
     pub(super) fn leave(&mut self, id: &TaskId) {
         let key = self.key(id);
         let Some(Record { phase, sequence, expires, .. }) = self.tasks.get(id) else { return };
+        let phase = *phase;
         match phase {
             // A place is in at most one of the two.
             Phase::Ready => drop(self.ready.remove(&key).or_else(|| self.ready_alone.remove(&key))),
-            Phase::Scheduled(due) => drop(self.scheduled.remove(&(*due, *sequence, id.clone()))),
-            Phase::Leased(_, until) => drop(self.leased.remove(&(*until, *sequence, id.clone()))),
-            Phase::Dead(order, _) => drop(self.dead.remove(order)),
+            Phase::Scheduled(due) => drop(self.scheduled.remove(&(due, *sequence, id.clone()))),
+            Phase::Held => self.held -= 1,
+            Phase::Leased(_, until) => drop(self.leased.remove(&(until, *sequence, id.clone()))),
+            Phase::Dead(order, _) => drop(self.dead.remove(&order)),
         }
         if let Some(expires) = expires {
             self.expiring.remove(&(*expires, id.clone()));
         }
+        self.leave_line(id, key, phase);
     }
 
     /// Where a task stands when it is ready.
@@ -253,7 +305,8 @@ impl Queue {
 
     fn check(&self) -> Result<(), String> {
         let ready = self.ready.len() + self.ready_alone.len();
-        let indexed = ready + self.scheduled.len() + self.leased.len() + self.dead.len();
+        let held = usize::try_from(self.held).unwrap_or(usize::MAX);
+        let indexed = ready + self.scheduled.len() + held + self.leased.len() + self.dead.len();
         if indexed != self.tasks.len() {
             return Err(format!("{} tasks, but {indexed} in the indexes", self.tasks.len()));
         }
@@ -264,6 +317,10 @@ impl Queue {
                 }
                 Phase::Ready => self.ready.get(&self.key(id)) == Some(id),
                 Phase::Scheduled(due) => self.scheduled.contains(&(*due, record.sequence, id.clone())),
+                Phase::Held => {
+                    let line = record.limit.as_ref().and_then(|key| self.lines.get(key));
+                    line.is_some_and(|line| line.held.get(&self.key(id)) == Some(id))
+                }
                 Phase::Leased(_, until) => self.leased.contains(&(*until, record.sequence, id.clone())),
                 Phase::Dead(order, _) => self.dead.get(order) == Some(id),
             };
@@ -295,6 +352,7 @@ impl Queue {
         }
         self.remembered.check("ids")?;
         self.results.check("results")?;
-        self.seen.check("keys")
+        self.seen.check("keys")?;
+        self.check_lines()
     }
 }

@@ -24,7 +24,7 @@ async fn memory_is_clean() {
     let broker = MemoryBroker::new();
     let report = broker.fsck().unwrap().fsck(true).await.unwrap();
     assert!(report.is_clean());
-    broker.enqueue(&[task("1"), task("2")]).await.unwrap();
+    broker.enqueue(&[task("1"), task("2")], None).await.unwrap();
     broker.claim(&Claim::new(queue(), 1)).await.unwrap();
     let report = broker.fsck().unwrap().fsck(false).await.unwrap();
     assert_eq!((report.queues, report.tasks, report.findings.len()), (1, 2, 0));

@@ -20,7 +20,7 @@ pub(crate) async fn fill_ordered(store: &impl Store, order: Order) -> (Arc<dyn B
         if order == Order::Priority { given.with_priority(priority) } else { given }
     });
     let given: Vec<NewTask> = given.collect();
-    assert_eq!(broker.enqueue(&given).await.unwrap(), vec![Enqueued::Enqueued; 6]);
+    assert_eq!(broker.enqueue(&given, None).await.unwrap(), vec![Enqueued::Enqueued; 6]);
     let mut tasks = broker.claim(&Claim::new(queue(), 6)).await.unwrap().tasks;
     assert_eq!(tasks.len(), 6);
     tasks.sort_by_key(|task| ids.iter().position(|id| task.lease.id.to_string() == *id));
@@ -41,7 +41,7 @@ pub(crate) async fn fill_ordered(store: &impl Store, order: Order) -> (Arc<dyn B
     let new = |id: &str| {
         task(id).with_unique(Unique::until_settled(&format!("key-{id}")).unwrap()).with_expires(hour)
     };
-    broker.enqueue(&[new("new"), new("newer"), new("newest"), new("gone")]).await.unwrap();
+    broker.enqueue(&[new("new"), new("newer"), new("newest"), new("gone")], None).await.unwrap();
     broker.cancel(&queue(), &[TaskId::new("gone").unwrap()]).await.unwrap();
     assert_eq!(found(&fsck(&*broker, false).await), [], "{order}");
     (broker, held)

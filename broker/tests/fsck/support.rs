@@ -37,7 +37,7 @@ pub(crate) const UNSETTLED: [&str; 7] = [UUID, "alone", "back", "later", "leased
 
 pub(crate) async fn enqueue(broker: &dyn Broker, ids: &[&str]) {
     let tasks: Vec<NewTask> = ids.iter().map(|id| task(id)).collect();
-    assert_eq!(broker.enqueue(&tasks).await.unwrap(), vec![Enqueued::Enqueued; ids.len()]);
+    assert_eq!(broker.enqueue(&tasks, None).await.unwrap(), vec![Enqueued::Enqueued; ids.len()]);
 }
 
 pub(crate) async fn settle(broker: &dyn Broker, task: &ClaimedTask, end: End) -> Settled {
@@ -91,7 +91,7 @@ async fn full(broker: &dyn Broker) -> QueueName {
     let name = QueueName::new("full").unwrap();
     let options = manyhands_broker::QueueOptions::default().with_capacity(1);
     broker.declare(&name, Some(&options)).await.unwrap();
-    broker.enqueue(&[task("filler").on(name.clone())]).await.unwrap();
+    broker.enqueue(&[task("filler").on(name.clone())], None).await.unwrap();
     name
 }
 
@@ -219,7 +219,7 @@ async fn work(session: &dyn Broker, worker: usize) {
     for round in 0..60 {
         let ids: Vec<String> = (0..8).map(|number| format!("{worker}-{round}-{number}")).collect();
         let tasks: Vec<NewTask> = ids.iter().map(|id| task(id).on(other.clone())).collect();
-        session.enqueue(&tasks).await.unwrap();
+        session.enqueue(&tasks, None).await.unwrap();
         let claimed = session.claim(&Claim::new(other.clone(), 8)).await.unwrap().tasks;
         let end = |number: usize| match number % 4 {
             0 => End::Release,

@@ -16,7 +16,7 @@ async fn the_first_goes_when_there_is_one_too_many() {
         let keep = Wanted::Keep(Duration::from_secs(3600));
         task.with_id(TaskId::new(id).unwrap()).with_unique(unique).with_result(keep)
     };
-    broker.enqueue(&[task("done"), task("dead")]).await.unwrap();
+    broker.enqueue(&[task("done"), task("dead")], None).await.unwrap();
     let tasks = broker.claim(&Claim::new(q.clone(), 2)).await.unwrap().tasks;
     fill(folder.path(), clock.now().wall);
 

@@ -13,7 +13,7 @@ async fn a_full_disk_refuses_and_recovers() {
         assert!(told < 1000, "{told} tasks of 4 kB fit on a disk of 1 MiB");
         let tasks: Vec<NewTask> =
             (0..2).map(|_| NewTask::new(q.clone(), TaskName::new("work").unwrap(), text.clone())).collect();
-        match broker.enqueue(&tasks).await {
+        match broker.enqueue(&tasks, None).await {
             Ok(answers) => {
                 assert_eq!(answers, vec![Enqueued::Enqueued; 2]);
                 told += 2;

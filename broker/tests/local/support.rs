@@ -114,7 +114,7 @@ pub(crate) async fn enqueue(
         task.with_id(TaskId::new(id).unwrap())
     };
     let tasks: Vec<NewTask> = ids.iter().map(|id| task(id.as_ref())).collect();
-    let answers = broker.enqueue(&tasks).await?;
+    let answers = broker.enqueue(&tasks, None).await?;
     assert_eq!(answers, vec![Enqueued::Enqueued; tasks.len()]);
     Ok(())
 }

@@ -66,7 +66,7 @@ async fn work_in_every_state_survives() {
     let known = ["settled", "later", "dead", "0198c0de-0000-7000-8000-000000000001"]
         .map(|id| known.clone().with_id(TaskId::new(id).unwrap()));
     assert_eq!(
-        broker.enqueue(&known).await.unwrap(),
+        broker.enqueue(&known, None).await.unwrap(),
         vec![Enqueued::Exists; 4],
         "what is remembered or there"
     );
@@ -129,7 +129,7 @@ async fn old_queues_can_do_what_is_new() {
         let task = NewTask::new(r.clone(), TaskName::new("work").unwrap(), Payload::null());
         task.with_id(TaskId::new(id).unwrap()).with_unique(unique.clone())
     };
-    let answers = broker.enqueue(&[one("1"), one("2")]).await.unwrap();
+    let answers = broker.enqueue(&[one("1"), one("2")], None).await.unwrap();
     assert_eq!(answers, [Enqueued::Enqueued, Enqueued::Duplicate(TaskId::new("1").unwrap())]);
     let tasks = broker.claim(&Claim::new(r.clone(), 9)).await.unwrap().tasks;
     assert_eq!(ids(&tasks), ["1", "r"], "what was due goes behind what was ready");

@@ -8,25 +8,87 @@ use proptest::{collection::vec, option, prelude::*, sample::Index};
 pub(crate) const SESSIONS: usize = 3;
 pub(crate) const QUEUES: [&str; 2] = ["a", "b"];
 pub(crate) const KEYS: [&str; 2] = ["k", "l"];
+/// Keys of which only so many tasks run.
+pub(crate) const LIMITED: [&str; 2] = ["m", "n"];
+pub(crate) const BATCHES: [&str; 2] = ["x", "y"];
 /// The ids that users give; one of them is stored in another way than the others.
 pub(crate) const IDS: [&str; 5] = ["1", "2", "3", "4", "0198c0de-0000-7000-8000-000000000001"];
 
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Enqueue { session: usize, tasks: Vec<TaskSpec> },
-    Declare { session: usize, queue: usize, options: Option<usize> },
-    Claim { session: usize, queue: usize, max: usize, idle: bool, feeds: Vec<usize>, lease: u64 },
-    Beat { session: usize, leases: Vec<Earlier>, lease: u64 },
-    Settle { session: usize, ends: Vec<(Earlier, EndSpec)> },
-    Close { session: usize, queue: usize },
-    Pause { session: usize, queue: usize, paused: bool },
-    Cancel { session: usize, queue: usize, ids: Vec<Named> },
-    Outcomes { session: usize, queue: usize, ids: Vec<Named> },
-    List { session: usize, queue: usize, after: Option<u64>, max: usize },
-    Revive { session: usize, queue: usize, ids: Vec<Named> },
-    Purge { session: usize, queue: usize, ids: Vec<Named> },
-    Advance { ms: u64 },
-    Die { session: usize },
+    /// With a token, or with that of an earlier call.
+    Enqueue {
+        session: usize,
+        tasks: Vec<TaskSpec>,
+        token: bool,
+    },
+    Repeat {
+        session: usize,
+        call: Earlier,
+    },
+    Declare {
+        session: usize,
+        queue: usize,
+        options: Option<usize>,
+    },
+    Claim {
+        session: usize,
+        queue: usize,
+        max: usize,
+        idle: bool,
+        feeds: Vec<usize>,
+        lease: u64,
+    },
+    Beat {
+        session: usize,
+        beats: Vec<(Earlier, Option<u8>)>,
+        lease: u64,
+    },
+    Settle {
+        session: usize,
+        ends: Vec<(Earlier, EndSpec)>,
+    },
+    Close {
+        session: usize,
+        queue: usize,
+    },
+    Pause {
+        session: usize,
+        queue: usize,
+        paused: bool,
+    },
+    Cancel {
+        session: usize,
+        queue: usize,
+        ids: Vec<Named>,
+    },
+    Outcomes {
+        session: usize,
+        queue: usize,
+        ids: Vec<Named>,
+    },
+    List {
+        session: usize,
+        queue: usize,
+        after: Option<u64>,
+        max: usize,
+    },
+    Revive {
+        session: usize,
+        queue: usize,
+        ids: Vec<Named>,
+    },
+    Purge {
+        session: usize,
+        queue: usize,
+        ids: Vec<Named>,
+    },
+    Advance {
+        ms: u64,
+    },
+    Die {
+        session: usize,
+    },
 }
 
 /// A task, with what it asks for in seconds.
@@ -39,8 +101,17 @@ pub(crate) struct TaskSpec {
     pub(crate) start: Option<u64>,
     pub(crate) priority: Option<i64>,
     pub(crate) expires: Option<u64>,
-    pub(crate) unique: Option<(usize, u64)>,
+    pub(crate) unique: Option<(usize, HoldSpec)>,
+    pub(crate) key: Option<usize>,
+    pub(crate) batch: Option<usize>,
     pub(crate) keep: Option<u64>,
+}
+
+/// For how long a unique key is held: seconds, or as long as the task's batch, if it is in one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum HoldSpec {
+    For(u64),
+    Batch,
 }
 
 impl TaskSpec {
@@ -55,6 +126,8 @@ impl TaskSpec {
             priority: None,
             expires: None,
             unique: None,
+            key: None,
+            batch: None,
             keep: None,
         }
     }
@@ -105,14 +178,16 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<Op>> {
 fn op() -> impl Strategy<Value = Op> {
     let (session, queue) = (0..SESSIONS, 0..QUEUES.len());
     prop_oneof![
-        15 => (session.clone(), vec(task(), 1..=4)).prop_map(|(session, tasks)| Op::Enqueue { session, tasks }),
+        15 => (session.clone(), vec(task(), 1..=4), prop::bool::weighted(0.3))
+            .prop_map(|(session, tasks, token)| Op::Enqueue { session, tasks, token }),
+        3 => (session.clone(), earlier()).prop_map(|(session, call)| Op::Repeat { session, call }),
         5 => (session.clone(), queue.clone(), option::of(0..OPTIONS.len()))
             .prop_map(|(session, queue, options)| Op::Declare { session, queue, options }),
         24 => (session.clone(), queue.clone(), 1..=4_usize, any::<bool>(), feeds(), seconds(1..=30)).prop_map(
             |(session, queue, max, idle, feeds, lease)| Op::Claim { session, queue, max, idle, feeds, lease }
         ),
-        6 => (session.clone(), vec(earlier(), 1..=3), seconds(1..=30))
-            .prop_map(|(session, leases, lease)| Op::Beat { session, leases, lease }),
+        6 => (session.clone(), vec((earlier(), option::of(any::<u8>())), 1..=3), seconds(1..=30))
+            .prop_map(|(session, beats, lease)| Op::Beat { session, beats, lease }),
         20 => (session.clone(), vec((earlier(), end()), 1..=3))
             .prop_map(|(session, ends)| Op::Settle { session, ends }),
         1 => (session.clone(), queue.clone()).prop_map(|(session, queue)| Op::Close { session, queue }),
@@ -128,8 +203,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(session, queue, ids)| Op::Revive { session, queue, ids }),
         2 => (session.clone(), queue, named())
             .prop_map(|(session, queue, ids)| Op::Purge { session, queue, ids }),
-        // As long as a dead task is kept, and longer than half of that.
-        2 => prop_oneof![Just(7 * DAY), Just(4 * DAY)].prop_map(|ms| Op::Advance { ms }),
+        // As long as a dead task, an ended batch and the answer of a call are kept, and longer than half of that.
+        2 => prop_oneof![Just(7 * DAY), Just(4 * DAY), Just(3_600_000), Just(600_000), Just(400_000)].prop_map(|ms| Op::Advance { ms }),
         10 => prop_oneof![2 => seconds(0..=40).prop_map(|s| s * 1000), 1 => 0..=40_000_u64]
             .prop_map(|ms| Op::Advance { ms }),
         3 => session.prop_map(|session| Op::Die { session }),
@@ -145,7 +220,8 @@ fn seconds(any: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = u64> {
 }
 
 fn task() -> impl Strategy<Value = TaskSpec> {
-    let key = (0..KEYS.len(), prop_oneof![Just(0), seconds(0..=10)]);
+    let hold = prop_oneof![3 => prop_oneof![Just(0), seconds(0..=10)].prop_map(HoldSpec::For), 2 => Just(HoldSpec::Batch)];
+    let key = (0..KEYS.len(), hold);
     let limits = (1..=3_u32, 1..=2_u32);
     // A priority in a queue of another order refuses the whole call.
     let asks = (
@@ -154,10 +230,14 @@ fn task() -> impl Strategy<Value = TaskSpec> {
         prop::option::weighted(0.3, seconds(0..=20)),
         prop::option::weighted(0.3, key),
         prop::option::weighted(0.4, prop_oneof![3 => seconds(0..=20), 2 => Just(100)]),
+        // A key in a queue without limits refuses it, too.
+        prop::option::weighted(0.35, 0..LIMITED.len()),
+        prop::option::weighted(0.4, 0..BATCHES.len()),
     );
     (0..QUEUES.len(), option::of(0..IDS.len()), limits, asks).prop_map(|(queue, id, limits, asks)| {
-        let ((max_attempts, max_crashes), (start, priority, expires, unique, keep)) = (limits, asks);
-        TaskSpec { queue, id, max_attempts, max_crashes, start, priority, expires, unique, keep }
+        let ((max_attempts, max_crashes), (start, priority, expires, unique, keep, key, batch)) =
+            (limits, asks);
+        TaskSpec { queue, id, max_attempts, max_crashes, start, priority, expires, unique, key, batch, keep }
     })
 }
 
@@ -185,13 +265,21 @@ fn end() -> impl Strategy<Value = EndSpec> {
     ]
 }
 
-/// Capacity, order, and seconds for which ids are remembered.
-const OPTIONS: [(u64, Order, u64); 4] =
-    [(2, Order::Fifo, 0), (4, Order::Lifo, 5), (8, Order::Priority, 5), (8, Order::Priority, 0)];
+/// Capacity, order, seconds for which ids are remembered, how many of a key run, and seconds between two of them.
+const OPTIONS: [(u64, Order, u64, Option<u32>, u64); 6] = [
+    (2, Order::Fifo, 0, None, 0),
+    (8, Order::Fifo, 5, Some(1), 0),
+    (4, Order::Lifo, 5, Some(2), 5),
+    (8, Order::Priority, 5, None, 0),
+    (8, Order::Priority, 0, Some(2), 0),
+    (8, Order::Fifo, 0, None, 10),
+];
 
 pub(crate) fn options(number: usize) -> QueueOptions {
-    let (capacity, order, seconds) = OPTIONS[number];
-    let options = QueueOptions::default().with_capacity(capacity).with_order(order);
+    let (capacity, order, seconds, limit, interval) = OPTIONS[number];
+    let mut options = QueueOptions::default().with_capacity(capacity).with_order(order);
+    options.key_limit = limit;
+    options.key_interval = Duration::from_secs(interval);
     options.with_remember_ids(Duration::from_secs(seconds))
 }
 

@@ -22,8 +22,8 @@ use std::{
 };
 
 use manyhands_broker::{
-    Broker, Claim, DeadLetters, End, ErrorKind, Lease, NewTask, Payload, QueueName, QueueStatus, Settlement,
-    Start, TaskId, TaskName, Unique, Wanted,
+    BatchName, Beat, Broker, Claim, DeadLetters, End, ErrorKind, Lease, LimitKey, NewTask, Payload,
+    QueueName, QueueStatus, Settlement, Start, TaskId, TaskName, Token, Unique, Wanted,
     clock::{Clock, ManualClock, Now},
     machine::Machine,
 };
@@ -65,6 +65,8 @@ struct Pair {
     leases: Vec<Lease>,
     /// The tasks that were ever made, so many that each has a payload of its own.
     made: Vec<TaskId>,
+    /// The calls that were made with a token.
+    calls: Vec<(Vec<NewTask>, Token)>,
 }
 
 /// What a call says that may be refused, in words that can be compared.
@@ -99,10 +101,16 @@ impl Pair {
 
     async fn step(&mut self, op: &Op) -> Result<(), TestCaseError> {
         match op {
-            Op::Enqueue { session, tasks } => {
+            Op::Enqueue { session, tasks, token } => {
                 let tasks = self.tasks(tasks);
-                self.enqueue(*session, &tasks).await
+                let token = token.then(|| Token::next(self.sessions[*session].incarnation()));
+                self.calls.extend(token.map(|token| (tasks.clone(), token)));
+                self.enqueue(*session, &tasks, token).await
             }
+            Op::Repeat { session, call } => match call.of(&self.calls) {
+                Some((tasks, token)) => self.enqueue(*session, &tasks, Some(token)).await,
+                None => Ok(()),
+            },
             Op::Declare { session, queue: name, options: number } => {
                 let (name, options) = (queue(*name), number.map(options));
                 let real = self.sessions[*session].declare(&name, options.as_ref()).await;
@@ -116,11 +124,15 @@ impl Pair {
                     .with_lease(Duration::from_secs(*lease));
                 self.claim(*session, &claim).await.map(drop)
             }
-            Op::Beat { session, leases, lease } => {
-                let leases: Vec<Lease> = leases.iter().filter_map(|earlier| self.lease(earlier)).collect();
+            Op::Beat { session, beats, lease } => {
+                let beat = |(earlier, told): &(Earlier, Option<u8>)| {
+                    let progress = told.map(|told| Payload::encode(&told).unwrap());
+                    Some(Beat { lease: self.lease(earlier)?, progress })
+                };
+                let beats: Vec<Beat> = beats.iter().filter_map(beat).collect();
                 let lease = Duration::from_secs(*lease);
-                let real = self.sessions[*session].beat(&leases, lease).await.unwrap();
-                agree("beat", &real, &self.machine.beat(&leases, lease, self.now()))
+                let real = self.sessions[*session].beat(&beats, lease).await.unwrap();
+                agree("beat", &real, &self.machine.beat(&beats, lease, self.now()))
             }
             Op::Settle { session, ends } => {
                 let mut settlements = Vec::new();
@@ -178,9 +190,14 @@ impl Pair {
         self.store.moved(&self.clock);
     }
 
-    async fn enqueue(&mut self, session: usize, tasks: &[NewTask]) -> Result<(), TestCaseError> {
-        let real = self.sessions[session].enqueue(tasks).await;
-        let model = self.machine.enqueue(tasks, self.now());
+    async fn enqueue(
+        &mut self,
+        session: usize,
+        tasks: &[NewTask],
+        token: Option<Token>,
+    ) -> Result<(), TestCaseError> {
+        let real = self.sessions[session].enqueue(tasks, token).await;
+        let model = self.machine.enqueue(tasks, token, self.now());
         agree("enqueue", &said(real), &said(model))
     }
 
@@ -204,14 +221,15 @@ impl Pair {
         self.sessions[session].dead_letters().unwrap()
     }
 
-    /// Claims on both sides and tells how many tasks that gave.
-    async fn claim(&mut self, session: usize, claim: &Claim) -> Result<usize, TestCaseError> {
+    /// Claims on both sides and tells what that gave.
+    async fn claim(&mut self, session: usize, claim: &Claim) -> Result<Vec<Lease>, TestCaseError> {
         let session = &self.sessions[session];
         let real = session.claim(claim).await.unwrap();
         let model = self.machine.claim(claim, session.incarnation(), self.now());
         agree("claim", &real, &model)?;
-        self.leases.extend(real.tasks.iter().map(|task| task.lease.clone()));
-        Ok(real.tasks.len())
+        let leases: Vec<Lease> = real.tasks.into_iter().map(|task| task.lease).collect();
+        self.leases.extend_from_slice(&leases);
+        Ok(leases)
     }
 
     /// Lets a session die, waits until it is noticed, and starts another in its place.
@@ -247,6 +265,10 @@ impl Pair {
             let real = self.store.witness().dead_letters().unwrap().list(&name, None, 256).await.unwrap();
             agree(&format!("the dead of {name}"), &real, &self.machine.dead(&name, None, 256))?;
         }
+        for batch in BATCHES.map(|name| BatchName::new(name).unwrap()) {
+            let real = self.store.witness().batch(&batch).await.unwrap();
+            agree(&format!("batch {batch}"), &real, &self.machine.batch(&batch, self.now()))?;
+        }
         agree("invariants of the machine", &self.machine.check(), &Ok(()))?;
         agree("invariants of the store", &self.store.check(), &Ok(()))
     }
@@ -262,13 +284,14 @@ impl Pair {
                 self.outcomes(0, name, ids).await?;
             }
             for key in 0..KEYS.len() {
-                let spec = TaskSpec { unique: Some((key, 0)), ..TaskSpec::plain(number, None) };
+                let spec =
+                    TaskSpec { unique: Some((key, HoldSpec::For(0))), ..TaskSpec::plain(number, None) };
                 let task = self.tasks(&[spec]);
-                self.enqueue(0, &task).await?;
+                self.enqueue(0, &task, None).await?;
             }
             for id in 0..IDS.len() {
                 let task = self.tasks(&[TaskSpec::plain(number, Some(id))]);
-                self.enqueue(0, &task).await?;
+                self.enqueue(0, &task, None).await?;
             }
             let dead = self.machine.dead(name, None, 256);
             let dead: Vec<TaskId> = dead.into_iter().map(|task| task.id).collect();
@@ -279,8 +302,23 @@ impl Pair {
         self.advance(Duration::from_secs(120));
         for number in 0..QUEUES.len() {
             let claim = Claim::new(queue(number), 3);
-            while self.claim(0, &claim).await? > 0 {
+            // Once more when nothing is left, past the intervals between tasks of one key.
+            let mut idle = 0;
+            while idle < 2 {
+                let leases = self.claim(0, &claim).await?;
+                if leases.is_empty() {
+                    self.advance(Duration::from_secs(30));
+                    idle += 1;
+                    continue;
+                }
                 self.compare_queues().await?;
+                let ends = leases.into_iter().map(|lease| Settlement::new(lease, End::complete(Vec::new())));
+                let ends: Vec<_> = ends.collect();
+                let real = self.sessions[0].settle(&ends).await;
+                let model = self.machine.settle(&ends, self.now());
+                agree("settle", &said(real), &said(model))?;
+                self.compare_queues().await?;
+                idle = 0;
             }
         }
         Ok(())
@@ -308,8 +346,13 @@ impl Pair {
         task = task.with_start(start);
         task.priority = spec.priority;
         task.expires = spec.expires.map(Duration::from_secs);
-        task.unique =
-            spec.unique.map(|(key, hold)| Unique::and_for(KEYS[key], Duration::from_secs(hold)).unwrap());
+        task.batch = spec.batch.map(|batch| BatchName::new(BATCHES[batch]).unwrap());
+        task.key = spec.key.map(|key| LimitKey::new(LIMITED[key]).unwrap());
+        task.unique = spec.unique.map(|(key, hold)| match hold {
+            HoldSpec::For(seconds) => Unique::and_for(KEYS[key], Duration::from_secs(seconds)).unwrap(),
+            HoldSpec::Batch if task.batch.is_none() => Unique::until_settled(KEYS[key]).unwrap(),
+            HoldSpec::Batch => Unique::in_batch(KEYS[key]).unwrap(),
+        });
         task.result = spec.keep.map_or(Wanted::No, |keep| Wanted::Keep(Duration::from_secs(keep)));
         if let Some(id) = spec.id {
             task = task.with_id(TaskId::new(IDS[id]).unwrap());
@@ -372,7 +415,9 @@ fn compare<F: Future<Output = (Store, Machine)>>(cases: u32, store: impl Fn(Manu
             for _ in 0..SESSIONS {
                 sessions.push(store.session(&clock).await);
             }
-            Pair { clock, machine, store, sessions, leases: Vec::new(), made: Vec::new() }.run(&history).await
+            Pair { clock, machine, store, sessions, leases: Vec::new(), made: Vec::new(), calls: Vec::new() }
+                .run(&history)
+                .await
         })
     });
     assert!(found.is_ok(), "{}", found.map_or_else(|difference| difference.to_string(), |()| String::new()));

@@ -55,7 +55,8 @@ async fn the_usual_calls_take_few_commands() {
     assert_eq!(leases.len(), 100);
     let (empty, none) = commands(&server, broker.claim(&one_claim)).await;
     assert_eq!(empty.unwrap().tasks.len(), 0);
-    let (beaten, beats) = commands(&server, broker.beat(&leases, Duration::from_secs(30))).await;
+    let (beaten, beats) =
+        commands(&server, broker.beat(&manyhands_broker::Beat::all(&leases), Duration::from_secs(30))).await;
     assert_eq!(beaten.unwrap(), [Beaten::Kept; 100]);
     let done: Vec<_> =
         leases.into_iter().map(|lease| Settlement::new(lease, End::complete(Vec::new()))).collect();

@@ -25,10 +25,10 @@ async fn a_server_without_memory_refuses_producers_only() {
     enqueue(&*broker, &tasks).await;
     let first = broker.claim(&Claim::new(queue(), 1)).await.unwrap().tasks.remove(0);
     server.say(&["CONFIG", "SET", "maxmemory", "1"]).await;
-    let error = broker.enqueue(&[task(9)]).await.unwrap_err();
+    let error = broker.enqueue(&[task(9)], None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Full, "{}", error.report());
     assert!(error.to_string().contains("\"q\""), "the queue is named: {error}");
-    let kept = broker.beat(std::slice::from_ref(&first.lease), Duration::from_secs(30)).await.unwrap();
+    let kept = broker.beat(&[first.lease.clone().into()], Duration::from_secs(30)).await.unwrap();
     assert_eq!(kept, [Beaten::Kept]);
     let others = broker.claim(&Claim::new(queue(), 5)).await.unwrap().tasks;
     let id = &tasks[5].id;
@@ -79,7 +79,10 @@ async fn scripts_that_the_server_forgot_are_told_again() {
     let tasks = broker.claim(&Claim::new(queue(), 2)).await.unwrap().tasks;
     forget().await;
     let leases: Vec<_> = tasks.iter().map(|task| task.lease.clone()).collect();
-    assert_eq!(broker.beat(&leases, Duration::from_secs(30)).await.unwrap(), [Beaten::Kept; 2]);
+    assert_eq!(
+        broker.beat(&manyhands_broker::Beat::all(&leases), Duration::from_secs(30)).await.unwrap(),
+        [Beaten::Kept; 2]
+    );
     forget().await;
     let ends = [End::complete(vec![task(9)]), End::Bury { error: "no".to_owned() }];
     let ends: Vec<_> = leases.into_iter().zip(ends).map(|(lease, end)| Settlement::new(lease, end)).collect();
@@ -111,7 +114,7 @@ async fn sessions_that_are_killed_all_the_time_lose_and_double_nothing() {
             }
         };
     }
-    until_answered!(broker.enqueue(&tasks));
+    until_answered!(broker.enqueue(&tasks, None));
     let (mut clock, claim, q) = (Duration::ZERO, Claim::new(queue(), 5), queue());
     loop {
         let claimed = until_answered!(broker.claim(&claim)).tasks;
@@ -132,7 +135,7 @@ async fn sessions_that_are_killed_all_the_time_lose_and_double_nothing() {
     }
     let children = until_answered!(broker.status(&out)).unwrap().ready;
     assert_eq!(children, TASKS as u64, "one child a task");
-    let answers = until_answered!(broker.enqueue(&tasks));
+    let answers = until_answered!(broker.enqueue(&tasks, None));
     assert_eq!(answers, vec![Enqueued::Exists; TASKS]);
     assert!(kills > TASKS, "{kills}");
 }

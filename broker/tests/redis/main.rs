@@ -50,5 +50,5 @@ fn task(bytes: usize) -> NewTask {
 }
 
 async fn enqueue(broker: &dyn Broker, tasks: &[NewTask]) {
-    assert_eq!(broker.enqueue(tasks).await.unwrap(), vec![Enqueued::Enqueued; tasks.len()]);
+    assert_eq!(broker.enqueue(tasks, None).await.unwrap(), vec![Enqueued::Enqueued; tasks.len()]);
 }

@@ -13,9 +13,9 @@ use super::{
     },
 };
 use crate::{
-    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, DeadTask, Enqueued, Fsck,
-    Incarnation, Lease, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived, Settled,
-    Settlement, TaskId, Waiter,
+    Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, DeadTask, Enqueued, Fsck,
+    Incarnation, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived, Settled,
+    Settlement, TaskId, Token, Waiter,
 };
 
 // Who is told something about a queue from outside needs it to survive a power cut. Claims, beats and settlements
@@ -42,7 +42,7 @@ impl Broker for LocalBroker {
         self.call("declare", call).await
     }
 
-    async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
+    async fn enqueue(&self, tasks: &[NewTask], _token: Option<Token>) -> Result<Vec<Enqueued>> {
         let tasks = tasks.to_vec();
         let call = Call::write("enqueue", Power, move |steps| steps.enqueue(&tasks));
         self.call("enqueue", call).await
@@ -58,10 +58,10 @@ impl Broker for LocalBroker {
         self.call("claim", call).await
     }
 
-    async fn beat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Beaten>> {
-        let leases = leases.to_vec();
+    async fn beat(&self, beats: &[Beat], lease: Duration) -> Result<Vec<Beaten>> {
+        let beats = beats.to_vec();
         let call = Call::write("beat", Process, move |steps| {
-            steps.beat(&leases, lease).map_err(|e| sqlite("beat", e))
+            steps.beat(&beats, lease).map_err(|e| sqlite("beat", e))
         });
         self.call("beat", call).await
     }

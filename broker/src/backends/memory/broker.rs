@@ -6,9 +6,9 @@ use async_trait::async_trait;
 
 use super::MemoryBroker;
 use crate::{
-    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, DeadTask, Enqueued, Fsck,
-    Incarnation, Lease, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived, Settled,
-    Settlement, TaskId, Waiter,
+    BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
+    DeadTask, Enqueued, Fsck, Incarnation, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result,
+    Revived, Settled, Settlement, TaskId, Token, Waiter,
 };
 
 #[async_trait]
@@ -29,8 +29,8 @@ impl Broker for MemoryBroker {
         self.shared.lock().declare(queue, options)
     }
 
-    async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
-        let answers = self.shared.lock().enqueue(tasks, self.shared.now());
+    async fn enqueue(&self, tasks: &[NewTask], token: Option<Token>) -> Result<Vec<Enqueued>> {
+        let answers = self.shared.lock().enqueue(tasks, token, self.shared.now());
         self.shared.ring();
         answers
     }
@@ -39,8 +39,8 @@ impl Broker for MemoryBroker {
         Ok(self.shared.lock().claim(claim, self.incarnation, self.shared.now()))
     }
 
-    async fn beat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Beaten>> {
-        Ok(self.shared.lock().beat(leases, lease, self.shared.now()))
+    async fn beat(&self, beats: &[Beat], lease: Duration) -> Result<Vec<Beaten>> {
+        Ok(self.shared.lock().beat(beats, lease, self.shared.now()))
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
@@ -77,6 +77,10 @@ impl Broker for MemoryBroker {
 
     async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>> {
         Ok(self.shared.lock().outcomes(queue, ids, self.shared.now()))
+    }
+
+    async fn batch(&self, batch: &BatchName) -> Result<Option<BatchStatus>> {
+        Ok(self.shared.lock().batch(batch, self.shared.now()))
     }
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {

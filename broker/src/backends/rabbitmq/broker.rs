@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::{RabbitMqBroker, ask::Holdings, claim, directory::Change, enqueue, link::Link, settle};
 use crate::{
-    Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Error, ErrorKind, Incarnation, Lease, NewTask,
-    QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter, machine::Configuration,
+    Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Error, ErrorKind, Incarnation, NewTask,
+    QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Token, Waiter, machine::Configuration,
 };
 
 #[async_trait]
@@ -29,7 +29,8 @@ impl Broker for RabbitMqBroker {
         self.on_thread("declare", |link| declare(link, queue, options)).await
     }
 
-    async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
+    async fn enqueue(&self, tasks: &[NewTask], _token: Option<Token>) -> Result<Vec<Enqueued>> {
+        // No call is remembered, so the guard lets no token through.
         let tasks = tasks.to_vec();
         self.on_thread("enqueue", |link| enqueue::enqueue(link, tasks)).await
     }
@@ -39,8 +40,9 @@ impl Broker for RabbitMqBroker {
         self.on_thread("claim", |link| claim::claim(link, claim)).await
     }
 
-    async fn beat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Beaten>> {
-        let leases = leases.to_vec();
+    async fn beat(&self, beats: &[Beat], lease: Duration) -> Result<Vec<Beaten>> {
+        // Nobody can ask how far a task is, so the guard lets no progress through.
+        let leases = beats.iter().map(|beat| beat.lease.clone()).collect();
         self.on_thread("beat", move |link| settle::beat(link, leases, lease)).await
     }
 
@@ -105,6 +107,7 @@ async fn status(link: Arc<Link>, operation: &'static str, queue: QueueName) -> R
         paused: false,
         ready,
         scheduled,
+        held: 0,
         leased: held,
         dead,
     }))

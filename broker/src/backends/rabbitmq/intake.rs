@@ -251,6 +251,7 @@ impl Intake {
             }
             let progress = &stored.progress;
             taken.tasks.push(ClaimedTask {
+                batch: None,
                 lease: lease.clone(),
                 name: stored.name.clone(),
                 payload: stored.payload.clone(),

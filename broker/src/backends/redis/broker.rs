@@ -12,11 +12,11 @@ use super::{
     scripts,
 };
 use crate::{
-    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, End, Enqueued, Fsck, Incarnation,
-    Lease, NewTask, Outcome, Payload, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement,
-    TaskId, Waiter,
+    Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, End, Enqueued, Fsck,
+    Incarnation, Lease, NewTask, Outcome, Payload, QueueName, QueueOptions, QueueStatus, Result, Settled,
+    Settlement, TaskId, Token, Waiter,
     clock::millis,
-    machine::{Configuration, check_priority},
+    machine::{Configuration, check_fits},
 };
 
 #[async_trait]
@@ -50,7 +50,7 @@ impl Broker for RedisBroker {
         Ok(status)
     }
 
-    async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
+    async fn enqueue(&self, tasks: &[NewTask], _token: Option<Token>) -> Result<Vec<Enqueued>> {
         let mut queues = Queues::new(&self.keys);
         let mut arguments = vec![text(self.keys.channel())];
         for task in tasks {
@@ -93,14 +93,14 @@ impl Broker for RedisBroker {
         })
     }
 
-    async fn beat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Beaten>> {
+    async fn beat(&self, beats: &[Beat], lease: Duration) -> Result<Vec<Beaten>> {
         let mut queues = Queues::new(&self.keys);
         let mut arguments = vec![text(millis(lease))];
-        for lease in leases {
+        for Beat { lease, .. } in beats {
             arguments.extend(lease_arguments(&mut queues, lease));
         }
         let reply: Vec<i64> = self.call("beat", &scripts::BEAT, queues.keys(), arguments).await?;
-        each(&reply, leases.len(), "beat", |code| match code {
+        each(&reply, beats.len(), "beat", |code| match code {
             0 => Some(Beaten::Lost),
             1 => Some(Beaten::Kept),
             2 => Some(Beaten::Cancelled),
@@ -223,7 +223,7 @@ fn check_places<'a>(
 ) -> Result<()> {
     let Some((at, order)) = reply::misplaced(reply) else { return Ok(()) };
     let task = tasks.nth(at).ok_or_else(|| unexpected(operation))?;
-    check_priority(operation, task, order, &task.queue)?;
+    check_fits(operation, task, &QueueOptions::default().with_order(order))?;
     Err(unexpected(operation))
 }
 

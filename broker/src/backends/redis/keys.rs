@@ -163,7 +163,12 @@ fn body(task: &NewTask) -> Result<Vec<u8>> {
         priority: task.priority,
         expires: task.expires.map(millis),
         unique: task.unique.as_ref().map(|unique| unique.key.as_str().to_owned()),
-        hold: task.unique.as_ref().map(|unique| millis(unique.hold)),
+        hold: task.unique.as_ref().map(|unique| {
+            millis(match unique.hold {
+                crate::Hold::For(time) => time,
+                crate::Hold::Batch => std::time::Duration::ZERO,
+            })
+        }),
         result: match task.result {
             Wanted::No => None,
             Wanted::Keep(time) => Some(millis(time)),

@@ -86,10 +86,12 @@ pub(super) fn status(reply: &[i64]) -> Option<(QueueStatus, bool)> {
     let uint = |number: &i64| u64::try_from(*number).unwrap_or(0);
     let [ready, scheduled, leased, dead] = counts else { return None };
     let status = QueueStatus {
+        held: 0,
         options: QueueOptions {
             order: read_order(*order)?,
             capacity: uint(capacity),
             remember_ids: Duration::from_millis(uint(remember_ids)),
+            ..QueueOptions::default()
         },
         revision: uint(revision),
         closed: *closed == 1,
@@ -124,7 +126,7 @@ pub(super) fn revived(answer: &Value) -> Option<Revived> {
 pub(super) fn outcome(answer: &Value) -> Option<Outcome> {
     match answer {
         Value::Int(0) => Some(Outcome::Unknown),
-        Value::Int(1) => Some(Outcome::Pending),
+        Value::Int(1) => Some(Outcome::Pending { progress: None }),
         Value::BulkString(known) => match known.split_first()? {
             (b'D', result) => Some(Outcome::Done(Payload::from_stored(text(result)?))),
             (b'C', []) => Some(Outcome::Cancelled),
@@ -147,6 +149,7 @@ pub(super) fn claimed(queue: &QueueName, incarnation: Incarnation, task: &[Value
     let small = |value| small(value).ok_or_else(|| unexpected(CLAIM));
     let epoch = uint(epoch).ok_or_else(|| unexpected(CLAIM))?;
     Ok(ClaimedTask {
+        batch: None,
         lease: Lease { queue: queue.clone(), id, epoch, incarnation },
         name: header.name,
         payload,
@@ -171,6 +174,7 @@ pub(super) fn dead(task: &[Value]) -> Result<DeadTask> {
     let (header, payload) = keys::stored_body(LIST, &id, body)?;
     let unread = || unexpected(LIST);
     Ok(DeadTask {
+        history: Vec::new(),
         id,
         name: header.name,
         payload,

@@ -141,7 +141,7 @@ impl Broker for Flaky {
     }
 
     async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
-        self.inner.enqueue(tasks).await
+        self.inner.enqueue(tasks, None).await
     }
 
     async fn claim(&self, claim: &Claim) -> Result<ClaimReply> {

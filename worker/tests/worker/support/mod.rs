@@ -133,7 +133,7 @@ impl Bench {
     /// Enqueues tasks that must all be accepted.
     pub(crate) async fn send(&self, tasks: impl IntoIterator<Item = NewTask>) {
         let tasks: Vec<_> = tasks.into_iter().collect();
-        let answers = self.broker.enqueue(&tasks).await.unwrap();
+        let answers = self.broker.enqueue(&tasks, None).await.unwrap();
         assert!(answers.iter().all(|answer| *answer == Enqueued::Enqueued), "enqueue answered {answers:?}");
     }
 

@@ -141,6 +141,7 @@ impl Steps<'_> {
             self.execute(statements::LEASE, params)?;
             at(Point::StepLeased);
             tasks.push(ClaimedTask {
+                batch: None,
                 lease: Lease { queue: claim.queue.clone(), id, epoch: progress.epoch, incarnation },
                 name,
                 payload: Payload::from_stored(payload),

@@ -29,6 +29,7 @@ impl Steps<'_> {
                 name: row.get::<_, StoredName>(1)?.0,
                 payload: Payload::from_stored(row.get(2)?),
                 error: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
+                history: Vec::new(),
                 attempts: row.get(4)?,
                 crashes: row.get(5)?,
                 died: time(uint(row.get(6)?)),
@@ -115,7 +116,7 @@ impl Steps<'_> {
     pub(super) fn lapse(&mut self, name: &QueueName) -> rusqlite::Result<()> {
         let params = (self.queue_or_new(name)?.key, int(self.now.wall), int(limits::UPKEEP as u64));
         for mut task in self.list(statements::LAPSED, params, TaskRow::read)? {
-            let fate = task.progress.lapse();
+            let fate = task.progress.lapse(self.now);
             self.go(name, &task, fate)?;
         }
         Ok(())

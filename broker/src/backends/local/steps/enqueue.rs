@@ -14,7 +14,7 @@ use crate::{
     },
     clock::millis,
     crash::{Point, at},
-    machine::{check_priority, place},
+    machine::{check_fits, place},
     sabotage::{Defect, planted},
 };
 
@@ -30,8 +30,8 @@ impl Steps<'_> {
     pub(super) fn check_priorities(&mut self, operation: &'static str, tasks: &[NewTask]) -> Result<()> {
         for task in tasks.iter().filter(|task| task.priority.is_some()) {
             let queue = self.load_queue(&task.queue).map_err(|e| sqlite(operation, e))?;
-            let order = queue.map(|queue| queue.order()).unwrap_or_default();
-            check_priority(operation, task, order, &task.queue)?;
+            let options = queue.map(|queue| queue.configuration.options.clone()).unwrap_or_default();
+            check_fits(operation, task, &options)?;
         }
         Ok(())
     }
@@ -127,7 +127,10 @@ impl Steps<'_> {
             due.map(int),
             task.expires.map(|time| int(wall.saturating_add(millis(time)))),
             task.unique.as_ref().map(|unique| unique.key.as_str()),
-            task.unique.as_ref().map(|unique| int(millis(unique.hold))),
+            task.unique.as_ref().map(|unique| int(millis(match unique.hold {
+                crate::Hold::For(time) => time,
+                crate::Hold::Batch => std::time::Duration::ZERO,
+            }))),
             keep,
             task.max_attempts,
             task.max_crashes,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Steps, TaskRow};
 use crate::{
-    Beaten, Incarnation, Lease, QueueName,
+    Beat, Beaten, Incarnation, Lease, QueueName,
     backends::local::{
         keys::{IdKey, holder, int},
         statements,
@@ -18,12 +18,12 @@ impl Steps<'_> {
     /// As `Machine::beat`.
     pub(in super::super) fn beat(
         &mut self,
-        leases: &[Lease],
+        beats: &[Beat],
         lease: Duration,
     ) -> rusqlite::Result<Vec<Beaten>> {
         let until = int(self.now.steady.saturating_add(millis(lease)));
-        let mut answers = Vec::with_capacity(leases.len());
-        for Lease { queue, id, epoch, incarnation } in leases {
+        let mut answers = Vec::with_capacity(beats.len());
+        for Beat { lease: Lease { queue, id, epoch, incarnation }, .. } in beats {
             let cancelled = match self.load_queue(queue)? {
                 Some(queue) => {
                     let params = (queue.key, IdKey(id), int(*epoch), holder(*incarnation), until);
@@ -65,7 +65,7 @@ impl Steps<'_> {
     }
 
     fn expire(&mut self, name: &QueueName, mut task: TaskRow) -> rusqlite::Result<()> {
-        let fate = task.progress.expire();
+        let fate = task.progress.expire(self.now);
         self.go(name, &task, fate)?;
         at(Point::StepExpired);
         Ok(())

@@ -73,9 +73,11 @@ impl TaskRow {
                 parks: int(13)?,
                 parked_since: uint(row.get(14)?),
                 error: row.get(15)?,
+                history: Vec::new(),
                 cancelled: row.get(16)?,
             },
-            unique: key.map(|StoredKey(key)| Unique { key, hold: hold.unwrap_or_default() }),
+            unique: key
+                .map(|StoredKey(key)| Unique { key, hold: crate::Hold::For(hold.unwrap_or_default()) }),
             wanted: time(19)?.map_or(Wanted::No, Wanted::Keep),
         })
     }

@@ -62,7 +62,7 @@ impl Steps<'_> {
             let until: Option<i64> = row.get(2)?;
             Ok(match row.get(0)? {
                 Some(state::DEAD) => Outcome::Dead(row.get::<_, Option<String>>(1)?.unwrap_or_default()),
-                Some(_) => Outcome::Pending,
+                Some(_) => Outcome::Pending { progress: None },
                 None if until.is_none_or(|until| uint(until) <= self.now.wall) => Outcome::Unknown,
                 None => row
                     .get::<_, Option<String>>(3)?
@@ -94,7 +94,12 @@ impl Steps<'_> {
     /// A task ended: its key is free, at once or later.
     pub(super) fn let_go_of_key(&mut self, name: &QueueName, task: &TaskRow) -> rusqlite::Result<()> {
         let Some(Unique { key, hold }) = &task.unique else { return Ok(()) };
-        let Some(until) = self.until(millis(*hold)) else { return Ok(()) };
+        let Some(until) = self.until(millis(match hold {
+            crate::Hold::For(time) => *time,
+            crate::Hold::Batch => std::time::Duration::ZERO,
+        })) else {
+            return Ok(());
+        };
         let queue = self.queue_or_new(name)?.key;
         self.execute(statements::KEEP_KEY, (queue, key.as_str(), IdKey(&task.id), until))?;
         self.added(name, &SEEN)

@@ -46,6 +46,7 @@ impl QueueRow {
                     order: row.get::<_, StoredOrder>(14)?.0,
                     capacity: count(1)?,
                     remember_ids: Duration::from_millis(count(2)?),
+                    ..QueueOptions::default()
                 },
                 revision: count(3)?,
                 configured: row.get(4)?,
@@ -74,6 +75,7 @@ impl QueueRow {
             closed: self.closed,
             ready: self.ready,
             scheduled: self.scheduled,
+            held: 0,
             leased: self.leased,
             dead: self.dead,
         }

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 
 use super::{Adversary, Call, Fault, Manners, Turn, lock, nothing};
 use crate::{
-    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, DeadTask, End, Enqueued, Fsck,
-    Incarnation, Lease, NewTask, Order, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived,
-    Settled, Settlement, TaskId, Waiter, capabilities::Returns,
+    BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
+    DeadTask, End, Enqueued, Fsck, Incarnation, NewTask, Order, Outcome, QueueName, QueueOptions,
+    QueueStatus, Result, Revived, Settled, Settlement, TaskId, Token, Waiter, capabilities::Returns,
 };
 
 /// How long after a claim that got too little it is worth while to ask again.
@@ -34,8 +34,8 @@ impl Broker for Adversary {
         self.make(Call::Declare, self.0.inner.declare(queue, options)).await
     }
 
-    async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
-        self.make(Call::Enqueue, self.0.inner.enqueue(tasks)).await
+    async fn enqueue(&self, tasks: &[NewTask], token: Option<Token>) -> Result<Vec<Enqueued>> {
+        self.make(Call::Enqueue, self.0.inner.enqueue(tasks, token)).await
     }
 
     async fn claim(&self, claim: &Claim) -> Result<ClaimReply> {
@@ -54,13 +54,13 @@ impl Broker for Adversary {
         Ok(reply)
     }
 
-    async fn beat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Beaten>> {
+    async fn beat(&self, beats: &[Beat], lease: Duration) -> Result<Vec<Beaten>> {
         let mut turn = self.turn(Call::Beat);
         turn.begin().await?;
         self.lose_one(&mut turn).await?;
-        let answers = self.0.inner.beat(leases, lease).await?;
-        let lost = || leases.iter().zip(&answers).filter(|(_, answer)| **answer == Beaten::Lost);
-        lock(&self.0.held).retain(|held| lost().all(|(lease, _)| lease != held));
+        let answers = self.0.inner.beat(beats, lease).await?;
+        let lost = || beats.iter().zip(&answers).filter(|(_, answer)| **answer == Beaten::Lost);
+        lock(&self.0.held).retain(|held| lost().all(|(beat, _)| beat.lease != *held));
         turn.end().await?;
         Ok(answers)
     }
@@ -93,6 +93,10 @@ impl Broker for Adversary {
 
     async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>> {
         self.make(Call::Outcomes, self.0.inner.outcomes(queue, ids)).await
+    }
+
+    async fn batch(&self, batch: &BatchName) -> Result<Option<BatchStatus>> {
+        self.make(Call::Batch, self.0.inner.batch(batch)).await
     }
 
     /// A look is no part of what workers see, so nothing happens to it.

@@ -84,6 +84,8 @@ pub enum Call {
     Cancel,
     /// `outcomes`
     Outcomes,
+    /// `batch`
+    Batch,
     /// `list`
     List,
     /// `revive`
@@ -93,7 +95,7 @@ pub enum Call {
 }
 
 impl Call {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Declare,
         Self::Enqueue,
         Self::Claim,
@@ -104,6 +106,7 @@ impl Call {
         Self::Pause,
         Self::Cancel,
         Self::Outcomes,
+        Self::Batch,
         Self::List,
         Self::Revive,
         Self::Purge,
@@ -121,6 +124,7 @@ impl Call {
             Self::Pause => "pause",
             Self::Cancel => "cancel",
             Self::Outcomes => "outcomes",
+            Self::Batch => "batch",
             Self::List => "list",
             Self::Revive => "revive",
             Self::Purge => "purge",

@@ -22,7 +22,7 @@ use std::{
 pub use self::manners::{Call, Fault, Manners};
 use self::{dice::Dice, turn::Turn};
 use super::MemoryBroker;
-use crate::{Beaten, Broker, Claim, Lease, QueueName, Result};
+use crate::{Beat, Beaten, Broker, Claim, Lease, QueueName, Result};
 
 /// A session with a memory broker that does what it may, by a seed.
 ///
@@ -130,7 +130,7 @@ impl Adversary {
 
     /// Renews leases for no time at all: the next claim takes them back. Returns those that were held.
     async fn still_held(&self, leases: Vec<Lease>) -> Result<Vec<Lease>> {
-        let answers = self.0.inner.beat(&leases, Duration::ZERO).await?;
+        let answers = self.0.inner.beat(&Beat::all(&leases), Duration::ZERO).await?;
         let held = leases.into_iter().zip(answers).filter(|(_, answer)| *answer != Beaten::Lost);
         Ok(held.map(|(lease, _)| lease).collect())
     }
