@@ -38,9 +38,10 @@
 //! ```
 
 pub use manyhands_broker::{
-    Broker, BrokerExt, BrokerUrl, Cancel, Capabilities, DeadLetters, DeadTask, Enqueued, Error, ErrorKind,
-    Finding, Fsck, NewTask, Order, Outcome, Payload, QueueName, QueueOptions, QueueStatus, Report, Result,
-    Revived, Start, Task, TaskId, TaskName, Unique, Wanted, capabilities, connect,
+    BatchName, BatchStatus, Broker, BrokerExt, BrokerUrl, Cancel, Capabilities, DeadLetters, DeadTask,
+    Enqueued, Error, ErrorKind, Failure, Finding, Fsck, Hold, LimitKey, NewTask, Order, Outcome, Payload,
+    QueueName, QueueOptions, QueueStatus, Report, Result, Revived, Start, Task, TaskId, TaskName, Token,
+    Unique, UniqueKey, Wanted, capabilities, connect,
 };
 pub use manyhands_producer::Client;
 #[cfg(feature = "cli")]

@@ -15,6 +15,9 @@ const POLL: Duration = Duration::from_millis(500);
 /// How long after a call that failed it is made again at first; then twice as long each time, up to [`POLL`].
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long a call that waits for something else is made again while the broker cannot be reached.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Conveniences over [`Broker`], with one implementation for all of them.
 #[async_trait]
 pub trait BrokerExt {
@@ -61,7 +64,8 @@ pub trait BrokerExt {
     /// Cancel safe: it only reads.
     async fn outcome(&self, queue: &QueueName, id: &TaskId, timeout: Duration) -> Result<Outcome>;
 
-    /// Enqueues one task, and waits for room in its queue where there is none.
+    /// Enqueues one task, and waits for room in its queue where there is none. While the broker cannot be reached, it tries again
+    /// for 5 s at most, as [`BrokerExt::enqueue_repeatedly`].
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`] when the queue is still full after `timeout`: the task is not enqueued then. What
@@ -155,7 +159,8 @@ impl<B: Broker + ?Sized> BrokerExt for B {
         let queue = &task.queue;
         loop {
             let changed = self.wait(std::slice::from_ref(queue));
-            match self.enqueue(std::slice::from_ref(task), None).await?.pop() {
+            let patience = timeout.saturating_sub(start.elapsed()).min(PATIENCE);
+            match self.enqueue_repeatedly(std::slice::from_ref(task), patience).await?.pop() {
                 Some(Enqueued::Full) => {}
                 Some(answer) => return Ok(answer),
                 None => {

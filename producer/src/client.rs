@@ -1,9 +1,10 @@
 //! The client.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use manyhands_broker::{
-    Broker, BrokerUrl, Enqueued, NewTask, QueueName, Result, Task, connect,
+    BatchName, BatchStatus, Broker, BrokerExt, BrokerUrl, Enqueued, NewTask, QueueName, Result, Task,
+    connect,
     crash::{Point, at},
     limits,
 };
@@ -14,7 +15,11 @@ use crate::Sending;
 #[derive(Clone, Debug)]
 pub struct Client {
     broker: Arc<dyn Broker>,
+    patience: Duration,
 }
+
+/// How long a call is repeated while the broker cannot be reached, unless the user says otherwise.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Client {
     /// Opens a session with the broker of a URL.
@@ -28,7 +33,20 @@ impl Client {
     /// Uses a session that is open.
     #[must_use]
     pub fn new(broker: Arc<dyn Broker>) -> Self {
-        Self { broker }
+        Self { broker, patience: PATIENCE }
+    }
+
+    /// Sets for how long a call that enqueues is repeated while the broker cannot be reached: 5 s unless set, 0 for not at all.
+    /// A repeated call is the same call, so nothing is doubled. On RabbitMQ, where no call is known again, nothing is
+    /// repeated.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// The session, for what a client has no word for.
@@ -56,10 +74,21 @@ impl Client {
         let mut answers = Vec::with_capacity(tasks.len());
         while let Some(rest) = tasks.get(answers.len()..).filter(|rest| !rest.is_empty()) {
             at(Point::BatchAsking);
-            answers.extend(self.broker.enqueue(&rest[..call_size(rest)], None).await?);
+            answers.extend(self.broker.enqueue_repeatedly(&rest[..call_size(rest)], self.patience).await?);
             at(Point::BatchAnswered);
         }
         Ok(answers)
+    }
+
+    /// Waits until a batch has ended, and returns how; `None` when there is none, or it ended long ago.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`](manyhands_broker::ErrorKind::Timeout) when it has not after `timeout`; what [`Broker::batch`] says.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn join_batch(&self, batch: &BatchName, timeout: Duration) -> Result<Option<BatchStatus>> {
+        self.broker.join_batch(batch, Some(timeout)).await
     }
 
     /// Says that no more will come to a queue: its workers may end when it is empty.

@@ -8,8 +8,8 @@ use std::{
 };
 
 use manyhands_broker::{
-    BrokerExt, Enqueued, Error, ErrorKind, NewTask, Outcome, Payload, QueueName, Result, Start, Task, TaskId,
-    Unique, Wanted,
+    BatchName, BrokerExt, Enqueued, Error, ErrorKind, LimitKey, NewTask, Outcome, Payload, QueueName, Result,
+    Start, Task, TaskId, Unique, Wanted,
     crash::{Point, at},
     limits,
 };
@@ -90,6 +90,21 @@ impl<'c, T: Task> Sending<'c, T> {
     /// The same, and the key is held for so long after the task was settled: a set of what was seen.
     pub fn unique_for(self, key: &str, hold: Duration) -> Self {
         self.with(|task| Ok(task.with_unique(Unique::and_for(key, hold)?)))
+    }
+
+    /// Puts it into a batch, which begins with it if it is the first. [`Client::join_batch`] waits for its end.
+    pub fn batch(self, batch: &str) -> Self {
+        self.with(|task| Ok(task.in_batch(BatchName::new(batch)?)))
+    }
+
+    /// Gives it a key that is held until its batch has ended: a set of what the batch has seen.
+    pub fn unique_in_batch(self, key: &str) -> Self {
+        self.with(|task| Ok(task.with_unique(Unique::in_batch(key)?)))
+    }
+
+    /// Gives it a key of which its queue, by its `key_limit` and `key_interval`, runs only so many at a time.
+    pub fn key(self, key: &str) -> Self {
+        self.with(|task| Ok(task.with_key(LimitKey::new(key)?)))
     }
 
     /// Keeps the result for so long after the task was settled. [`Client::outcome`] asks for it.
@@ -180,7 +195,7 @@ impl Client {
                 "mend the cause; the task is kept among the dead, and can be revived",
             ),
             Outcome::Cancelled => failed("was cancelled".to_owned(), "send it again if it is still wanted"),
-            Outcome::Pending | Outcome::Unknown => failed(
+            Outcome::Pending { .. } | Outcome::Unknown => failed(
                 "is unknown, or its result is kept no longer".to_owned(),
                 "keep results for longer, and look at the workers' logs",
             ),
@@ -192,7 +207,9 @@ impl Client {
         at(Point::SendAsking);
         let answer = match room {
             Some(timeout) => Some(self.broker().enqueue_when_room(&task, timeout).await?),
-            None => self.broker().enqueue(std::slice::from_ref(&task), None).await?.pop(),
+            None => {
+                self.broker().enqueue_repeatedly(std::slice::from_ref(&task), self.patience()).await?.pop()
+            }
         };
         at(Point::SendAnswered);
         let queue = &task.queue;
@@ -234,7 +251,15 @@ impl<'c, T: Task> IntoFuture for Sending<'c, T> {
 
 #[cfg(test)]
 mod tests {
-    use manyhands_broker::{Broker, Claim, End, Order, QueueOptions, Settlement, Task};
+    use std::sync::Arc;
+
+    use manyhands_broker::{
+        Broker, Claim, End, Guard, Order, QueueOptions, Settlement, Task,
+        backends::memory::{
+            MemoryBroker,
+            adversary::{Adversary, Call, Fault, Manners},
+        },
+    };
     use serde::{Deserialize, Serialize};
 
     use super::*;
@@ -321,6 +346,51 @@ mod tests {
         assert_eq!(cancelled.to_string(), "task late of queue \"default\" was cancelled");
         let unknown = client.result(&queue, &TaskId::new("never").unwrap(), SOON).await.unwrap_err();
         assert_eq!(unknown.kind(), ErrorKind::Failed);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_call_without_an_answer_is_made_again_and_nothing_doubled() {
+        let memory = MemoryBroker::new();
+        let adversary = Adversary::session_of(&memory, Manners::QUIET, 1);
+        let client = Client::new(Arc::new(Guard::new(adversary.clone())));
+        let queue = QueueName::new("default").unwrap();
+        let ready = async || memory.status(&queue).await.unwrap().unwrap().ready;
+        for fault in [Fault::Unanswered, Fault::Refused, Fault::Unanswered] {
+            adversary.fail_next(Call::Enqueue, fault);
+        }
+        client.send(Work(1)).await.unwrap();
+        assert_eq!(ready().await, 1, "done twice without an answer, and refused once");
+        adversary.fail_next(Call::Enqueue, Fault::Unanswered);
+        client.send(Work(2)).wait_for_room(SOON).await.unwrap();
+        assert_eq!(ready().await, 2);
+        adversary.fail_next(Call::Enqueue, Fault::Unanswered);
+        let tasks = [NewTask::of(&Work(3)).unwrap(), NewTask::of(&Work(4)).unwrap()];
+        assert_eq!(client.send_all(&tasks).await.unwrap(), [Enqueued::Enqueued, Enqueued::Enqueued]);
+        assert_eq!(ready().await, 4);
+        adversary.fail_next(Call::Enqueue, Fault::Refused);
+        let impatient = client.clone().with_patience(Duration::ZERO);
+        assert_eq!(impatient.send(Work(5)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_belongs_together_is_waited_for() {
+        let client = Client::connect(&"memory:".parse().unwrap()).await.unwrap();
+        let (queue, batch) = (QueueName::new("default").unwrap(), BatchName::new("b").unwrap());
+        let options = QueueOptions::default().with_key_limit(1);
+        client.broker().declare(&queue, Some(&options)).await.unwrap();
+        client.send(Double(1)).batch("b").unique_in_batch("one").key("k").keep_result(SOON).await.unwrap();
+        let again = client.send(Double(1)).batch("b").unique_in_batch("one").await.unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::Duplicate);
+        client.send(Double(2)).batch("b").key("k").keep_result(SOON).await.unwrap();
+        let status = client.broker().status(&queue).await.unwrap().unwrap();
+        assert_eq!((status.ready, status.held), (1, 1));
+        let end = || End::complete(Vec::new());
+        let both = async {
+            end_one(&**client.broker(), end()).await;
+            end_one(&**client.broker(), end()).await;
+        };
+        let (ended, ()) = tokio::join!(client.join_batch(&batch, SOON), both);
+        assert_eq!(ended.unwrap().map(|status| (status.unsettled, status.done)), Some((0, 2)));
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -7,7 +7,8 @@ use std::{
 };
 
 use manyhands::{
-    Client, Error, ErrorKind, NewTask, Payload, QueueName, Result, Start, TaskId, TaskName, Unique, Wanted,
+    BatchName, Client, Error, ErrorKind, Hold, LimitKey, NewTask, Payload, QueueName, Result, Start, TaskId,
+    TaskName, Unique, UniqueKey, Wanted,
 };
 use manyhands_worker::entry::{BrokerArg, LogArgs, report, session, start_logging, success};
 
@@ -55,9 +56,17 @@ pub(super) struct Args {
     #[arg(long, value_name = "KEY")]
     unique: Option<String>,
 
-    /// Hold the unique key for so long after the task was settled
-    #[arg(long, value_name = "DURATION", value_parser = text::duration, requires = "unique")]
-    unique_for: Option<Duration>,
+    /// Hold the unique key for so long after the task was settled, or "batch": until its batch has ended
+    #[arg(long, value_name = "DURATION", value_parser = text::hold, requires = "unique")]
+    unique_for: Option<Hold>,
+
+    /// A batch of tasks that belong together, and their children; it begins with the first
+    #[arg(long, value_name = "NAME")]
+    batch: Option<String>,
+
+    /// A key of which the queue runs only so many tasks at a time, by its key_limit and key_interval
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
 
     /// Wait for room in a full queue, at most so long
     #[arg(long, value_name = "DURATION", value_parser = text::duration)]
@@ -133,7 +142,14 @@ fn task(args: &Args) -> Result<NewTask> {
         task = task.with_expires(expires);
     }
     if let Some(key) = &args.unique {
-        task = task.with_unique(Unique::and_for(key, args.unique_for.unwrap_or_default())?);
+        let hold = args.unique_for.unwrap_or(Hold::For(Duration::ZERO));
+        task = task.with_unique(Unique { key: UniqueKey::new(key)?, hold });
+    }
+    if let Some(batch) = &args.batch {
+        task = task.in_batch(BatchName::new(batch)?);
+    }
+    if let Some(key) = &args.key {
+        task = task.with_key(LimitKey::new(key)?);
     }
     let kept = args.wait.map(|_| manyhands_broker::limits::KEEP_RESULT);
     if let Some(time) = args.keep_result.or(kept) {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use manyhands::Hold;
+
 /// Reads a duration: a whole number and its unit, `150ms`, `5s`, `2m`, `1h` or `7d`, or several such, `1h30m`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration: write 150ms, 5s, 2m, 1h, 7d or 1h30m");
@@ -24,6 +26,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         rest = after;
     }
     if text.is_empty() { Err(wrong()) } else { Ok(sum) }
+}
+
+/// Reads for how long a unique key is held: a duration, or `batch`.
+pub(super) fn hold(text: &str) -> Result<Hold, String> {
+    match text {
+        "batch" => Ok(Hold::Batch),
+        _ => duration(text).map(Hold::For).map_err(|wrong| format!("{wrong}, or batch")),
+    }
 }
 
 /// Reads a time with its zone: `2026-12-24T18:00:00Z`, or with an offset, `2026-12-24T19:00:00+01:00`.
@@ -54,6 +64,13 @@ mod tests {
         {
             assert!(duration(bad).is_err_and(|error| error.contains(bad)), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_key_is_held_for_a_time_or_a_batch() {
+        assert_eq!(hold("batch"), Ok(Hold::Batch));
+        assert_eq!(hold("5s"), Ok(Hold::For(Duration::from_secs(5))));
+        assert!(hold("5").is_err_and(|error| error.contains("batch")));
     }
 
     #[test]

@@ -185,7 +185,8 @@ impl Load {
             self.diary.note(&Line::Enqueued(vec![more.clone()]));
         };
         let claim = self.claim(&**broker, "many", 3);
-        let beat = broker.beat(&[tasks[0].lease.clone().into()], limits::LEASE);
+        let beats = [tasks[0].lease.clone().into()];
+        let beat = broker.beat(&beats, limits::LEASE);
         let ((), others, beaten) = tokio::join!(enqueue, claim, beat);
         assert_eq!((others.len(), beaten.unwrap()), (3, vec![Beaten::Kept]));
         self.settle(&**broker, &tasks).await;

@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::future::join_all;
 use manyhands_broker::{
-    Beaten, Broker, Lease,
+    Beat, Beaten, Broker,
     crash::{Point, at},
     limits,
     sabotage::{Defect, planted},
@@ -48,9 +48,26 @@ impl Beats {
     }
 }
 
-/// Renews, and gives up in time what cannot be renewed: two things, as the first may wait for an answer.
+/// How long after what handlers said of their progress was told it is told again at the earliest.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// Renews, gives up in time what cannot be renewed, and tells progress: three things, as the first may wait for an answer.
 async fn renew_for_ever(broker: &dyn Broker, leases: &Leases, lease: Duration) {
-    tokio::join!(beat_for_ever(broker, leases, lease), give_up_for_ever(leases, lease));
+    tokio::join!(
+        beat_for_ever(broker, leases, lease),
+        give_up_for_ever(leases, lease),
+        tell_for_ever(broker, leases, lease)
+    );
+}
+
+/// Somebody waits to hear how far a handler is, so that is not left to the next beat. What cannot be told now is told by it.
+async fn tell_for_ever(broker: &dyn Broker, leases: &Leases, lease: Duration) {
+    loop {
+        leases.news().await;
+        let told = leases.to_tell();
+        join_all(told.chunks(limits::MAX_BATCH).map(|batch| beat(broker, leases, batch, lease))).await;
+        tokio::time::sleep(TELL_EVERY.min(lease / 3)).await;
+    }
 }
 
 async fn beat_for_ever(broker: &dyn Broker, leases: &Leases, lease: Duration) {
@@ -83,7 +100,7 @@ async fn give_up_for_ever(leases: &Leases, lease: Duration) {
 }
 
 /// Beats, and tries again within the same third of the lease: the next beat would come just when they are given up.
-async fn beat_soon(broker: &dyn Broker, leases: &Leases, batch: &[Lease], lease: Duration) {
+async fn beat_soon(broker: &dyn Broker, leases: &Leases, batch: &[Beat], lease: Duration) {
     let began = Instant::now();
     while !beat(broker, leases, batch, lease).await && began.elapsed() < lease / 3 {
         tokio::time::sleep(lease / 30).await;
@@ -91,20 +108,20 @@ async fn beat_soon(broker: &dyn Broker, leases: &Leases, batch: &[Lease], lease:
 }
 
 /// Beats once, and tells whether the broker answered.
-async fn beat(broker: &dyn Broker, leases: &Leases, batch: &[Lease], lease: Duration) -> bool {
+async fn beat(broker: &dyn Broker, leases: &Leases, batch: &[Beat], lease: Duration) -> bool {
     let began = Instant::now();
     at(Point::BeatsAsking);
     match tokio::time::timeout(lease / 3, broker.beat(batch, lease)).await {
         Ok(Ok(answers)) => {
             at(Point::BeatsAnswered);
-            for (lease, answer) in batch.iter().zip(answers) {
+            for (beat, answer) in batch.iter().zip(answers) {
                 match answer {
-                    Beaten::Kept => leases.renewed(lease, began),
+                    Beaten::Kept => leases.renewed(beat, began),
                     Beaten::Cancelled => {
-                        leases.renewed(lease, began);
-                        leases.cancelled(lease);
+                        leases.renewed(beat, began);
+                        leases.cancelled(&beat.lease);
                     }
-                    Beaten::Lost => leases.lose(lease),
+                    Beaten::Lost => leases.lose(&beat.lease),
                 }
             }
             return true;

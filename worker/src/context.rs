@@ -6,12 +6,17 @@ use std::{
 };
 
 use manyhands_broker::{
-    Broker, BrokerExt, ClaimedTask, Enqueued, ErrorKind, NewTask, QueueName, Task, TaskId, limits,
+    BatchName, Broker, BrokerExt, ClaimedTask, Enqueued, ErrorKind, NewTask, Payload, QueueName, Task,
+    TaskId, capabilities::Control, limits,
 };
+use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::TaskError;
+use crate::{
+    TaskError,
+    leases::{Held, Teller},
+};
 
 /// The surroundings of one run of a handler. Clones share it.
 #[derive(Clone, Debug)]
@@ -26,14 +31,16 @@ struct Inner {
     queue: QueueName,
     epoch: u64,
     attempt: u32,
+    batch: Option<BatchName>,
     result_wanted: bool,
+    teller: Teller,
     cancelled: CancellationToken,
     /// Enqueued with the settlement; dropped if the handler fails.
     children: Mutex<Vec<NewTask>>,
 }
 
 impl Context {
-    pub(crate) fn new(broker: Arc<dyn Broker>, task: &ClaimedTask, cancelled: CancellationToken) -> Self {
+    pub(crate) fn new(broker: Arc<dyn Broker>, task: &ClaimedTask, held: &Held) -> Self {
         Self(Arc::new(Inner {
             broker,
             runtime: Handle::current(),
@@ -41,8 +48,10 @@ impl Context {
             queue: task.lease.queue.clone(),
             epoch: task.lease.epoch,
             attempt: task.attempts + 1,
+            batch: task.batch.clone(),
             result_wanted: task.result_wanted,
-            cancelled,
+            teller: held.teller(),
+            cancelled: held.cancel.clone(),
             children: Mutex::new(Vec::new()),
         }))
     }
@@ -70,6 +79,32 @@ impl Context {
     #[must_use]
     pub fn fence(&self) -> u64 {
         self.0.epoch
+    }
+
+    /// The batch that the task belongs to; what it hands on belongs to it too, unless that is put into another.
+    #[must_use]
+    pub fn batch(&self) -> Option<&BatchName> {
+        self.0.batch.as_ref()
+    }
+
+    /// Tells how far the handler is, in whatever words it has: anything that can be written as at most 4 KiB of JSON. Whoever asks for
+    /// the task's outcome gets what was told last; the broker hears of it within about a second. It is gone when the run ends.
+    ///
+    /// # Errors
+    /// A burial, when it is larger or cannot be written as JSON, or when the broker has nobody who could ask (RabbitMQ).
+    pub fn progress<T: Serialize + ?Sized>(&self, progress: &T) -> Result<(), TaskError> {
+        if self.0.broker.capabilities().control == Control::None {
+            let message = format!("{} cannot tell how far a task is", self.0.broker.backend());
+            return Err(TaskError::bury(message));
+        }
+        let progress = Payload::encode(progress).map_err(|e| TaskError::bury(e.report()))?;
+        if progress.len() > limits::MAX_PROGRESS {
+            let (len, most) = (progress.len(), limits::MAX_PROGRESS);
+            let message = format!("the progress has {len} bytes, at most {most} are allowed");
+            return Err(TaskError::bury(message));
+        }
+        self.0.teller.tell(progress);
+        Ok(())
     }
 
     /// Whether somebody wants the result: one that is dear to make may be left out where nobody does.
@@ -113,7 +148,7 @@ impl Context {
                 format!("a task of {} bytes cannot be handed on: at most 1 MiB", task.payload.len());
             return Err(TaskError::bury(message));
         }
-        children.push(task);
+        children.push(self.of_batch(task));
         Ok(())
     }
 
@@ -128,6 +163,7 @@ impl Context {
     /// # Cancel safety
     /// The task may be enqueued.
     pub async fn put(&self, task: NewTask) -> Result<Enqueued, TaskError> {
+        let task = self.of_batch(task);
         let room = self.0.broker.enqueue_when_room(&task, Duration::MAX);
         let answer = tokio::select! {
             answer = room => answer,
@@ -151,6 +187,12 @@ impl Context {
     /// As [`Context::put`].
     pub fn put_blocking(&self, task: NewTask) -> Result<Enqueued, TaskError> {
         self.0.runtime.block_on(self.put(task))
+    }
+
+    /// What is handed on belongs to the batch that handed it on.
+    fn of_batch(&self, mut task: NewTask) -> NewTask {
+        task.batch = task.batch.or_else(|| self.0.batch.clone());
+        task
     }
 
     /// Completes when the handler should stop.

@@ -6,12 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use manyhands_broker::Lease;
+use manyhands_broker::{Beat, Lease, Payload};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// All leases of a worker.
 #[derive(Debug, Default)]
-pub(crate) struct Leases(Mutex<HashMap<Lease, Entry>>);
+pub(crate) struct Leases {
+    held: Mutex<HashMap<Lease, Entry>>,
+    /// Rung when there is progress to tell.
+    news: Notify,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -22,6 +27,8 @@ struct Entry {
     lost: bool,
     /// Whether somebody cancelled the task.
     cancelled: bool,
+    /// What the handler said of its progress, until the broker knows it.
+    progress: Option<Payload>,
 }
 
 /// A lease that is held until this is dropped.
@@ -34,26 +41,49 @@ pub(crate) struct Held {
 
 impl Leases {
     fn lock(&self) -> MutexGuard<'_, HashMap<Lease, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a lease that was claimed by a call that began at `renewed`.
     pub(crate) fn hold(self: &Arc<Self>, lease: Lease, renewed: Instant) -> Held {
         let cancel = CancellationToken::new();
-        self.lock()
-            .insert(lease.clone(), Entry { renewed, cancel: cancel.clone(), lost: false, cancelled: false });
+        let entry = Entry { renewed, cancel: cancel.clone(), lost: false, cancelled: false, progress: None };
+        self.lock().insert(lease.clone(), entry);
         Held { leases: Arc::clone(self), lease, cancel }
     }
 
-    /// The leases that are to be renewed.
-    pub(crate) fn to_renew(&self) -> Vec<Lease> {
-        self.lock().iter().filter(|(_, entry)| !entry.lost).map(|(lease, _)| lease.clone()).collect()
+    /// The leases that are to be renewed, with what is to be told.
+    pub(crate) fn to_renew(&self) -> Vec<Beat> {
+        self.beats(|entry| !entry.lost)
     }
 
-    pub(crate) fn renewed(&self, lease: &Lease, at: Instant) {
-        if let Some(entry) = self.lock().get_mut(lease) {
-            entry.renewed = at;
+    /// Those of them of which something is to be told.
+    pub(crate) fn to_tell(&self) -> Vec<Beat> {
+        self.beats(|entry| !entry.lost && entry.progress.is_some())
+    }
+
+    fn beats(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<Beat> {
+        let beat = |(lease, entry): (&Lease, &Entry)| Beat {
+            lease: lease.clone(),
+            progress: entry.progress.clone(),
+        };
+        self.lock().iter().filter(|(_, entry)| wanted(entry)).map(beat).collect()
+    }
+
+    /// The broker confirmed a beat that was made at this time.
+    pub(crate) fn renewed(&self, beat: &Beat, at: Instant) {
+        if let Some(entry) = self.lock().get_mut(&beat.lease) {
+            entry.renewed = entry.renewed.max(at);
+            // Unless the handler has said more meanwhile.
+            if entry.progress == beat.progress {
+                entry.progress = None;
+            }
         }
+    }
+
+    /// Completes when a handler has said something of its progress, or had before this was called.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
     }
 
     /// Somebody cancelled the task: its handler is to stop, and the lease is given back.
@@ -95,7 +125,28 @@ impl Leases {
     }
 }
 
+/// By which one handler says how far it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Teller {
+    leases: Arc<Leases>,
+    lease: Lease,
+}
+
+impl Teller {
+    /// Takes the place of what was said before and not told yet.
+    pub(crate) fn tell(&self, progress: Payload) {
+        if let Some(entry) = self.leases.lock().get_mut(&self.lease) {
+            entry.progress = Some(progress);
+        }
+        self.leases.news.notify_one();
+    }
+}
+
 impl Held {
+    pub(crate) fn teller(&self) -> Teller {
+        Teller { leases: Arc::clone(&self.leases), lease: self.lease.clone() }
+    }
+
     pub(crate) fn is_cancelled(&self) -> bool {
         self.leases.lock().get(&self.lease).is_some_and(|entry| entry.cancelled)
     }

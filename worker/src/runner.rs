@@ -32,7 +32,7 @@ pub(crate) async fn run(
     settler: mpsc::UnboundedSender<Ended>,
 ) {
     let began = Instant::now();
-    let context = Context::new(broker, &task, held.cancel.clone());
+    let context = Context::new(broker, &task, &held);
     let result = match registered {
         Some(registered) => {
             observer.started(&Running { task: &task });

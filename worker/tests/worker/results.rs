@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use manyhands_broker::{
-    BrokerExt, Cancel, Enqueued, NewTask, Outcome, Payload, QueueOptions, Settled, TaskId, Wanted, limits,
+    BatchName, BrokerExt, Cancel, Enqueued, NewTask, Outcome, Payload, QueueOptions, Settled, TaskId, Wanted,
+    limits,
 };
 use manyhands_worker::{App, Context, Ending, Task, TaskError};
 use serde::{Deserialize, Serialize};
 
 use crate::support::{
-    Bench, Gate, Job, Log, PATIENCE, Step, Sum, claim_one, complete, job, listen, new, queue, start, sum,
+    Bench, Gate, Job, Log, PATIENCE, Step, Sum, claim_one, complete, job, listen, new, queue, soon, start,
+    sum,
 };
 
 /// A task with a result: so many letters.
@@ -42,6 +44,11 @@ fn wanted(task: NewTask) -> NewTask {
 
 async fn outcome(bench: &Bench, name: &str, number: u32) -> Outcome {
     bench.broker.outcome(&queue(name), &id(number), PATIENCE).await.unwrap()
+}
+
+/// What the broker says at once.
+async fn outcome_now(bench: &Bench, name: &str, number: u32) -> Outcome {
+    bench.broker.outcomes(&queue(name), &[id(number)]).await.unwrap().remove(0)
 }
 
 #[tokio::test]
@@ -181,4 +188,84 @@ async fn a_handler_that_waits_for_room_can_be_stopped() {
     assert_eq!(bench.counts("jobs").await, [1, 0, 0, 1], "given back");
     assert_eq!(bench.counts("sums").await, [1, 0, 0, 0], "given back");
     assert_eq!(bench.counts("steps").await, [1, 0, 0, 0]);
+}
+
+/// Whoever asks hears how far a handler is, soon and not only when leases are renewed; and no more when it is over.
+#[tokio::test]
+async fn progress_is_told_to_whoever_asks() {
+    let (bench, gate) = (Bench::new(), Gate::new());
+    let inside = gate.clone();
+    let app = App::new()
+        .handle(move |Job(n), ctx: Context| {
+            let gate = inside.clone();
+            async move {
+                for done in 1..=n {
+                    ctx.progress(&(done, n))?;
+                    gate.pass().await;
+                }
+                Err(TaskError::retry("not yet").after(Duration::from_secs(600)))
+            }
+        })
+        .handle_blocking(|Sum(n), ctx: &Context| ctx.progress(&"x".repeat(n as usize)));
+    // Nobody would wait for the next renewal of such a lease.
+    let mut worker = start(bench.session(), app, |builder| builder.lease(Duration::from_secs(3600)));
+    bench.send([job(2)]).await;
+    for done in 1..=2 {
+        let told = Outcome::Pending { progress: Some(Payload::encode(&(done, 2)).unwrap()) };
+        let heard = async {
+            while outcome_now(&bench, "jobs", 2).await != told {
+                // Nothing rings for progress: whoever wants to know asks.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        soon("the progress is told", heard).await;
+        gate.open(1);
+    }
+    worker.settled().await;
+    assert_eq!(
+        outcome_now(&bench, "jobs", 2).await,
+        Outcome::Pending { progress: None },
+        "between two attempts"
+    );
+    // Two quotation marks make it too large.
+    bench.send([sum(limits::MAX_PROGRESS as u32 - 1), sum(limits::MAX_PROGRESS as u32 - 2)]).await;
+    let mut endings = [worker.ended().await.1, worker.ended().await.1];
+    endings.sort_by_key(|ending| *ending == Ending::Completed);
+    assert!(matches!(&endings[0], Ending::Buried(error) if error.contains("4097")), "{endings:?}");
+    assert_eq!(endings[1], Ending::Completed);
+    worker.stop().await;
+}
+
+/// What a task hands on belongs to its batch, so that the batch goes on, whichever way it is handed on.
+#[tokio::test]
+async fn what_is_handed_on_stays_in_the_batch() {
+    let bench = Bench::new();
+    let name = |text: &str| BatchName::new(text).unwrap();
+    let app = App::new().handle(async |Job(n), ctx: Context| {
+        assert_eq!(ctx.batch().map(BatchName::as_str), (n < 5).then_some("b"));
+        ctx.then(Step(n))?;
+        ctx.then_task(new(Step(n + 1), n + 1).in_batch(BatchName::new("other")?))?;
+        ctx.put(new(Step(n + 2), n + 2)).await.map(drop)
+    });
+    let mut worker = start(bench.session(), app, |builder| builder);
+    bench.send([job(1).in_batch(name("b")), job(5)]).await;
+    worker.settled().await;
+    worker.settled().await;
+    worker.stop().await;
+    let mut found = Vec::new();
+    for _ in 0..6 {
+        let task = claim_one(&*bench.broker, "steps").await;
+        found.push((task.payload.as_str().to_owned(), task.batch.map(|batch| batch.to_string())));
+    }
+    found.sort();
+    let batch = |name: &str| Some(name.to_owned());
+    let expected = [
+        ("1", batch("b")),
+        ("2", batch("other")),
+        ("3", batch("b")),
+        ("5", None),
+        ("6", batch("other")),
+        ("7", None),
+    ];
+    assert_eq!(found, expected.map(|(payload, batch)| (payload.to_owned(), batch)));
 }

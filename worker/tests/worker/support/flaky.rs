@@ -7,8 +7,8 @@ use std::{
 
 use async_trait::async_trait;
 use manyhands_broker::{
-    Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Error, ErrorKind, Incarnation, Lease, NewTask,
-    QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Waiter,
+    Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Error, ErrorKind, Incarnation, NewTask,
+    QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Token, Waiter,
 };
 use tokio::sync::watch;
 
@@ -140,16 +140,16 @@ impl Broker for Flaky {
         self.inner.declare(queue, options).await
     }
 
-    async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
-        self.inner.enqueue(tasks, None).await
+    async fn enqueue(&self, tasks: &[NewTask], token: Option<Token>) -> Result<Vec<Enqueued>> {
+        self.inner.enqueue(tasks, token).await
     }
 
     async fn claim(&self, claim: &Claim) -> Result<ClaimReply> {
         self.claims.call(self.inner.claim(claim)).await
     }
 
-    async fn beat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Beaten>> {
-        self.beats.call(self.inner.beat(leases, lease)).await
+    async fn beat(&self, beats: &[Beat], lease: Duration) -> Result<Vec<Beaten>> {
+        self.beats.call(self.inner.beat(beats, lease)).await
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
