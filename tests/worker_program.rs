@@ -137,7 +137,7 @@ fn a_result_can_be_waited_for() {
 #[test]
 fn a_task_is_sent_as_asked() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], i32, &str); 9] = [
+    let cases: [(&[&str], i32, &str); 15] = [
         (&["--unique", "k"], 0, ""),
         (&["--unique", "k"], 4, "has the same unique key"),
         (&["--unique", "l", "--unique-for", "1h", "--expires", "1h", "--keep-result", "1h"], 0, ""),
@@ -147,6 +147,12 @@ fn a_task_is_sent_as_asked() {
         (&["--delay", "90"], 2, "\"90\" is no duration"),
         (&["--at", "tomorrow"], 2, "\"tomorrow\" is no time"),
         (&["--priority", "-3"], 2, "the order of queue \"default\" is fifo"),
+        (&["--key", "example.org"], 2, "queue \"default\" limits no keys"),
+        (&["--batch", "b", "--unique", "m", "--unique-for", "batch"], 0, ""),
+        (&["--batch", "b", "--unique", "m"], 4, "has the same unique key"),
+        (&["--unique", "n", "--unique-for", "batch"], 2, "is in none"),
+        (&["--batch", "a b"], 2, "a batch name may not contain ' '"),
+        (&["--unique", "n", "--unique-for", "ever"], 2, "or batch"),
     ];
     for (args, code, why) in cases {
         let output = send(&folder, &[&["count", "1"], args].concat());
@@ -159,7 +165,7 @@ fn a_task_is_sent_as_asked() {
         let broker = manyhands::connect(&url.parse().unwrap()).await.unwrap();
         broker.status(&manyhands::QueueName::new("default").unwrap()).await.unwrap().unwrap()
     });
-    assert_eq!((status.ready, status.scheduled), (3, 1));
+    assert_eq!((status.ready, status.scheduled), (4, 1));
 }
 
 #[test]
