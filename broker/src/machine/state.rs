@@ -153,7 +153,15 @@ impl Machine {
     /// # Errors
     /// The sentence that is not true.
     pub fn check(&self) -> Result<(), String> {
-        self.queues.iter().try_for_each(|(name, queue)| queue.check().map_err(|e| format!("{name}: {e}")))
+        let first = self.wrong().into_iter().next();
+        first.map_or(Ok(()), |(queue, wrong)| Err(format!("{queue}: {wrong}")))
+    }
+
+    /// Checks the invariants and names all that do not hold, each with its queue.
+    #[must_use]
+    pub fn wrong(&self) -> Vec<(&QueueName, String)> {
+        let queues = self.queues.iter();
+        queues.flat_map(|(name, queue)| queue.wrong().into_iter().map(move |wrong| (name, wrong))).collect()
     }
 }
 
@@ -251,11 +259,12 @@ impl Queue {
         })
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn wrong(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
         let ready = self.ready.len() + self.ready_alone.len();
         let indexed = ready + self.scheduled.len() + self.leased.len() + self.dead.len();
         if indexed != self.tasks.len() {
-            return Err(format!("{} tasks, but {indexed} in the indexes", self.tasks.len()));
+            wrong.push(format!("{} tasks, but {indexed} in the indexes", self.tasks.len()));
         }
         for (id, record) in &self.tasks {
             let found = match &record.phase {
@@ -268,33 +277,33 @@ impl Queue {
                 Phase::Dead(order, _) => self.dead.get(order) == Some(id),
             };
             if !found {
-                return Err(format!("{id} is not in the index of its phase {:?}", record.phase));
+                wrong.push(format!("{id} is not in the index of its phase {:?}", record.phase));
             }
             if record.progress.alone && !matches!(record.phase, Phase::Leased(..)) {
-                return Err(format!("{id} is marked alone, but {:?}", record.phase));
+                wrong.push(format!("{id} is marked alone, but {:?}", record.phase));
             }
             let dead = matches!(record.phase, Phase::Dead(..));
             if self.remembered.contains(id) || self.results.contains(id) {
-                return Err(format!("{id} is remembered as settled, but {:?}", record.phase));
+                wrong.push(format!("{id} is remembered as settled, but {:?}", record.phase));
             }
             if record.progress.cancelled && !matches!(record.phase, Phase::Leased(..)) && !dead {
-                return Err(format!("{id} is to be cancelled, but {:?}", record.phase));
+                wrong.push(format!("{id} is to be cancelled, but {:?}", record.phase));
             }
             if let Some(Unique { key, .. }) = &record.unique
                 && (self.unique.get(key) == Some(id)) == dead
             {
-                return Err(format!(
+                wrong.push(format!(
                     "{id} is {:?}, and its key {key} {:?}",
                     record.phase,
                     self.unique.get(key)
                 ));
             }
         }
-        if let Some((key, id)) = self.unique.iter().find(|(_, id)| !self.tasks.contains_key(*id)) {
-            return Err(format!("key {key} is held by {id}, which is gone"));
+        for (key, id) in self.unique.iter().filter(|(_, id)| !self.tasks.contains_key(*id)) {
+            wrong.push(format!("key {key} is held by {id}, which is gone"));
         }
-        self.remembered.check("ids")?;
-        self.results.check("results")?;
-        self.seen.check("keys")
+        let kept = [self.remembered.check("ids"), self.results.check("results"), self.seen.check("keys")];
+        wrong.extend(kept.into_iter().filter_map(Result::err));
+        wrong
     }
 }

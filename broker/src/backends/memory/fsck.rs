@@ -10,13 +10,13 @@ use crate::{
 
 #[async_trait]
 impl Fsck for MemoryBroker {
-    /// Nothing but a defect of the machine can be found, and the first is told; there is no repair.
+    /// Nothing but a defect of the machine can be found; there is no repair.
     async fn fsck(&self, _repair: bool) -> Result<Report> {
         let machine = self.shared.lock();
         let (queues, tasks) = machine.size();
         let mut report = Report { queues, tasks, ..Report::default() };
-        if let Err(wrong) = machine.check() {
-            report.add(Finding::new(None, wrong));
+        for (queue, wrong) in machine.wrong() {
+            report.add(Finding::new(Some(queue.as_str()), wrong));
         }
         Ok(report)
     }
