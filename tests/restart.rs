@@ -111,6 +111,11 @@ fn tasks_of_a_killed_worker_start_again() {
         victim.child.kill().unwrap();
         assert_eq!(survivor.started(TASKS), ids, "what the survivor runs");
         times.push(killed.elapsed());
+        let looked = runtime.block_on(async {
+            let broker = manyhands::connect(&url.parse().unwrap()).await.unwrap();
+            broker.fsck().unwrap().fsck(false).await.unwrap()
+        });
+        assert_eq!(looked.findings, [], "what is left while the survivor runs");
     }
     times.sort();
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;

@@ -53,6 +53,8 @@ defects! {
     CancelledComesBack = "cancelled-comes-back",
     /// The death of a process is charged to every task that it held.
     EveryoneIsBlamed = "everyone-is-blamed",
+    /// A power cut loses what was promised: tasks are confirmed before they are synced.
+    PromisedUnsynced = "promised-unsynced",
 }
 
 /// Whether this defect is planted.

@@ -2,17 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
     message::BasicGetMessage,
-    options::{BasicGetOptions, BasicPublishOptions, QueueDeleteOptions, QueuePurgeOptions},
+    options::{
+        BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
+    },
     types::{AMQPValue, FieldTable},
 };
 use manyhands_broker::{
     Beaten, Broker, Claim, End, Enqueued, ErrorKind, Incarnation, NewTask, Payload, QueueName, QueueOptions,
-    Settled, Settlement, TaskName, connect, limits,
+    Settled, Settlement, Start, TaskName, connect, limits,
 };
 use manyhands_test_support::servers::RabbitMq;
 
@@ -48,6 +50,16 @@ impl Scene {
         format!("mh:{}:{what}", self.namespace)
     }
 
+    /// Makes a queue before the broker does, which takes it as it is: one that refuses what is over its bound.
+    async fn make_bounded(&self, name: &str, bound: u64) {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+        arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(bound.try_into().unwrap()));
+        let options = QueueDeclareOptions::durable();
+        self.behind.queue_declare(self.name(name).into(), options, arguments).await.unwrap();
+    }
+
     async fn put(&self, to: &str, body: &[u8], properties: BasicProperties) {
         let options = BasicPublishOptions::default();
         let publish = self.behind.basic_publish("".into(), self.name(to).into(), options, body, properties);
@@ -62,10 +74,7 @@ impl Scene {
     }
 
     async fn count(&self, queue: &str) -> u32 {
-        let passive = lapin::options::QueueDeclareOptions {
-            passive: true,
-            ..lapin::options::QueueDeclareOptions::default()
-        };
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let found = self.behind.queue_declare(self.name(queue).into(), passive, FieldTable::default());
         found.await.unwrap().message_count()
     }
@@ -270,4 +279,63 @@ async fn what_is_stored_is_not_stored_again_for_anothers_sake() {
     until_settled(&*broker, &settlements).await;
     assert_eq!(scene.count("work:free").await, 3);
     assert_eq!(broker.status(&queue("q")).await.unwrap().unwrap().unsettled(), 0);
+}
+
+/// Delayed tasks of a queue that is full go to it all the same, over its capacity. And where the server does not let them, as
+/// somebody made the queue with a bound of its own, they wait, and hold up nobody else's.
+#[tokio::test]
+async fn a_full_queue_holds_up_nobody_elses_delays() {
+    const CAPACITY: u64 = 3;
+    for bound in [None, Some(CAPACITY)] {
+        let scene = Scene::shared().await;
+        let broker = scene.session().await;
+        let full = queue("full");
+        if let Some(bound) = bound {
+            scene.make_bounded("work:full", bound).await;
+        }
+        broker.declare(&full, Some(&QueueOptions::default().with_capacity(CAPACITY))).await.unwrap();
+        let delayed = |on: &str, seconds| task(on).with_start(Start::After(Duration::from_secs(seconds)));
+        // While it has room. They fall due before all others, and what fills it is there first.
+        let early: Vec<_> = [1, 1, 2].map(|seconds| delayed("full", seconds)).into();
+        assert_eq!(broker.enqueue(&early, None).await.unwrap(), vec![Enqueued::Enqueued; early.len()]);
+        let ready: Vec<_> = (0..CAPACITY).map(|_| task("full")).collect();
+        assert_eq!(broker.enqueue(&ready, None).await.unwrap(), vec![Enqueued::Enqueued; ready.len()]);
+        let is_full = async || broker.enqueue(&[task("full")], None).await.unwrap() == [Enqueued::Full];
+        assert!(is_full().await);
+
+        let sent: Vec<_> = [1, 1, 2, 3].map(|seconds| delayed("other", seconds)).into();
+        assert_eq!(broker.enqueue(&sent, None).await.unwrap(), vec![Enqueued::Enqueued; sent.len()]);
+        let mut left: BTreeSet<_> = sent.iter().map(|task| task.id.clone()).collect();
+        until(&*broker, "other", async || {
+            for task in claim(&*broker, "other").await {
+                assert!(left.remove(&task.lease.id), "{task:?}");
+                let end = Settlement::new(task.lease, End::complete(Vec::new()));
+                assert_eq!(settle(&*broker, &[end]).await, Ok(vec![Settled::Settled]));
+            }
+            left.is_empty()
+        })
+        .await;
+        // All the time, as nobody claims from it.
+        assert!(is_full().await);
+        if bound.is_none() {
+            let all = CAPACITY + early.len() as u64;
+            until(&*broker, "full", async || broker.status(&full).await.unwrap().unwrap().ready == all).await;
+        } else {
+            assert!(scene.count("work:full").await < 6, "the server refuses what is over its bound");
+        }
+    }
+}
+
+/// Looks again and again until it is so; whether it was a hint or the time-out that said so does not matter.
+async fn until(broker: &dyn Broker, of: &str, mut so: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        loop {
+            let changed = broker.wait(&[queue(of)]);
+            if so().await {
+                return;
+            }
+            let _ = tokio::time::timeout(Duration::from_millis(200), changed).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("nothing holds it up");
 }

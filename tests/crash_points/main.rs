@@ -12,7 +12,7 @@
 //! happen. Points of the writer are passed for the first time when a queue is declared, so they are also tried at other
 //! moments, as `@Settle`. `MANYHANDS_TEST_LONG` set: all points at all moments, and later passages too, as `#3`.
 //!
-//! A process dies here, not the machine: what a power cut may take is not tried.
+//! A process dies here, not the machine: power cuts are for `broker/tests/power_cut`.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
 

@@ -8,7 +8,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     path::Path,
     process::{Child, Command, Output, Stdio},
 };
@@ -38,11 +38,24 @@ pub(crate) fn run_well(folder: &TempDir, args: &[&str]) -> String {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{args:?}: {}\n{out}\n{err}", output.status);
     check_films(&folder.path().join("films.jsonl"));
+    check_books(&out);
     out
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Where the demo says that its queues are left, and the broker keeps books, nothing is wrong with them.
+fn check_books(out: &str) {
+    let url = out.split_once("the queues are left in ").map(|(_, url)| url.trim());
+    // RabbitMQ keeps none.
+    let Some(url) = url.filter(|url| !url.starts_with("amqp")) else { return };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_manyhands"));
+    let output = command.args(["fsck", "--broker", url]).stdin(Stdio::null()).output().unwrap();
+    let (said, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success() && said.ends_with("all is well\n"), "{said}{err}");
+    assert!(!said.contains(" in 0 queues"), "looked in the wrong place: {said}");
 }
 
 /// The file holds exactly the films, one whole line each, and nothing lies beside it.
@@ -99,6 +112,9 @@ impl Running {
         let rest: Vec<_> = self.lines.by_ref().map(Result::unwrap).collect();
         assert!(self.child.wait().unwrap().success(), "{}", rest.join("\n"));
         check_films(&folder.path().join("films.jsonl"));
+        let mut out = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        check_books(&out);
     }
 
     /// Reads until a process of the role has started.

@@ -20,6 +20,7 @@ use std::{
 
 use manyhands::Error;
 use manyhands_test_support::{
+    checker::Pair,
     ledger::now,
     relay::{Fault, Relay},
     servers::{RabbitMq, Redis},
@@ -67,6 +68,29 @@ fn kills(test: &'static str, url: &str) {
     holders.into_iter().for_each(|pid| scene.kill(pid));
     let report = scene.end();
     assert_eq!(report.overlapping, [], "the dead do not run");
+}
+
+/// Workers are killed between the end of a handler and its settlement: what they had done is done again, and nothing else is.
+fn kills_between(test: &'static str, url: &str) {
+    let kills = if std::env::var_os("MANYHANDS_TEST_LONG").is_some() { 45 } else { 21 };
+    let mut scene = Scene::standing(test, url, kills);
+    let mut killed = BTreeSet::new();
+    for _ in 0..kills {
+        scene.until(|scene| !scene.between.is_empty());
+        let pid = scene.between.pop_first().unwrap();
+        assert!(scene.leased() > 0, "the task is held whose handler has ended");
+        scene.kill(pid);
+        killed.insert(pid);
+    }
+    let report = scene.end();
+    let unsettled: BTreeSet<_> = report.unsettled.iter().map(|run| run.pid).collect();
+    assert!(killed.len() >= 20 && unsettled == killed, "killed {killed:?}, of which between: {unsettled:?}");
+    assert!(report.doubled.len() >= kills, "one a kill at least was not settled: {report}");
+    for Pair { first, .. } in &report.doubled {
+        assert!(report.unsettled.contains(first), "settled, and run again: {first:?}");
+    }
+    assert_eq!(report.overlapping, [], "the dead do not run");
+    println!("{test}: {kills} kills, {} done and not settled", report.unsettled.len());
 }
 
 /// All connections fail at once, and once there is a time in which answers are lost.
@@ -125,6 +149,32 @@ fn kills_over_rabbitmq() {
         return;
     }
     kills("kills_over_rabbitmq", &fresh(&RabbitMq::shared_url().unwrap()));
+}
+
+#[test]
+fn kills_before_the_settlement_over_local() {
+    if worked() {
+        return;
+    }
+    let store = tempfile::tempdir().unwrap();
+    kills_between("kills_before_the_settlement_over_local", &format!("local:{}", store.path().display()));
+}
+
+#[test]
+fn kills_before_the_settlement_over_redis() {
+    if worked() {
+        return;
+    }
+    let server = Redis::start().unwrap();
+    kills_between("kills_before_the_settlement_over_redis", &fresh(&server.url()));
+}
+
+#[test]
+fn kills_before_the_settlement_over_rabbitmq() {
+    if worked() {
+        return;
+    }
+    kills_between("kills_before_the_settlement_over_rabbitmq", &fresh(&RabbitMq::shared_url().unwrap()));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::{
 };
 
 use manyhands::{Client, NewTask, QueueName, Task, TaskId, capabilities::Ids};
+use manyhands_broker::crash::Point;
 use manyhands_test_support::{
     checker::{self, Pair, Report},
     kill::{self, Signal},
@@ -21,7 +22,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     insist, runtime,
-    worker::{BROKER, FOLDER, Work},
+    worker::{BROKER, FOLDER, POINT, Work},
 };
 
 /// What is sent.
@@ -29,6 +30,9 @@ pub(crate) const TASKS: usize = 300;
 
 /// Workers at a time.
 const WORKERS: usize = 3;
+
+/// Where a handler has ended, and the broker was not asked to settle its task. At `handler.handed` it may have been.
+const BETWEEN: [Point; 2] = [Point::HandlerEnded, Point::SettlerAsking];
 
 /// How long nobody may finish anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,6 +47,8 @@ async fn produce(url: &str, ledger: &Ledger, lead: &Semaphore, held: usize) -> B
         // Closed when nobody is there any more.
         let _ = lead.acquire().await.map(tokio::sync::SemaphorePermit::forget);
         let mut task = NewTask::of(&Work { number, held: number >= TASKS - held }).unwrap();
+        // However often whoever runs it is killed.
+        task.max_crashes = 1000;
         if ids == Ids::Remembered {
             task = task.with_id(TaskId::new(&format!("task-{number}")).unwrap());
         }
@@ -80,6 +86,10 @@ pub(crate) struct Scene {
     pub(crate) done: BTreeSet<String>,
     /// Tasks that never end, and who runs them.
     pub(crate) held: BTreeMap<String, u32>,
+    /// Workers that stand still between the end of a handler and its settlement.
+    pub(crate) between: BTreeSet<u32>,
+    /// How many workers that are started next do so.
+    standing: usize,
     /// What all workers say: one pipe, so it ends with the last of them.
     lines: mpsc::Receiver<String>,
     pipe: Option<PipeWriter>,
@@ -90,6 +100,20 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn start(test: &'static str, url: &str, senders: &str, lead: usize, held: usize) -> Self {
+        let mut scene = Self::empty(test, url, senders, lead, held);
+        (0..WORKERS).for_each(|_| scene.start_worker());
+        scene
+    }
+
+    /// One in which so many workers, one after the other, stand still when a handler has ended.
+    pub(crate) fn standing(test: &'static str, url: &str, standing: usize) -> Self {
+        let mut scene = Self::empty(test, url, url, TASKS, 0);
+        scene.standing = standing;
+        (0..WORKERS).for_each(|_| scene.start_worker());
+        scene
+    }
+
+    fn empty(test: &'static str, url: &str, senders: &str, lead: usize, held: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(folder.path(), "test").unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
@@ -103,7 +127,7 @@ impl Scene {
         let sent = Ledger::open(folder.path(), "producer").unwrap();
         let (at, room) = (senders.to_owned(), Arc::clone(&lead));
         let producer = move || runtime().block_on(produce(&at, &sent, &room, held));
-        let mut scene = Self {
+        Self {
             test,
             url: url.to_owned(),
             folder,
@@ -112,17 +136,24 @@ impl Scene {
             busy: 0,
             done: BTreeSet::new(),
             held: BTreeMap::new(),
+            between: BTreeSet::new(),
+            standing: 0,
             lines,
             pipe: Some(writer),
             lead,
             producer: Some(std::thread::spawn(producer)),
-        };
-        (0..WORKERS).for_each(|_| scene.start_worker());
-        scene
+        }
     }
 
     fn start_worker(&mut self) {
-        let worker = Command::new(std::env::current_exe().unwrap())
+        let mut worker = Command::new(std::env::current_exe().unwrap());
+        if let Some(left) = self.standing.checked_sub(1) {
+            self.standing = left;
+            // Each of the points, at its first passages.
+            let place = format!("{}#{}", BETWEEN[left % BETWEEN.len()].name(), 1 + left / BETWEEN.len() % 3);
+            worker.env(POINT, place);
+        }
+        let worker = worker
             .args(["--exact", self.test, "--nocapture", "--test-threads=1"])
             .env(BROKER, &self.url)
             .env(FOLDER, self.folder.path())
@@ -147,6 +178,7 @@ impl Scene {
                 self.held.remove(id);
                 self.done.insert(id.to_owned());
             }
+            ["between", pid, _] => drop(self.between.insert(pid.parse().unwrap())),
             ["held", pid, id] => drop(self.held.insert(id.to_owned(), pid.parse().unwrap())),
             _ => self.busy -= 1,
         }
@@ -199,6 +231,15 @@ impl Scene {
             .await
         });
         assert_eq!(looked.findings, [], "what was left behind");
+    }
+
+    /// How many tasks are held, as the broker says.
+    pub(crate) fn leased(&self) -> u64 {
+        runtime().block_on(async {
+            let broker = insist(async || manyhands::connect(&self.url.parse()?).await).await;
+            let status = insist(async || broker.status(&QueueName::new(Work::QUEUE)?).await).await;
+            status.map_or(0, |status| status.leased)
+        })
     }
 
     fn check(&self) -> Report {

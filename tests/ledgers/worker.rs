@@ -3,7 +3,10 @@
 use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
 use manyhands::{App, Context, Observer, Running, Shutdown, Task, TaskError, Worker};
-use manyhands_broker::Settled;
+use manyhands_broker::{
+    Settled,
+    crash::{Point, arm},
+};
 use manyhands_test_support::ledger::{Answer, Ledger, Run};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +15,9 @@ use crate::{insist, runtime};
 /// What makes a test a worker, and where it keeps its ledger.
 pub(crate) const BROKER: &str = "MANYHANDS_TEST_LEDGERS_BROKER";
 pub(crate) const FOLDER: &str = "MANYHANDS_TEST_LEDGERS_FOLDER";
+
+/// What makes a worker stand still at a point, which is passed so often: `settler.asking#2`.
+pub(crate) const POINT: &str = "MANYHANDS_TEST_LEDGERS_POINT";
 
 /// What a worker runs at a time.
 pub(crate) const SLOTS: usize = 4;
@@ -77,6 +83,11 @@ pub(crate) fn worked() -> bool {
     let Ok(url) = std::env::var(BROKER) else { return false };
     let folder = std::env::var_os(FOLDER).unwrap();
     let ledger = Arc::new(Ledger::open(Path::new(&folder), "worker").unwrap());
+    if let Ok(place) = std::env::var(POINT) {
+        let (name, passage) = place.split_once('#').unwrap();
+        let point = Point::ALL.iter().find(|point| point.name() == name).unwrap();
+        arm(*point, passage.parse().unwrap(), stand_still);
+    }
     let clerk = Arc::new(Clerk(Arc::clone(&ledger)));
     let work = move |Work { number, held }: Work, ctx: Context| {
         let ledger = Arc::clone(&ledger);
@@ -106,6 +117,14 @@ pub(crate) fn worked() -> bool {
     });
     say("ended", "");
     true
+}
+
+/// Says so, and waits to be killed.
+fn stand_still() {
+    say("between", "");
+    loop {
+        std::thread::park();
+    }
 }
 
 /// In a worker: tells the test, in one write.

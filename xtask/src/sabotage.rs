@@ -49,6 +49,7 @@ fn noticed_by(defect: Defect) -> &'static str {
         Defect::GenerationNotRaised | Defect::OneInTenThousandDropped => {
             "package(manyhands-broker) & binary(local)"
         }
+        Defect::PromisedUnsynced => "package(manyhands-broker) & binary(power_cut)",
         Defect::ChildAfterTheEnd => "package(manyhands) & binary(crash_points)",
         Defect::LeaseByClientsClock => "package(manyhands-broker) & test(local::)",
         Defect::AcknowledgedBeforeConfirm => "package(manyhands-broker) & binary(rabbitmq)",

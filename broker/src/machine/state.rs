@@ -178,15 +178,28 @@ impl Machine {
     /// # Errors
     /// The sentence that is not true.
     pub fn check(&self) -> Result<(), String> {
-        self.queues.iter().try_for_each(|(name, queue)| queue.check().map_err(|e| format!("{name}: {e}")))?;
+        let first = self.wrong().into_iter().next();
+        first.map_or(Ok(()), |(queue, wrong)| match queue {
+            Some(queue) => Err(format!("{queue}: {wrong}")),
+            None => Err(wrong),
+        })
+    }
+
+    /// Checks the invariants and names all that do not hold, each with its queue if it is of one.
+    #[must_use]
+    pub fn wrong(&self) -> Vec<(Option<&QueueName>, String)> {
+        let queues = self.queues.iter();
+        let of_queues =
+            queues.flat_map(|(name, queue)| queue.wrong().into_iter().map(move |wrong| (Some(name), wrong)));
         let mut unsettled = BTreeMap::new();
         for record in self.queues.values().flat_map(|queue| queue.tasks.values()) {
             if let (Some((batch, _)), false) = (&record.batch, matches!(record.phase, Phase::Dead(..))) {
                 *unsettled.entry(batch.clone()).or_default() += 1;
             }
         }
-        self.batches.check(&unsettled)?;
-        self.calls.check("calls")
+        let others = [self.batches.check(&unsettled), self.calls.check("calls")];
+        let others = others.into_iter().filter_map(Result::err).map(|wrong| (None, wrong));
+        of_queues.chain(others).collect()
     }
 }
 
@@ -303,12 +316,13 @@ impl Queue {
         })
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn wrong(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
         let ready = self.ready.len() + self.ready_alone.len();
         let held = usize::try_from(self.held).unwrap_or(usize::MAX);
         let indexed = ready + self.scheduled.len() + held + self.leased.len() + self.dead.len();
         if indexed != self.tasks.len() {
-            return Err(format!("{} tasks, but {indexed} in the indexes", self.tasks.len()));
+            wrong.push(format!("{} tasks, but {indexed} in the indexes", self.tasks.len()));
         }
         for (id, record) in &self.tasks {
             let found = match &record.phase {
@@ -325,34 +339,33 @@ impl Queue {
                 Phase::Dead(order, _) => self.dead.get(order) == Some(id),
             };
             if !found {
-                return Err(format!("{id} is not in the index of its phase {:?}", record.phase));
+                wrong.push(format!("{id} is not in the index of its phase {:?}", record.phase));
             }
             if record.progress.alone && !matches!(record.phase, Phase::Leased(..)) {
-                return Err(format!("{id} is marked alone, but {:?}", record.phase));
+                wrong.push(format!("{id} is marked alone, but {:?}", record.phase));
             }
             let dead = matches!(record.phase, Phase::Dead(..));
             if self.remembered.contains(id) || self.results.contains(id) {
-                return Err(format!("{id} is remembered as settled, but {:?}", record.phase));
+                wrong.push(format!("{id} is remembered as settled, but {:?}", record.phase));
             }
             if record.progress.cancelled && !matches!(record.phase, Phase::Leased(..)) && !dead {
-                return Err(format!("{id} is to be cancelled, but {:?}", record.phase));
+                wrong.push(format!("{id} is to be cancelled, but {:?}", record.phase));
             }
             if let Some(Unique { key, .. }) = &record.unique
                 && (self.unique.get(key) == Some(id)) == dead
             {
-                return Err(format!(
+                wrong.push(format!(
                     "{id} is {:?}, and its key {key} {:?}",
                     record.phase,
                     self.unique.get(key)
                 ));
             }
         }
-        if let Some((key, id)) = self.unique.iter().find(|(_, id)| !self.tasks.contains_key(*id)) {
-            return Err(format!("key {key} is held by {id}, which is gone"));
+        for (key, id) in self.unique.iter().filter(|(_, id)| !self.tasks.contains_key(*id)) {
+            wrong.push(format!("key {key} is held by {id}, which is gone"));
         }
-        self.remembered.check("ids")?;
-        self.results.check("results")?;
-        self.seen.check("keys")?;
-        self.check_lines()
+        let kept = [self.remembered.check("ids"), self.results.check("results"), self.seen.check("keys")];
+        wrong.extend(kept.into_iter().chain([self.check_lines()]).filter_map(Result::err));
+        wrong
     }
 }

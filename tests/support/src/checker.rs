@@ -24,6 +24,8 @@ pub struct Report {
     pub completed: usize,
     /// Last lines that a kill cut short.
     pub torn: usize,
+    /// Runs that did their work in a process that was killed before it knew the broker's answer: they may run again.
+    pub unsettled: Vec<Run>,
     /// Tasks that were confirmed and never completed, though the test waited for all.
     pub lost: Vec<String>,
     /// Completed runs of a task after its first.
@@ -155,6 +157,7 @@ pub fn judge(records: &[Record]) -> Report {
         unknown: unknown.difference(&confirmed).count(),
         runs: spans.len(),
         completed: spans.iter().filter(|span| span.completed()).count(),
+        unsettled: spans.iter().filter(|span| span.unsettled()).map(|span| span.run.clone()).collect(),
         lost: confirmed.iter().filter(|id| !completed(id)).map(|id| (*id).to_owned()).collect(),
         ..Report::default()
     };

@@ -16,6 +16,7 @@ use crate::{
     Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, DeadTask, Enqueued, Fsck,
     Incarnation, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived, Settled,
     Settlement, TaskId, Token, Waiter,
+    sabotage::{Defect, planted},
 };
 
 // Who is told something about a queue from outside needs it to survive a power cut. Claims, beats and settlements
@@ -44,7 +45,8 @@ impl Broker for LocalBroker {
 
     async fn enqueue(&self, tasks: &[NewTask], _token: Option<Token>) -> Result<Vec<Enqueued>> {
         let tasks = tasks.to_vec();
-        let call = Call::write("enqueue", Power, move |steps| steps.enqueue(&tasks));
+        let durability = if planted(Defect::PromisedUnsynced) { Process } else { Power };
+        let call = Call::write("enqueue", durability, move |steps| steps.enqueue(&tasks));
         self.call("enqueue", call).await
     }
 

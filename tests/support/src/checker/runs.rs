@@ -37,6 +37,11 @@ impl Span {
         self.returned.map_or(self.answer.is_some(), |(_, done)| done)
     }
 
+    /// Tells whether the process was killed between the end of the work and the broker's answer.
+    pub(super) fn unsettled(&self) -> bool {
+        self.completed() && self.answer.is_none() && self.killed.is_some()
+    }
+
     /// When the handler ran: up to its return, or its process's death, or still.
     pub(super) fn ran(&self) -> Interval {
         let returned = self.returned.map(|(at, _)| at).or(self.answer.map(|(_, at)| at));

@@ -72,6 +72,24 @@ fn a_confirmed_task_that_no_run_completed_is_lost() {
     assert_eq!((report.lost.len(), report.confirmed, report.unknown), (1, 1, 0));
 }
 
+/// Runs that were told their end, whose handler had not ended, and whose process lives are not meant.
+#[test]
+fn work_that_was_done_and_not_settled_before_a_kill_is_counted() {
+    let killed = Record::Killed { pid: 7, at: 9 };
+    let report = judge(&[
+        begin(1, 7, 1),
+        done(1, 7, 2),
+        end(1, 7, 3, Accepted),
+        begin(2, 7, 4),
+        done(2, 7, 5),
+        begin(3, 7, 6),
+        begin(4, 8, 7),
+        done(4, 8, 8),
+        killed,
+    ]);
+    assert_eq!(report.unsettled, [run(2, 7)]);
+}
+
 /// Killed after its work and before the broker's answer was written down: the work was done.
 #[test]
 fn done_work_is_not_lost() {
