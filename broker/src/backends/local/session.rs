@@ -166,10 +166,19 @@ impl Watcher {
 }
 
 /// Makes a directory that only its owner can read: payloads may be private.
+/// Makes a folder and those above it, and syncs the names of those that were missing: what is promised in a folder must not
+/// be lost with its name.
 fn make_dir(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
+    let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|e| error::file("open", path, e))
+    made.map_err(|e| error::file("open", path, e))?;
+    for above in missing.iter().filter_map(|path| path.parent()) {
+        // The parent of a relative path of one part.
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        fs::File::open(above).and_then(|folder| folder.sync_all()).map_err(|e| error::file("open", above, e))?;
+    }
+    Ok(())
 }
 
 /// Refuses file systems where locks, shared memory or inotify do not reach every process that can see the files.
