@@ -13,6 +13,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test's helper may fail the test")]
 
+mod batches;
 mod bounds;
 mod directories;
 mod disks;
