@@ -19,6 +19,7 @@ mod directories;
 mod disks;
 mod foreign_files;
 mod kills;
+mod lines;
 mod many;
 mod reboots;
 mod support;

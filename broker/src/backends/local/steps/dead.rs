@@ -121,8 +121,16 @@ impl Steps<'_> {
 
     /// Gives up a bounded number of tasks that nobody claimed in their time.
     pub(super) fn lapse(&mut self, name: &QueueName) -> rusqlite::Result<()> {
-        let params = (self.queue_or_new(name)?.key, int(self.now.wall), int(limits::UPKEEP as u64));
+        let queue = self.queue_or_new(name)?.key;
+        let params = (queue, int(self.now.wall), int(limits::UPKEEP as u64));
         for mut task in self.list(statements::LAPSED, params, TaskRow::read)? {
+            // The one before it may have let it go.
+            if task.limit.is_some()
+                && let Some(as_it_is) =
+                    self.find(statements::TASK, (queue, IdKey(&task.id)), TaskRow::read)?
+            {
+                task = as_it_is;
+            }
             let fate = task.progress.lapse(self.now);
             self.go(name, &task, fate)?;
         }

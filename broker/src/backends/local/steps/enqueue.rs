@@ -160,7 +160,10 @@ impl Steps<'_> {
         at(Point::StepTaskAdded);
         self.news = true;
         match &task.key {
-            Some(key) if state == state::HELD => self.admit(&task.queue, key, None),
+            Some(key) if state == state::HELD => {
+                at(Point::StepHeld);
+                self.admit(&task.queue, key, None)
+            }
             _ => Ok(()),
         }
     }
