@@ -62,7 +62,7 @@ CREATE TABLE tasks (
     error          TEXT,
     cancelled      INTEGER NOT NULL DEFAULT 0,  -- leased: somebody cancelled it; dead: its holder was faster
     rank           INTEGER NOT NULL DEFAULT 0,  -- its priority, 0 where it has none
-    place          INTEGER NOT NULL DEFAULT 0,  -- ready, held: where it stands in its rank; see machine::place. Else of no meaning
+    place          INTEGER NOT NULL DEFAULT 0,  -- ready, held: where it stands in its rank; see machine::place and held_place. Else of no meaning
     expires        INTEGER,  -- ready, scheduled, held: dead when nobody claimed it by this wall-clock ms; NULL once claimed
     unique_key     TEXT,     -- no other task of the queue that is not dead has it, and no row of seen
     unique_hold_ms INTEGER,  -- with a key: how long it is seen after the task ended; -1: until its batch has ended

@@ -13,7 +13,7 @@ struct Rule {
     mend: &'static str,
 }
 
-/// `machine::place` in SQL. Last in, first out, only one that was claimed before can have been given back; one that was tried again was
+/// `machine::place` and `machine::held_place` in SQL. Last in, first out, only one that was claimed before can have been given back; one that was tried again was
 /// claimed, too, and stands by its new sequence.
 const RULES: [Rule; 3] = [
     Rule {
@@ -31,12 +31,11 @@ const RULES: [Rule; 3] = [
             WHEN 1 THEN iif(epoch = 0, 0, -(1 << 60)) - sequence ELSE sequence END",
     },
     Rule {
-        wrong: "state = 4 AND place <> CASE claim_order WHEN 1 THEN iif(returned, -(1 << 60), 0) - tasks.sequence \
-            ELSE tasks.sequence END",
+        wrong: "state = 4 AND place <> iif(returned, -(1 << 60), 0) + iif(claim_order = 1, -sequence, sequence)",
         what: "it waits at another place than its sequence says",
         repair: "its own",
-        mend: "place = CASE (SELECT claim_order FROM queues WHERE queues.queue = tasks.queue) \
-            WHEN 1 THEN iif(returned, -(1 << 60), 0) - sequence ELSE sequence END",
+        mend: "place = iif(returned, -(1 << 60), 0) \
+            + iif((SELECT claim_order FROM queues WHERE queues.queue = tasks.queue) = 1, -sequence, sequence)",
     },
 ];
 

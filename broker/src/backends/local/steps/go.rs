@@ -10,7 +10,7 @@ use crate::{
         statements,
     },
     crash::{Point, at},
-    machine::{Fate, Progress, place},
+    machine::{Fate, Progress, held_place, place},
 };
 
 /// The state in which a task arrives, with what only that state has.
@@ -50,9 +50,11 @@ impl Steps<'_> {
         queue.leave(task);
         match fate {
             Fate::Ready => {
-                let place = place(queue.order(), task.sequence, true);
-                let arrival =
-                    if task.limit.is_some() { Arrival::Held(place, true) } else { Arrival::Ready(place) };
+                let (order, sequence) = (queue.order(), task.sequence);
+                let arrival = match task.limit {
+                    Some(_) => Arrival::Held(held_place(order, sequence, true), true),
+                    None => Arrival::Ready(place(order, sequence, true)),
+                };
                 self.arrive(name, task, &task.progress, arrival)?;
             }
             Fate::Scheduled(due) => self.arrive(name, task, &task.progress, Arrival::Scheduled(due))?,
