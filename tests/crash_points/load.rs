@@ -186,10 +186,7 @@ impl Load {
         assert_eq!(tasks.len(), 6);
         let (first, rest) = tasks.split_at(1);
         let leases: Vec<_> = rest.iter().map(|task| task.lease.clone()).collect();
-        assert_eq!(
-            broker.beat(&Beat::all(&leases), limits::LEASE).await.unwrap(),
-            [Beaten::Kept; 5]
-        );
+        assert_eq!(broker.beat(&Beat::all(&leases), limits::LEASE).await.unwrap(), [Beaten::Kept; 5]);
         self.at(Moment::Settle);
         self.settle(&**broker, first).await;
         self.settle(&**broker, rest).await;

@@ -102,11 +102,12 @@ impl Steps<'_> {
             (Hold::Batch, None) => None,
         };
         let Some(until) = until else { return Ok(()) };
-        let queue = self.queue_or_new(name)?.key;
-        self.execute(statements::KEEP_KEY, (queue, key.as_str(), IdKey(&task.id), until))?;
-        if *hold == Hold::Batch {
+        // Before one goes that is still held, those go that are not.
+        if *hold == Hold::Batch || self.queue_or_new(name)?.seen >= limits::MAX_SEEN {
             self.sweep_keys()?;
         }
+        let queue = self.queue_or_new(name)?.key;
+        self.execute(statements::KEEP_KEY, (queue, key.as_str(), IdKey(&task.id), until))?;
         self.added(name, &SEEN)
     }
 
