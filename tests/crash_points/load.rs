@@ -135,7 +135,7 @@ impl Load {
         while left > 0 {
             let tasks = self.claim(broker, "keyed", 9).await;
             let Some(task) = tasks.first() else {
-                let _ = tokio::time::timeout(crate::LOOK, broker.wait(&[name.clone()])).await;
+                let _ = tokio::time::timeout(crate::LOOK, broker.wait(std::slice::from_ref(&name))).await;
                 continue;
             };
             assert_eq!(tasks.len(), 1, "one of the key at a time");

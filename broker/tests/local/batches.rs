@@ -106,3 +106,27 @@ async fn answers_are_cleared_away_by_those_that_come() {
     assert_eq!(broker.enqueue(&[task(&q, "last")], Some(other)).await.unwrap(), [Enqueued::Exists]);
     assert_eq!(calls(), 1);
 }
+
+/// Where as many keys are held as may be, those of batches that have ended go before one that is still held.
+#[tokio::test]
+async fn keys_of_ended_batches_go_first() {
+    let (folder, clock, q) = (tempfile::tempdir().unwrap(), ManualClock::default(), queue("q"));
+    let broker = session_at(folder.path(), clock.clone()).await;
+    let task = task(&q, "1").with_unique(Unique::and_for("new", Duration::from_secs(3600)).unwrap());
+    broker.enqueue(&[task], None).await.unwrap();
+    let task = broker.claim(&Claim::new(q.clone(), 1)).await.unwrap().tasks.remove(0);
+    // The rest is only counted.
+    let sql = format!(
+        "INSERT INTO seen VALUES (1, 'held', 'x', {} + 1), (1, 'over', 'y', (1 << 62) + 77);
+         INSERT INTO unheld VALUES (77);
+         UPDATE queues SET seen = {}",
+        clock.now().wall,
+        limits::MAX_SEEN
+    );
+    Connection::open(folder.path().join("mh/tasks.db")).unwrap().execute_batch(&sql).unwrap();
+    assert_eq!(settle(&*broker, &task, complete()).await, Settled::Settled);
+    let seen =
+        |key: &str| number(folder.path(), &format!("SELECT count(*) FROM seen WHERE unique_key = '{key}'"));
+    assert_eq!([seen("held"), seen("over"), seen("new")], [1, 0, 1]);
+    assert_eq!(number(folder.path(), "SELECT seen FROM queues") as u64, limits::MAX_SEEN);
+}
