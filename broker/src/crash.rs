@@ -86,6 +86,15 @@ points! {
     StepRemembered      "step.remembered"      "The id of a task is remembered that is about to end."
     StepEnded           "step.ended"           "A lease ended; the children are still to come."
     StepClosed          "step.closed"          "A queue was closed."
+    StepCallKept        "step.call-kept"       "The answers of a call were kept, for who repeats it."
+    StepBatchJoined     "step.batch-joined"    "A batch counts a task that is still to be added."
+    StepBatchCounted    "step.batch-counted"   "A batch counts a task as settled."
+    StepBatchEnded      "step.batch-ended"     "A batch has ended; its keys are still held."
+    StepKeysSwept       "step.keys-swept"      "Keys of a batch that ended are gone."
+    StepHeld            "step.held"            "A task waits for its key that may have a permit at once."
+    StepAdmitted        "step.admitted"        "A task got the permit of its key; the key does not know."
+    StepLineSaved       "step.line-saved"      "The permits of a key were written."
+    StepOpened          "step.opened"          "The interval of a key is over; nobody has its permit."
     StepQueueSaved      "step.queue-saved"     "The counters of one queue were written."
 
     // A producer sends.

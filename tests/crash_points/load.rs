@@ -8,8 +8,8 @@ use std::{
 };
 
 use manyhands_broker::{
-    Beaten, Broker, Claim, ClaimedTask, End, Enqueued, ErrorKind, NewTask, QueueOptions, Settled, Settlement,
-    TaskName,
+    Beat, Beaten, Broker, Claim, ClaimedTask, End, Enqueued, ErrorKind, NewTask, QueueOptions, Settled,
+    Settlement, TaskName, Token,
     crash::{Point, arm, passed},
     limits,
 };
@@ -21,13 +21,13 @@ use rusqlite::Connection;
 use crate::{
     plan::{Child, Moment, Plan},
     queue, session,
-    told::{Diary, How, Line, Name, Run},
+    told::{Call, Diary, How, Line, Name, Run},
     until,
-    work::{Clerk, Work, app, children, new_task},
+    work::{Clerk, Work, app, batch, children, new_task},
 };
 
 /// The queues of the load; some exist only when a parent was settled.
-pub(crate) const QUEUES: [&str; 5] = ["plain", "next", "many", "short", "work"];
+pub(crate) const QUEUES: [&str; 6] = ["plain", "next", "many", "keyed", "short", "work"];
 
 /// One more than a call takes.
 const MANY: usize = limits::MAX_BATCH + 1;
@@ -61,6 +61,7 @@ pub(crate) async fn run(child: &Child) {
     load.declare(&*broker).await;
     load.at(Moment::Send);
     load.send(&broker).await;
+    load.together(&*broker).await;
     load.settle_in_every_way(&broker).await;
     load.forget(&*broker).await;
     load.lose_a_session(&*broker).await;
@@ -117,6 +118,37 @@ impl Load {
         self.diary.note(&Line::Enqueued(vec![name.clone()]));
     }
 
+    /// Tasks that belong together, of which one runs at a time and not at once after another, from a call that is made twice.
+    async fn together(&mut self, broker: &dyn Broker) {
+        let name = queue("keyed");
+        let options = QueueOptions::default().with_key_limit(1).with_key_interval(Duration::from_millis(1));
+        broker.declare(&name, Some(&options)).await.unwrap();
+        let names: Vec<_> = (1..=3).map(|number| given("keyed", number)).collect();
+        let call = Call::new(Token::next(broker.incarnation()), &names);
+        self.diary.note(&Line::Call(call.clone()));
+        for _ in 0..2 {
+            let answers = broker.enqueue(&call.tasks(), Some(call.token())).await.unwrap();
+            assert_eq!(answers, [Enqueued::Enqueued, Enqueued::Enqueued, Enqueued::Enqueued]);
+        }
+        self.diary.note(&Line::Enqueued(names.clone()));
+        let mut left = names.len();
+        while left > 0 {
+            let tasks = self.claim(broker, "keyed", 9).await;
+            let Some(task) = tasks.first() else {
+                let _ = tokio::time::timeout(crate::LOOK, broker.wait(std::slice::from_ref(&name))).await;
+                continue;
+            };
+            assert_eq!(tasks.len(), 1, "one of the key at a time");
+            let progress = Some(manyhands_broker::Payload::encode(&left).unwrap());
+            let beat = Beat { lease: task.lease.clone(), progress };
+            assert_eq!(broker.beat(&[beat], limits::LEASE).await.unwrap(), [Beaten::Kept]);
+            self.settle(broker, &tasks).await;
+            left -= 1;
+        }
+        let status = broker.batch(&batch()).await.unwrap().unwrap();
+        assert_eq!((status.unsettled, status.done), (0, 3));
+    }
+
     async fn claim(&self, broker: &dyn Broker, from: &str, max: usize) -> Vec<ClaimedTask> {
         let tasks = broker.claim(&Claim::new(queue(from), max)).await.unwrap().tasks;
         tasks.iter().for_each(|task| self.diary.note(&Line::Claimed(Run::of(&task.lease))));
@@ -154,10 +186,7 @@ impl Load {
         assert_eq!(tasks.len(), 6);
         let (first, rest) = tasks.split_at(1);
         let leases: Vec<_> = rest.iter().map(|task| task.lease.clone()).collect();
-        assert_eq!(
-            broker.beat(&manyhands_broker::Beat::all(&leases), limits::LEASE).await.unwrap(),
-            [Beaten::Kept; 5]
-        );
+        assert_eq!(broker.beat(&Beat::all(&leases), limits::LEASE).await.unwrap(), [Beaten::Kept; 5]);
         self.at(Moment::Settle);
         self.settle(&**broker, first).await;
         self.settle(&**broker, rest).await;
@@ -185,8 +214,8 @@ impl Load {
             self.diary.note(&Line::Enqueued(vec![more.clone()]));
         };
         let claim = self.claim(&**broker, "many", 3);
-        let beats = [tasks[0].lease.clone().into()];
-        let beat = broker.beat(&beats, limits::LEASE);
+        let renewed = [Beat::from(tasks[0].lease.clone())];
+        let beat = broker.beat(&renewed, limits::LEASE);
         let ((), others, beaten) = tokio::join!(enqueue, claim, beat);
         assert_eq!((others.len(), beaten.unwrap()), (3, vec![Beaten::Kept]));
         self.settle(&**broker, &tasks).await;

@@ -2,8 +2,8 @@
 //! sound, and everything that was promised must hold.
 //!
 //! One trial a crash point, `area.step`. This program is started again with `MANYHANDS_TEST_CRASH` set, and puts the
-//! same [`load`] on a store each time: it opens, declares, enqueues, claims, settles in every way, loses a session, sees
-//! a reboot, and works until a queue ended. It notes what it was [`told`] in a file of its own, on the disk and outside
+//! same [`load`] on a store each time: it opens, declares, enqueues, makes a call twice, ends a
+//! batch of limited tasks, claims, settles in every way, loses a session, sees a reboot, and works until a queue ended. It notes what it was [`told`] in a file of its own, on the disk and outside
 //! the broker. At the point it dies. Then the [`verdict`] opens what it left. A child that ends by itself never passed its
 //! point, and its trial fails: a point that nobody passes is not tested.
 //!

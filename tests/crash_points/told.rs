@@ -8,10 +8,10 @@ use std::{
     sync::Mutex,
 };
 
-use manyhands_broker::{Incarnation, Lease, TaskId};
+use manyhands_broker::{Incarnation, Lease, NewTask, TaskId, Token};
 use serde::{Deserialize, Serialize};
 
-use crate::queue;
+use crate::{queue, work::keyed_task};
 
 /// A task: its queue and its id.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -61,6 +61,28 @@ impl Run {
     }
 }
 
+/// An enqueue call that can be repeated.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Call {
+    incarnation: Incarnation,
+    sequence: u64,
+    names: Vec<Name>,
+}
+
+impl Call {
+    pub(crate) fn new(Token { incarnation, sequence }: Token, names: &[Name]) -> Self {
+        Self { incarnation, sequence, names: names.to_vec() }
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        Token { incarnation: self.incarnation, sequence: self.sequence }
+    }
+
+    pub(crate) fn tasks(&self) -> Vec<NewTask> {
+        self.names.iter().map(keyed_task).collect()
+    }
+}
+
 /// How a task is to end.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) enum How {
@@ -79,6 +101,8 @@ pub(crate) enum Line {
     Declared { queue: String, capacity: u64 },
     /// About to be done, in one step.
     Enqueue(Vec<Name>),
+    /// About to be done, in one step, and perhaps again.
+    Call(Call),
     /// Told: it is on the queue.
     Enqueued(Vec<Name>),
     /// Told.
@@ -119,6 +143,8 @@ pub(crate) struct Told {
     pub(crate) capacities: BTreeMap<String, u64>,
     /// The tasks of each call.
     pub(crate) calls: Vec<Vec<Name>>,
+    /// Those that can be repeated.
+    pub(crate) repeatable: Vec<Call>,
     pub(crate) enqueued: BTreeSet<Name>,
     pub(crate) claimed: BTreeSet<Run>,
     /// What was to become of a run, with the children.
@@ -140,6 +166,10 @@ impl Told {
             match line {
                 Line::Declared { queue, capacity } => drop(told.capacities.insert(queue, capacity)),
                 Line::Enqueue(tasks) => told.calls.push(tasks),
+                Line::Call(call) => {
+                    told.calls.push(call.names.clone());
+                    told.repeatable.push(call);
+                }
                 Line::Enqueued(tasks) => told.enqueued.extend(tasks),
                 Line::Claimed(run) => drop(told.claimed.insert(run)),
                 Line::Settle { run, how, children } => drop(told.settlements.insert(run, (how, children))),

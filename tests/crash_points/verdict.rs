@@ -12,7 +12,7 @@ use crate::{
     stored::{DEAD, READY, Row, SCHEDULED, Stored, make_all_due},
     told::{How, Name, Run, Told},
     until,
-    work::{Clerk, Work, app, new_task},
+    work::{Clerk, Work, app, batch, new_task},
 };
 
 /// Opens the store and demands everything; then lets a worker do what is left, and demands that it ended.
@@ -25,6 +25,8 @@ pub(crate) async fn judge(store: &Path, told: &Told, beside: Option<Arc<dyn Brok
     answers(&*broker, told, &stored).await;
     let runs = finish(&broker, store).await;
     new_runs(told, &stored, &runs);
+    let status = broker.batch(&batch()).await.unwrap();
+    assert!(status.is_none_or(|status| status.is_ended()), "the batch goes on: {status:?}");
     ended(told, &Stored::read(&*broker, store).await);
 }
 
@@ -106,6 +108,11 @@ async fn answers(broker: &dyn Broker, told: &Told, stored: &Stored) {
     let enqueue = async |task: &Name| broker.enqueue(&[new_task(task, &work)], None).await.unwrap().remove(0);
     for task in told.ended(How::Complete).into_iter().filter(|task| task.is_remembered()) {
         assert_eq!(enqueue(task).await, Enqueued::Exists, "a remembered id: {task:?}");
+    }
+    // Whether it had been made or not, it is made once.
+    for call in &told.repeatable {
+        let answers = broker.enqueue(&call.tasks(), Some(call.token())).await.unwrap();
+        assert!(answers.iter().all(|answer| *answer == Enqueued::Enqueued), "{call:?} again: {answers:?}");
     }
     for name in &told.closed {
         assert_eq!(enqueue(&Name::new(name, "late")).await, Enqueued::Closed, "queue {name}");

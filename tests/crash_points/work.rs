@@ -6,7 +6,7 @@ use std::{
 };
 
 use manyhands_broker::{
-    NewTask, Payload, Settled, Task, TaskName,
+    BatchName, LimitKey, NewTask, Payload, Settled, Task, TaskName, Unique,
     crash::{Point, passed},
 };
 use manyhands_worker::{App, Context, Observer, Running, TaskError};
@@ -52,6 +52,17 @@ pub(crate) fn new_task(name: &Name, work: &Work) -> NewTask {
     let payload = Payload::encode(work).unwrap();
     let task = NewTask::new(queue(&name.queue), TaskName::new(Work::NAME).unwrap(), payload);
     task.with_id(name.id())
+}
+
+/// The batch of the tasks that belong together.
+pub(crate) fn batch() -> BatchName {
+    BatchName::new("together").unwrap()
+}
+
+/// A task of a queue with limits: of one key and one batch, seen by that.
+pub(crate) fn keyed_task(name: &Name) -> NewTask {
+    let task = new_task(name, &Work::new(How::Complete)).with_key(LimitKey::new("key").unwrap());
+    task.in_batch(batch()).with_unique(Unique::in_batch(&name.id).unwrap())
 }
 
 /// The tasks that follow from one.

@@ -8,7 +8,7 @@ use crate::{
     Revived, Start, TaskId, limits,
 };
 
-area!("limit": only_so_many_of_a_key_are_leased if CONTROLS, others_go_past if CONTROLS, every_end_gives_a_permit_back if CONTROLS, a_dead_process_gives_its_permits_back if CONTROLS, what_is_given_back_is_next_of_its_key if CONTROLS, a_permit_lasts_as_long_as_the_lease if CONTROLS, an_interval_spaces_claims if CONTROLS, an_interval_holds_for_what_is_given_back if CONTROLS, the_next_time_is_told if CONTROLS, what_becomes_due_waits_for_its_key if CONTROLS, held_tasks_are_unsettled if CONTROLS, held_tasks_can_be_cancelled_and_expire if CONTROLS, a_revived_task_waits_for_its_key if CONTROLS, by_priority_within_a_key if CONTROLS, a_settlement_rings_for_the_next if CONTROLS, children_are_limited_too if CONTROLS, a_key_needs_a_limit if CONTROLS, limits_are_checked if CONTROLS, other_limits_are_told if CONTROLS, they_are_refused_where_no_task_is_known if LOOSE);
+area!("limit": only_so_many_of_a_key_are_leased if CONTROLS, others_go_past if CONTROLS, every_end_gives_a_permit_back if CONTROLS, a_dead_process_gives_its_permits_back if CONTROLS, what_is_given_back_is_next_of_its_key if CONTROLS, what_waited_and_is_given_back_is_next_of_its_key if CONTROLS, a_permit_lasts_as_long_as_the_lease if CONTROLS, an_interval_spaces_claims if CONTROLS, an_interval_holds_for_what_is_given_back if CONTROLS, the_next_time_is_told if CONTROLS, what_becomes_due_waits_for_its_key if CONTROLS, held_tasks_are_unsettled if CONTROLS, held_tasks_can_be_cancelled_and_expire if CONTROLS, a_revived_task_waits_for_its_key if CONTROLS, by_priority_within_a_key if CONTROLS, a_settlement_rings_for_the_next if CONTROLS, children_are_limited_too if CONTROLS, a_key_needs_a_limit if CONTROLS, limits_are_checked if CONTROLS, other_limits_are_told if CONTROLS, they_are_refused_where_no_task_is_known if LOOSE);
 
 fn keyed(queue: &QueueName, id: &str, key: &str) -> Result<NewTask> {
     Ok(with_ids(queue, &[id])?.remove(0).with_key(LimitKey::new(key)?))
@@ -117,6 +117,20 @@ async fn what_is_given_back_is_next_of_its_key(stage: &dyn Stage) -> Outcome {
     same!(names(&claimed), ["1", "3"], "one of each key");
     settle(&*a, &claimed[0], End::Release).await?;
     same!(taken(&*a, &q).await?, ["1"], "the one that was given back, and no second one");
+    Ok(())
+}
+
+/// Those that wait came before it got its permit, and so have lower sequences.
+async fn what_waited_and_is_given_back_is_next_of_its_key(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    a.declare(&q, Some(&limit(1))).await?;
+    a.enqueue(&[keyed(&q, "1", "k")?, keyed(&q, "2", "k")?, keyed(&q, "3", "k")?], None).await?;
+    let first = claim_one(&*a, &q).await?;
+    settle(&*a, &first, complete()).await?;
+    let second = claim_one(&*a, &q).await?;
+    same!(name(&second), "2", "after the first one");
+    settle(&*a, &second, End::Release).await?;
+    same!(taken(&*a, &q).await?, ["2"], "the one that was given back");
     Ok(())
 }
 

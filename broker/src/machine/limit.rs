@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Phase, Queue};
+use super::{Phase, Queue, held_place};
 use crate::{
     LimitKey, TaskId,
     clock::{Now, millis},
@@ -17,7 +17,7 @@ use crate::{
 /// Invariant: gone when there is nothing to know about it any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Line {
-    /// Those that wait, by rank and place.
+    /// Those that wait, by rank and [`held_place`].
     pub(super) held: BTreeMap<(i64, i64), TaskId>,
     /// How many are ready.
     pub(super) ready: u32,
@@ -29,7 +29,8 @@ pub(super) struct Line {
 
 impl Queue {
     /// Puts a task that entered a phase into the line of its key, if it has one.
-    pub(super) fn stand_in_line(&mut self, id: &TaskId, place: (i64, i64), phase: Phase) {
+    pub(super) fn stand_in_line(&mut self, id: &TaskId, phase: Phase) {
+        let place = self.held_key(id);
         let Some(key) = self.tasks.get(id).and_then(|record| record.limit.clone()) else { return };
         match phase {
             Phase::Ready => self.lines.entry(key).or_default().ready += 1,
@@ -40,7 +41,8 @@ impl Queue {
     }
 
     /// Takes a task that left a phase out of the line of its key.
-    pub(super) fn leave_line(&mut self, id: &TaskId, place: (i64, i64), phase: Phase) {
+    pub(super) fn leave_line(&mut self, id: &TaskId, phase: Phase) {
+        let place = self.held_key(id);
         let key = self.tasks.get(id).and_then(|record| record.limit.as_ref());
         let Some(line) = key.and_then(|key| self.lines.get_mut(key)) else { return };
         match phase {
@@ -49,6 +51,14 @@ impl Queue {
             Phase::Held => drop(line.held.remove(&place)),
             Phase::Scheduled(_) | Phase::Dead(..) => {}
         }
+    }
+
+    /// Where a task stands when it is held.
+    pub(super) fn held_key(&self, id: &TaskId) -> (i64, i64) {
+        self.tasks.get(id).map_or((0, 0), |record| {
+            let order = self.configuration.options.order;
+            (record.rank, held_place(order, record.sequence, record.returned))
+        })
     }
 
     /// Lets tasks of a key become ready, as many as may. Those that were never claimed get their places now.

@@ -22,7 +22,7 @@ mod state;
 
 pub use call::repeated;
 pub use configuration::Configuration;
-pub use place::{check_fits, place};
+pub use place::{check_fits, held_place, place};
 pub use progress::{Fate, Progress, park_delay};
 pub use state::{Machine, Phase, Queue, Record};
 

@@ -19,6 +19,17 @@ pub fn place(order: Order, sequence: u64, returned: bool) -> i64 {
     }
 }
 
+/// The place of a held task among those of its rank and key. One that was given back goes first: its sequence is from when it
+/// got its permit, and those that wait since before that have lower ones.
+#[must_use]
+pub fn held_place(order: Order, sequence: u64, returned: bool) -> i64 {
+    let place = place(order, sequence, returned);
+    match order {
+        Order::Fifo | Order::Priority if returned => place.saturating_sub(RETURNED),
+        Order::Fifo | Order::Priority | Order::Lifo => place,
+    }
+}
+
 /// Refuses a priority and a key where they would mean nothing: in a queue with these options.
 ///
 /// # Errors
@@ -48,6 +59,11 @@ mod tests {
         for order in [Order::Fifo, Order::Lifo, Order::Priority] {
             assert!(place(order, 1, true) < place(order, 2, false), "{order}");
         }
+        for order in [Order::Fifo, Order::Lifo, Order::Priority] {
+            assert!(held_place(order, 7, true) < held_place(order, 2, false), "{order}");
+            assert!(held_place(order, 7, true) < held_place(order, 9, false), "{order}");
+        }
+        assert!(held_place(Order::Fifo, 1, true) < held_place(Order::Fifo, 2, true));
         assert!(place(Order::Lifo, 1, false) > place(Order::Lifo, 2, false), "the last one first");
         assert!(place(Order::Lifo, u64::MAX >> 11, false) > place(Order::Lifo, 1, true));
     }

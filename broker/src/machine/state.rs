@@ -287,7 +287,7 @@ impl Queue {
         {
             self.expiring.insert((expires, id.clone()));
         }
-        self.stand_in_line(id, key, phase);
+        self.stand_in_line(id, phase);
     }
 
     /// Takes a task out of the index of its phase.
@@ -306,7 +306,7 @@ impl Queue {
         if let Some(expires) = expires {
             self.expiring.remove(&(*expires, id.clone()));
         }
-        self.leave_line(id, key, phase);
+        self.leave_line(id, phase);
     }
 
     /// Where a task stands when it is ready.
@@ -333,7 +333,7 @@ impl Queue {
                 Phase::Scheduled(due) => self.scheduled.contains(&(*due, record.sequence, id.clone())),
                 Phase::Held => {
                     let line = record.limit.as_ref().and_then(|key| self.lines.get(key));
-                    line.is_some_and(|line| line.held.get(&self.key(id)) == Some(id))
+                    line.is_some_and(|line| line.held.get(&self.held_key(id)) == Some(id))
                 }
                 Phase::Leased(_, until) => self.leased.contains(&(*until, record.sequence, id.clone())),
                 Phase::Dead(order, _) => self.dead.get(order) == Some(id),

@@ -14,13 +14,13 @@ use manyhands_broker::Order;
 
 use super::{local_damage::*, orders::*, *};
 
-struct Local {
+pub(crate) struct Local {
     folder: tempfile::TempDir,
     clock: ManualClock,
 }
 
 impl Local {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), clock: ManualClock::default() }
     }
 
@@ -28,7 +28,7 @@ impl Local {
         self.folder.path().join("mh/tasks.db")
     }
 
-    fn sql(&self, sql: &str) {
+    pub(crate) fn sql(&self, sql: &str) {
         let connection = Connection::open(self.file()).unwrap();
         connection.busy_timeout(Duration::from_secs(5)).unwrap();
         connection.execute_batch(sql).unwrap();
@@ -201,7 +201,8 @@ async fn too_many_dead_are_trimmed() {
         "WITH RECURSIVE n(n) AS (VALUES (2) UNION ALL SELECT n + 1 FROM n WHERE n < 10003) \
          INSERT INTO tasks SELECT NULL, queue, 'dead-' || n, id_given, name, payload, state, sequence, must_alone, due, \
          leased_by, leased_until, n, epoch, attempts, max_attempts, crashes, max_crashes, deaths, alone, parks, parked_since, \
-         error, cancelled, rank, place, expires, unique_key, unique_hold_ms, keep_result_ms, died FROM tasks, n WHERE id = 'dead'; \
+         error, cancelled, rank, place, expires, unique_key, unique_hold_ms, keep_result_ms, died, limit_key, returned, \
+         batch, progress, history FROM tasks, n WHERE id = 'dead'; \
          UPDATE queues SET dead = 10003, last_death = 10003 WHERE name = 'q'",
     );
     let report = fsck(&*broker, true).await;
@@ -246,7 +247,7 @@ async fn a_false_index_is_built_anew() {
     let hide = format!("PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = '{name}'");
     store.sql(&hide);
     store
-        .sql("UPDATE tasks SET sequence = sequence + 100, place = place + 100 WHERE id = 'new'; UPDATE queues SET sequence = 200");
+        .sql("UPDATE tasks SET sequence = sequence + 100, place = place + 100 WHERE id = 'new'; UPDATE queues SET last_sequence = 200");
     store.sql(&format!(
         "PRAGMA writable_schema = ON; \
          INSERT INTO sqlite_schema VALUES ('index', '{name}', 'tasks', {root}, '{sql}')"

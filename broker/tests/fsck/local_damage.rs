@@ -145,6 +145,38 @@ pub(crate) const ROWS: &[Damage<'static>] = &[
         "UPDATE tasks SET keep_result_ms = -1 WHERE id = 'dead'",
         &[("dead", "its result is kept for no time that is one")],
     ),
+    damage(
+        "UPDATE tasks SET state = 4 WHERE id = 'new'",
+        &[
+            ("new", "it is held, but has no key"),
+            ("", "the counter held is 0, but there are 1"),
+            ("", "the counter ready is 5, but there are 4"),
+        ],
+    ),
+    damage(
+        "UPDATE tasks SET returned = 1 WHERE id = 'new'",
+        &[("new", "it is marked as given back, but does not wait for its key")],
+    ),
+    damage(
+        "UPDATE tasks SET progress = '1' WHERE id = 'new'",
+        &[("new", "it is not leased, but has a progress")],
+    ),
+    damage("UPDATE tasks SET progress = '{' WHERE id = 'leased'", &[("leased", "its progress is no JSON")]),
+    damage("UPDATE tasks SET history = '[1]' WHERE id = 'back'", &[("back", "its history is none")]),
+    damage("UPDATE tasks SET history = '{' WHERE id = 'dead'", &[("dead", "its history is none")]),
+    damage(
+        "UPDATE tasks SET unique_key = '', unique_hold_ms = 0 WHERE id = 'new'",
+        &[("new", "its unique key is none")],
+    ),
+    damage(
+        "UPDATE tasks SET unique_key = 'k', unique_hold_ms = -1 WHERE id = 'new'",
+        &[("new", "its unique key is held for no time that is one")],
+    ),
+    damage("UPDATE tasks SET limit_key = '' WHERE id = 'new'", &[("new", "its key is none")]),
+    damage(
+        "UPDATE tasks SET batch = 'a b' WHERE id = 'new'",
+        &[("new", "its batch has a name that is none")],
+    ),
 ];
 
 /// What is kept of tasks that ended.
@@ -169,7 +201,13 @@ pub(crate) const QUEUES: &[Damage<'static>] = &[
     damage("UPDATE queues SET leased = 0", &[("", "the counter leased is 0, but there are 1")]),
     damage("UPDATE queues SET dead = 0", &[("", "the counter dead is 0, but there are 1")]),
     damage("UPDATE queues SET remembered = 0", &[("", "the counter remembered is 0, but there are 1")]),
-    damage("UPDATE queues SET sequence = 2", &[("", "the counter sequence is 2, but 9 was given")]),
+    damage("UPDATE queues SET last_sequence = 2", &[("", "the counter last_sequence is 2, but 9 was given")]),
+    damage("UPDATE queues SET held = 3", &[("", "the counter held is 3, but there are 0")]),
+    damage("UPDATE queues SET key_limit = -1", &[("", "key_limit is -1, which is out of bounds")]),
+    damage(
+        "UPDATE queues SET key_interval_ms = 1 << 60",
+        &[("", "key_interval_ms is 1152921504606846976, which is out of bounds")],
+    ),
     damage("UPDATE queues SET last_death = 0", &[("", "the counter last_death is 0, but 1 was given")]),
     damage("UPDATE queues SET capacity = -1", &[("", "capacity is -1, which is out of bounds")]),
     damage(

@@ -6,6 +6,7 @@
 
 mod local;
 mod local_damage;
+mod local_lines;
 mod orders;
 mod redis_;
 mod support;

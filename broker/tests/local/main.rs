@@ -13,11 +13,13 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test's helper may fail the test")]
 
+mod batches;
 mod bounds;
 mod directories;
 mod disks;
 mod foreign_files;
 mod kills;
+mod lines;
 mod many;
 mod reboots;
 mod support;

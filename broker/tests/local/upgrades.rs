@@ -1,6 +1,6 @@
 //! Files that an older version wrote.
 
-use manyhands_broker::{DeadTask, Order, QueueOptions, Revived, Unique};
+use manyhands_broker::{BatchName, DeadTask, LimitKey, Order, QueueOptions, Revived, Token, Unique};
 
 use super::*;
 
@@ -8,6 +8,35 @@ use super::*;
 const FORMAT_1: &str = include_str!("format_1.sql");
 const QUEUE_1: &str = "SELECT queue, capacity, remember_ids_ms, revision, configured, closed, sequence, \
     deaths, ready, ready_alone, scheduled, leased, dead, remembered FROM queues WHERE name = 'q'";
+
+/// The tables of format 2, and its first statement of every call.
+const FORMAT_2: &str = include_str!("format_2.sql");
+const QUEUE_2: &str = "SELECT queue, capacity, remember_ids_ms, revision, configured, closed, sequence, last_death, ready, \
+    ready_alone, scheduled, leased, dead, remembered, claim_order, paused, results, seen FROM queues WHERE name = 'q'";
+
+/// One queue with tasks in all states, as format 2 had them: two that are new, of which one has a key and a time, one put off by
+/// 60 s, one leased for 30 s, one dead, and a key that is seen.
+const TASKS_2: &str = "
+    INSERT INTO queues VALUES (1, 'q', 9, 60000, 2, 1, 0, 7, 1, 2, 0, 1, 1, 1, 1, 2, 0, 0, 1);
+    INSERT INTO tasks (queue, id, id_given, name, payload, state, sequence, must_alone, due, leased_by, leased_until,
+        death, epoch, attempts, max_attempts, crashes, max_crashes, deaths, alone, parks, parked_since, error, rank, place,
+        expires, unique_key, unique_hold_ms, keep_result_ms, died)
+    VALUES
+        (1, 'new',    1, 'work', '1', 0, 7, 0, NULL, NULL, NULL, NULL, 0, 0, 5, 0, 3, 0, 0, 0, 0, NULL, 5, 7,
+            1767225660000, 'k', 1000, 1000, NULL),
+        (1, 'back',   1, 'work', '2', 0, 4, 0, NULL, NULL, NULL, NULL, 7, 1, 5, 0, 3, 1, 0, 0, 0, 'it failed', 9, 4,
+            NULL, NULL, NULL, NULL, NULL),
+        (1, 'later',  1, 'work', '3', 1, 5, 0, 1767225660000, NULL, NULL, NULL, 9, 2, 5, 0, 3, 0, 0, 3, 1, NULL, 0, 5,
+            NULL, NULL, NULL, NULL, NULL),
+        (1, 'leased', 1, 'work', '4', 2, 6, 0, NULL, randomblob(16), 30000, NULL, 10, 0, 5, 0, 3, 0, 0, 0, 0, NULL, 7, 6,
+            NULL, NULL, NULL, NULL, NULL),
+        (1, 'dead',   1, 'work', '5', 3, 1, 0, NULL, NULL, NULL, 1, 11, 5, 5, 0, 3, 0, 0, 0, 0, 'for good', 0, 1,
+            NULL, NULL, NULL, NULL, 1767225600000);
+    INSERT INTO remembered VALUES (1, 'settled', 1767225660000);
+    INSERT INTO seen VALUES (1, 'seen', 'settled', 1767225660000);
+    INSERT INTO meta VALUES (1, 2, 2, 'boot-1', 1767225000);
+    PRAGMA user_version = 2;
+    PRAGMA application_id = 1296584260;";
 
 /// Two queues with tasks in all states, as format 1 had them. Of `q`: two that run alone only, one given back, one new one, one
 /// put off by 60 s, one leased for 30 s, and two dead. `0` is a UUID. `r` was only used, and has a task that failed.
@@ -34,12 +63,21 @@ const TASKS_1: &str = "
 
 /// A directory as a program of format 1 left it.
 fn old() -> tempfile::TempDir {
+    of_format(FORMAT_1, TASKS_1)
+}
+
+/// A directory as a program of format 2 left it.
+fn old_2() -> tempfile::TempDir {
+    of_format(FORMAT_2, TASKS_2)
+}
+
+fn of_format(tables: &str, tasks: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("mh")).unwrap();
     let database = database(folder.path());
     database.pragma_update(None, "journal_mode", "wal").unwrap();
-    database.execute_batch(FORMAT_1).unwrap();
-    database.execute_batch(TASKS_1).unwrap();
+    database.execute_batch(tables).unwrap();
+    database.execute_batch(tasks).unwrap();
     folder
 }
 
@@ -140,21 +178,70 @@ async fn old_queues_can_do_what_is_new() {
     assert_eq!(broker.declare(&r, Some(&lifo)).await.unwrap().options, lifo);
 }
 
+/// As from format 1; and what is new can be used at once.
+#[tokio::test]
+async fn work_of_format_2_survives() {
+    let (folder, clock, q) = (old_2(), ManualClock::default(), queue("q"));
+    let broker = session_at(folder.path(), clock.clone()).await;
+    whole(&*broker).await;
+    let status = broker.status(&q).await.unwrap().unwrap();
+    let options = QueueOptions::default().with_capacity(9).with_remember_ids(Duration::from_secs(60));
+    assert_eq!((status.options, status.held), (options.with_order(Order::Priority), 0));
+    assert_eq!(counts(&*broker, &q).await, [2, 1, 1, 1]);
+    let task = |id: &str| {
+        let task = NewTask::new(q.clone(), TaskName::new("work").unwrap(), Payload::null());
+        task.with_id(TaskId::new(id).unwrap())
+    };
+    let unique = |id: &str, key: &str| task(id).with_unique(Unique::until_settled(key).unwrap());
+    let answers =
+        broker.enqueue(&[task("settled"), unique("1", "k"), unique("2", "seen")], None).await.unwrap();
+    let [new, settled] = ["new", "settled"].map(|id| Enqueued::Duplicate(TaskId::new(id).unwrap()));
+    assert_eq!(answers, [Enqueued::Exists, new, settled]);
+    clock.advance(Duration::from_secs(30));
+    let tasks = broker.claim(&Claim::new(q.clone(), 9)).await.unwrap().tasks;
+    assert_eq!(ids(&tasks), ["new", "leased", "back"], "by priority, and what was leased is taken back");
+    let dead = broker.dead_letters().unwrap().list(&q, None, 9).await.unwrap();
+    assert_eq!((dead[0].error.as_str(), dead[0].history.len()), ("for good", 0));
+
+    let limited = queue("limited");
+    broker.declare(&limited, Some(&QueueOptions::default().with_key_limit(1))).await.unwrap();
+    let batch = BatchName::new("b").unwrap();
+    let keyed = |id: &str| {
+        let task = task(id).on(limited.clone()).with_key(LimitKey::new("k").unwrap());
+        task.in_batch(batch.clone()).with_unique(Unique::in_batch(id).unwrap())
+    };
+    let token = Some(Token::next(broker.incarnation()));
+    for _ in 0..2 {
+        let answers = broker.enqueue(&[keyed("1"), keyed("2")], token).await.unwrap();
+        assert_eq!(answers, [Enqueued::Enqueued, Enqueued::Enqueued]);
+    }
+    for id in ["1", "2"] {
+        let tasks = broker.claim(&Claim::new(limited.clone(), 9)).await.unwrap().tasks;
+        assert_eq!(ids(&tasks), [id]);
+        assert_eq!(settle(&*broker, &tasks[0], complete()).await, Settled::Settled);
+    }
+    assert_eq!(broker.batch(&batch).await.unwrap().unwrap().done, 2);
+    whole(&*broker).await;
+}
+
 /// A file that was upgraded is as one that was made anew, so that nothing depends on where it came from.
 #[tokio::test]
 async fn an_upgraded_file_has_the_tables_of_a_new_one() {
-    let (new, old) = (tempfile::tempdir().unwrap(), old());
-    for folder in [&new, &old] {
+    let (new, old, older) = (tempfile::tempdir().unwrap(), old_2(), old());
+    for folder in [&new, &old, &older] {
         drop(session_at(folder.path(), ManualClock::default()).await);
     }
-    assert_eq!(tables(&database(old.path())), tables(&database(new.path())));
+    for old in [&old, &older] {
+        assert_eq!(tables(&database(old.path())), tables(&database(new.path())));
+    }
     let versions = |folder: &Path| {
         let sql =
             "SELECT oldest_reader, oldest_writer, (SELECT user_version FROM pragma_user_version) FROM meta";
         let read = |row: &rusqlite::Row<'_>| Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?]);
         database(folder).query_row(sql, [], read).unwrap()
     };
-    assert_eq!([versions(old.path()), versions(new.path())], [[2; 3]; 2]);
+    assert_eq!([old, older].map(|old| versions(old.path())), [versions(new.path()); 2]);
+    assert_eq!(versions(new.path()), [3; 3]);
 }
 
 /// The columns of each table, sorted, and what makes each index.
@@ -173,17 +260,18 @@ fn tables(database: &Connection) -> BTreeSet<String> {
     rows
 }
 
-/// Programs of the old format that still run would write tasks without a place: they fail instead, at the first statement of
+/// Programs of an old format that still run would write tasks without a place, or past the limits of keys: they fail instead, at the first statement of
 /// whatever they do.
 #[tokio::test]
 async fn a_program_of_the_old_format_fails_from_then_on() {
-    let folder = old();
-    let running = database(folder.path());
-    let mut statement = running.prepare(QUEUE_1).unwrap();
-    assert!(statement.exists([]).unwrap(), "before the upgrade");
-    drop(session_at(folder.path(), ManualClock::default()).await);
-    let error = statement.exists([]).unwrap_err().to_string();
-    assert!(error.contains("deaths"), "{error}");
+    for (folder, first) in [(old(), QUEUE_1), (old_2(), QUEUE_2)] {
+        let running = database(folder.path());
+        let mut statement = running.prepare(first).unwrap();
+        assert!(statement.exists([]).unwrap(), "before the upgrade");
+        drop(session_at(folder.path(), ManualClock::default()).await);
+        let error = statement.exists([]).unwrap_err().to_string();
+        assert!(error.contains("no such column: sequence"), "{error}");
+    }
 }
 
 /// Of several programs that start at once on an old file, one upgrades it.

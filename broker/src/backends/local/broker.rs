@@ -13,9 +13,9 @@ use super::{
     },
 };
 use crate::{
-    Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, DeadTask, Enqueued, Fsck,
-    Incarnation, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived, Settled,
-    Settlement, TaskId, Token, Waiter,
+    BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
+    DeadTask, Enqueued, Fsck, Incarnation, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result,
+    Revived, Settled, Settlement, TaskId, Token, Waiter,
     sabotage::{Defect, planted},
 };
 
@@ -43,10 +43,11 @@ impl Broker for LocalBroker {
         self.call("declare", call).await
     }
 
-    async fn enqueue(&self, tasks: &[NewTask], _token: Option<Token>) -> Result<Vec<Enqueued>> {
-        let tasks = tasks.to_vec();
+    async fn enqueue(&self, tasks: &[NewTask], token: Option<Token>) -> Result<Vec<Enqueued>> {
+        let (tasks, same_tasks) = (tasks.to_vec(), token.map(|_| tasks.to_vec()).unwrap_or_default());
         let durability = if planted(Defect::PromisedUnsynced) { Process } else { Power };
-        let call = Call::write("enqueue", durability, move |steps| steps.enqueue(&tasks));
+        let call = Call::write("enqueue", durability, move |steps| steps.enqueue(&tasks, token))
+            .or_read(move |steps| steps.answered(token, &same_tasks));
         self.call("enqueue", call).await
     }
 
@@ -118,6 +119,12 @@ impl Broker for LocalBroker {
             steps.outcomes(&queue, &ids).map_err(|e| sqlite("outcomes", e))
         });
         self.call("outcomes", call).await
+    }
+
+    async fn batch(&self, batch: &BatchName) -> Result<Option<BatchStatus>> {
+        let batch = batch.clone();
+        let call = Call::read("batch", move |steps| steps.batch(&batch).map_err(|e| sqlite("batch", e)));
+        self.call("batch", call).await
     }
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {

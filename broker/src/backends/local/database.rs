@@ -16,12 +16,15 @@ use crate::{
 const APPLICATION: i64 = 0x4d48_4e44;
 
 /// The format that this version reads and writes.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
 
 /// Makes format 2 of format 1.
 const UPGRADE_2: &str = include_str!("upgrade_2.sql");
+
+/// Makes format 3 of format 2.
+const UPGRADE_3: &str = include_str!("upgrade_3.sql");
 
 /// Opens the database, makes the tables if the file is new, upgrades them if they are old, and sets the generation if the
 /// machine was started anew. The caller holds the turn.
@@ -66,14 +69,15 @@ fn open_whole(path: &Path, clock: &dyn Clock) -> Result<Connection> {
     let mut connection = Connection::open(path).map_err(failed)?;
     // For tools that do not know the turn.
     connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    // All of them.
+    connection.set_prepared_statement_cache_capacity(128);
     let header = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (application, format) =
         (header("application_id").map_err(failed)?, header("user_version").map_err(failed)?);
     if application == APPLICATION {
         check_format(&connection, path, format)?;
         if format < FORMAT {
-            upgrade(&mut connection, clock).map_err(failed)?;
+            upgrade(&mut connection, format, clock).map_err(failed)?;
         }
     } else {
         let tables = "SELECT count(*) FROM sqlite_schema";
@@ -125,13 +129,16 @@ fn create(connection: &mut Connection, clock: &dyn Clock) -> rusqlite::Result<()
     Ok(())
 }
 
-/// Brings the one older format that there was to this one, or leaves it as it was.
-fn upgrade(connection: &mut Connection, clock: &dyn Clock) -> rusqlite::Result<()> {
+/// Brings an older format to this one, or leaves it as it was.
+fn upgrade(connection: &mut Connection, format: i64, clock: &dyn Clock) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "full")?;
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    tx.execute_batch(UPGRADE_2)?;
-    // It was not written down when they died: they are kept for their time from now on.
-    tx.execute("UPDATE tasks SET died = ?1 WHERE state = 3", [int(clock.now().wall)])?;
+    if format < 2 {
+        tx.execute_batch(UPGRADE_2)?;
+        // It was not written down when they died: they are kept for their time from now on.
+        tx.execute("UPDATE tasks SET died = ?1 WHERE state = 3", [int(clock.now().wall)])?;
+    }
+    tx.execute_batch(UPGRADE_3)?;
     tx.pragma_update(None, "user_version", FORMAT)?;
     tx.commit()
 }

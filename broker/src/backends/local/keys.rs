@@ -6,7 +6,7 @@ use rusqlite::{
 };
 use uuid::Uuid;
 
-use crate::{Incarnation, Order, TaskId, TaskName, UniqueKey};
+use crate::{BatchName, Incarnation, LimitKey, Order, TaskId, TaskName, UniqueKey};
 
 /// `tasks.state`. The numbers are part of the format.
 pub(super) mod state {
@@ -14,6 +14,7 @@ pub(super) mod state {
     pub(in super::super) const SCHEDULED: i64 = 1;
     pub(in super::super) const LEASED: i64 = 2;
     pub(in super::super) const DEAD: i64 = 3;
+    pub(in super::super) const HELD: i64 = 4;
 }
 
 /// `queues.claim_order`. The numbers are part of the format.
@@ -66,22 +67,51 @@ impl FromSql for StoredId {
     }
 }
 
-/// The name of a task that was read.
-pub(super) struct StoredName(pub(super) TaskName);
+macro_rules! text {
+    ($(#[$doc:meta])* $stored:ident, $type:ident) => {
+        $(#[$doc])*
+        pub(super) struct $stored(pub(super) $type);
 
-impl FromSql for StoredName {
+        impl FromSql for $stored {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                $type::new(value.as_str()?).map(Self).map_err(|e| FromSqlError::Other(e.into()))
+            }
+        }
+    };
+}
+
+text!(
+    /// The name of a task that was read.
+    StoredName, TaskName
+);
+text!(
+    /// A unique key that was read.
+    StoredKey, UniqueKey
+);
+text!(
+    /// The key of a line that was read.
+    StoredLimit, LimitKey
+);
+text!(
+    /// The name of a batch that was read.
+    StoredBatch, BatchName
+);
+
+/// A history that was read: empty for NULL.
+pub(super) struct StoredHistory(pub(super) Vec<(u64, String)>);
+
+impl FromSql for StoredHistory {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        TaskName::new(value.as_str()?).map(Self).map_err(|e| FromSqlError::Other(e.into()))
+        let read = |text| serde_json::from_str(text).map_err(|e| FromSqlError::Other(e.into()));
+        value.as_str_or_null()?.map_or(Ok(Vec::new()), read).map(Self)
     }
 }
 
-/// A unique key that was read.
-pub(super) struct StoredKey(pub(super) UniqueKey);
-
-impl FromSql for StoredKey {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        UniqueKey::new(value.as_str()?).map(Self).map_err(|e| FromSqlError::Other(e.into()))
-    }
+/// A history as it is stored.
+pub(super) fn history_text(history: &[(u64, String)]) -> rusqlite::Result<Option<String>> {
+    let write =
+        || serde_json::to_string(history).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()));
+    if history.is_empty() { Ok(None) } else { write().map(Some) }
 }
 
 /// An incarnation: 16 bytes.

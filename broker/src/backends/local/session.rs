@@ -176,7 +176,9 @@ fn make_dir(path: &Path) -> Result<()> {
     for above in missing.iter().filter_map(|path| path.parent()) {
         // The parent of a relative path of one part.
         let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-        fs::File::open(above).and_then(|folder| folder.sync_all()).map_err(|e| error::file("open", above, e))?;
+        fs::File::open(above)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|e| error::file("open", above, e))?;
     }
     Ok(())
 }

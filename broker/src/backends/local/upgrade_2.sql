@@ -1,4 +1,4 @@
--- From format 1 to format 2, in one transaction. What is made here is what `schema.sql` makes.
+-- From format 1 to format 2, in one transaction; `upgrade_3.sql` goes on from there.
 
 -- A program of format 1 that still runs reads this column in its first statement of every call. So it fails from now on,
 -- instead of adding tasks that have no place.

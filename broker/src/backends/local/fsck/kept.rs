@@ -37,7 +37,7 @@ pub(super) const KEPT: [Kept; 3] = [
     },
     Kept {
         table: "seen",
-        present: "SELECT queue, unique_key FROM tasks NOT INDEXED WHERE unique_key IS NOT NULL AND state < 3 \
+        present: "SELECT queue, unique_key FROM tasks NOT INDEXED WHERE unique_key IS NOT NULL AND state <> 3 \
             INTERSECT SELECT queue, unique_key FROM seen",
         by: "(queue, unique_key)",
         what: "its unique key is seen, as if it had ended",
@@ -59,7 +59,7 @@ impl Books<'_> {
                 "SELECT queue, id FROM tasks NOT INDEXED WHERE {} IN ({}) {}",
                 kept.by,
                 kept.present,
-                if kept.table == "seen" { "AND state < 3" } else { "" }
+                if kept.table == "seen" { "AND state <> 3" } else { "" }
             );
             for (queue, id) in self.list(&sql, |row| Ok((row.get(0)?, lossy(row.get_ref(1)?))))? {
                 report.add(self.about(queue, &id, kept.what).repair(kept.repair));

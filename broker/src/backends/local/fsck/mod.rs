@@ -3,16 +3,19 @@
 //! On a connection and a thread of its own: who works meanwhile is not held up by a look, which sees one instant of the
 //! tables however long it takes. A repair is one durable transaction in a turn of its own; others wait for its end.
 //!
-//! One file a subject, and one line a rule: [`tasks`] single rows, [`orders`] sequences and orders of death, [`places`] where
-//! ready tasks stand, [`kept`] what is known of tasks that ended, [`queues`] the
-//! counters, [`file`] what SQLite itself knows.
+//! One file a subject, and one line a rule: [`tasks`] single rows, [`texts`] what is written in them, [`orders`] sequences and orders of death, [`places`] where
+//! ready tasks stand, [`lines`] who waits for a key, [`batches`] what belongs together, [`kept`] what is known of tasks that
+//! ended, [`queues`] the counters, [`file`] what SQLite itself knows.
 
+mod batches;
 mod file;
 mod kept;
+mod lines;
 mod orders;
 mod places;
 mod queues;
 mod tasks;
+mod texts;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -126,6 +129,8 @@ impl<'c> Books<'c> {
         self.look_at_texts(report)?;
         self.look_at_orders(report)?;
         self.look_at_places(report)?;
+        self.look_at_lines(report)?;
+        self.look_at_batches(report)?;
         self.look_at_kept(report)?;
         self.look_at_queues(report)
     }
@@ -142,6 +147,8 @@ impl<'c> Books<'c> {
         self.mend_counters()?;
         self.mend_orders()?;
         self.mend_places()?;
+        self.mend_lines()?;
+        self.mend_batches()?;
         self.mend_kept()?;
         self.mend_bounds()?;
         self.mend_counters()?;

@@ -16,12 +16,12 @@ pub(super) struct Order {
     what: &'static str,
 }
 
-/// What is ready stands by its sequence, and what is leased comes back under the one that it had.
+/// What is ready stands by its sequence, and what is leased comes back under the one that it had; so does what is held.
 pub(super) const ORDERS: [Order; 2] = [
     Order {
         column: "sequence",
-        counter: "sequence",
-        of: "state IN (0, 2)",
+        counter: "last_sequence",
+        of: "state IN (0, 2, 4)",
         what: "its sequence is none of its own",
     },
     Order {

@@ -1,4 +1,4 @@
-//! Where ready tasks stand, as their sequences and the order of their queue say; and unique keys, which no two may have.
+//! Where ready and held tasks stand, as their sequences and the order of their queue say; and unique keys, which no two may have.
 
 use rusqlite::types::Value;
 
@@ -13,11 +13,11 @@ struct Rule {
     mend: &'static str,
 }
 
-/// `machine::place` in SQL. Last in, first out, only one that was claimed before can have been given back; one that was tried again was
+/// `machine::place` and `machine::held_place` in SQL. Last in, first out, only one that was claimed before can have been given back; one that was tried again was
 /// claimed, too, and stands by its new sequence.
-const RULES: [Rule; 2] = [
+const RULES: [Rule; 3] = [
     Rule {
-        wrong: "state < 3 AND claim_order <> 2 AND rank <> 0",
+        wrong: "state <> 3 AND claim_order <> 2 AND rank <> 0",
         what: "it has a rank, where its queue has no priorities",
         repair: "the rank is removed",
         mend: "rank = 0",
@@ -30,12 +30,19 @@ const RULES: [Rule; 2] = [
         mend: "place = CASE (SELECT claim_order FROM queues WHERE queues.queue = tasks.queue) \
             WHEN 1 THEN iif(epoch = 0, 0, -(1 << 60)) - sequence ELSE sequence END",
     },
+    Rule {
+        wrong: "state = 4 AND place <> iif(returned, -(1 << 60), 0) + iif(claim_order = 1, -sequence, sequence)",
+        what: "it waits at another place than its sequence says",
+        repair: "its own",
+        mend: "place = iif(returned, -(1 << 60), 0) \
+            + iif((SELECT claim_order FROM queues WHERE queues.queue = tasks.queue) = 1, -sequence, sequence)",
+    },
 ];
 
 /// Unsettled tasks whose key another has that came before.
 const SECOND: &str = "SELECT task, queue, id FROM (SELECT task, queue, id, \
     row_number() OVER (PARTITION BY queue, unique_key ORDER BY state = 2 DESC, task) AS number \
-    FROM tasks NOT INDEXED WHERE unique_key IS NOT NULL AND state < 3) WHERE number > 1";
+    FROM tasks NOT INDEXED WHERE unique_key IS NOT NULL AND state <> 3) WHERE number > 1";
 
 impl Books<'_> {
     fn of_queues(&self, rule: &Rule) -> rusqlite::Result<Vec<(i64, i64, Value)>> {

@@ -12,22 +12,25 @@ use crate::{
 };
 
 /// The columns that count tasks, and which, in SQL.
-const COUNTERS: [(&str, &str); 5] = [
+const COUNTERS: [(&str, &str); 6] = [
     ("ready", "state = 0"),
     ("ready_alone", "state = 0 AND must_alone <> 0"),
     ("scheduled", "state = 1"),
+    ("held", "state = 4"),
     ("leased", "state = 2"),
     ("dead", "state = 3"),
 ];
 
 /// The options: bounds, and the default.
-fn options() -> [(&'static str, i64, i64, i64); 5] {
+fn options() -> [(&'static str, i64, i64, i64); 7] {
     [
         ("capacity", 1, MOST, int(limits::CAPACITY)),
         ("remember_ids_ms", 0, int(millis(limits::MAX_DELAY)), int(millis(limits::REMEMBER_IDS))),
         ("revision", 1, MOST, 1),
         ("claim_order", 0, 2, 0),
         ("paused", 0, 1, 0),
+        ("key_limit", 0, i64::from(limits::MAX_KEY_LIMIT), 0),
+        ("key_interval_ms", 0, int(millis(limits::MAX_KEY_INTERVAL)), 0),
     ]
 }
 
@@ -75,7 +78,7 @@ impl Books<'_> {
         let orphans: Vec<i64> = self.list(ORPHANS, |row| row.get(0))?;
         for queue in orphans {
             let sql = "INSERT OR IGNORE INTO queues (queue, name, capacity, remember_ids_ms, revision, configured, closed, \
-                sequence, last_death, ready, ready_alone, scheduled, leased, dead, remembered) \
+                last_sequence, last_death, ready, ready_alone, scheduled, leased, dead, remembered) \
                 VALUES (?1, ?2, ?3, ?4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)";
             let (capacity, remember) = (int(limits::CAPACITY), int(millis(limits::REMEMBER_IDS)));
             self.connection.execute(sql, (queue, recovered(queue), capacity, remember))?;

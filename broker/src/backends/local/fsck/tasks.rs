@@ -1,11 +1,10 @@
-//! Single rows of `tasks`: each state has exactly the columns that it needs, and all can be read.
+//! Single rows of `tasks`: each state has exactly the columns that it needs.
 
 use rusqlite::types::Value;
 
 use super::{Books, MOST, lossy};
 use crate::{
-    TaskId,
-    backends::local::keys::{IdKey, StoredId, StoredName, int, uint},
+    backends::local::keys::{int, uint},
     clock::millis,
     fsck::Report,
     limits,
@@ -32,13 +31,13 @@ impl Rule {
     }
 }
 
-/// The assignments that make a row a ready task, whatever it was. Nobody is charged.
-const BECOMES_READY: &str = "state = 0, due = NULL, leased_by = NULL, leased_until = NULL, death = NULL, died = NULL, \
-    alone = 0, must_alone = deaths >= 2";
+/// The assignments that make a row a ready task, whatever it was, or one that waits for its key. Nobody is charged.
+const BECOMES_READY: &str = "state = iif(limit_key IS NULL, 0, 4), due = NULL, leased_by = NULL, leased_until = NULL, \
+    death = NULL, died = NULL, alone = 0, must_alone = deaths >= 2, returned = 0, progress = NULL";
 
 /// The assignments that make a row a dead task; its order is given by `orders`.
-const BECOMES_DEAD: &str = "state = 3, due = NULL, leased_by = NULL, leased_until = NULL, death = NULL, alone = 0, \
-    must_alone = 0, error = 'its id, name or payload cannot be read'";
+pub(super) const BECOMES_DEAD: &str = "state = 3, due = NULL, leased_by = NULL, leased_until = NULL, death = NULL, alone = 0, \
+    must_alone = 0, returned = 0, progress = NULL, error = 'its id, name or payload cannot be read'";
 
 /// The columns that count something, each up to 2^32 - 1.
 const COUNTS: [(&str, &str); 4] = [
@@ -58,7 +57,7 @@ fn kept_rules(wall: u64) -> [Rule; 8] {
     let (now, an_hour) = (int(wall), millis(limits::KEEP_RESULT));
     [
         Rule::new(
-            "state IN (0, 1) AND cancelled <> 0",
+            "state IN (0, 1, 4) AND cancelled <> 0",
             "it is to be cancelled, but nobody holds it",
             "it is not cancelled",
             "cancelled = 0",
@@ -70,19 +69,20 @@ fn kept_rules(wall: u64) -> [Rule; 8] {
             format!("died = {now}"),
         ),
         Rule::new(
-            "state IN (0, 1, 2) AND died IS NOT NULL",
+            "state IN (0, 1, 2, 4) AND died IS NOT NULL",
             "it is not dead, but has a time of its death",
             "the time is removed",
             "died = NULL",
         ),
         Rule::new(
-            "expires IS NOT NULL AND (state = 2 OR state IN (0, 1) AND epoch > 0)",
+            "expires IS NOT NULL AND (state = 2 OR state IN (0, 1, 4) AND epoch > 0)",
             "it expires, but was claimed",
             "it does not expire",
             "expires = NULL",
         ),
         Rule::new(
-            "unique_key IS NOT NULL AND (unique_hold_ms IS NULL OR unique_hold_ms < 0)",
+            "unique_key IS NOT NULL \
+             AND (unique_hold_ms IS NULL OR unique_hold_ms < -1 OR unique_hold_ms = -1 AND batch IS NULL)",
             "its unique key is held for no time that is one",
             "it is held until the task ends",
             "unique_hold_ms = 0",
@@ -104,6 +104,30 @@ fn kept_rules(wall: u64) -> [Rule; 8] {
             "its rank is out of bounds",
             "the nearest possible rank",
             format!("rank = max(-{MOST}, min(rank, {MOST}))"),
+        ),
+    ]
+}
+
+/// The rules about what waits for its key, and what its holder told.
+fn line_rules() -> [Rule; 3] {
+    [
+        Rule::new(
+            "state = 4 AND limit_key IS NULL",
+            "it is held, but has no key",
+            "it becomes ready, uncharged",
+            BECOMES_READY,
+        ),
+        Rule::new(
+            "returned NOT BETWEEN 0 AND (state = 4)",
+            "it is marked as given back, but does not wait for its key",
+            "the mark is removed",
+            "returned = 0",
+        ),
+        Rule::new(
+            "state IN (0, 1, 3, 4) AND progress IS NOT NULL",
+            "it is not leased, but has a progress",
+            "the progress is removed",
+            "progress = NULL",
         ),
     ]
 }
@@ -133,7 +157,7 @@ impl Books<'_> {
                 "the limit becomes 3",
                 "max_crashes = 3",
             ),
-            Rule::new("state NOT BETWEEN 0 AND 3", "its state is none", is_ready, BECOMES_READY),
+            Rule::new("state NOT BETWEEN 0 AND 4", "its state is none", is_ready, BECOMES_READY),
             Rule::new("state = 1 AND due IS NULL", "it is scheduled for no time", is_ready, BECOMES_READY),
             Rule::new(
                 format!(
@@ -157,25 +181,25 @@ impl Books<'_> {
                 "epoch = 0",
             ),
             Rule::new(
-                "state IN (0, 2, 3) AND due IS NOT NULL",
+                "state IN (0, 2, 3, 4) AND due IS NOT NULL",
                 "it is not scheduled, but has a time to become ready",
                 "the time is removed",
                 "due = NULL",
             ),
             Rule::new(
-                "state IN (0, 1, 3) AND (leased_by IS NOT NULL OR leased_until IS NOT NULL)",
+                "state IN (0, 1, 3, 4) AND (leased_by IS NOT NULL OR leased_until IS NOT NULL)",
                 "it is not leased, but has a holder",
                 "the holder is removed",
                 "leased_by = NULL, leased_until = NULL",
             ),
             Rule::new(
-                "state IN (0, 1, 2) AND death IS NOT NULL",
+                "state IN (0, 1, 2, 4) AND death IS NOT NULL",
                 "it is not dead, but has an order of death",
                 "the order is removed",
                 "death = NULL",
             ),
             Rule::new(
-                "state IN (0, 1, 3) AND alone <> 0",
+                "state IN (0, 1, 3, 4) AND alone <> 0",
                 "it is not leased, but runs alone",
                 "the mark is removed",
                 "alone = 0",
@@ -193,7 +217,7 @@ impl Books<'_> {
                 "deaths = 0",
             ),
             Rule::new(
-                "state IN (0, 2) AND must_alone <> (deaths >= 2)",
+                "state IN (0, 2, 4) AND must_alone <> (deaths >= 2)",
                 "whether it must run alone is not what the deaths of its holders say",
                 "the deaths decide",
                 "must_alone = deaths >= 2",
@@ -205,6 +229,7 @@ impl Books<'_> {
                 "must_alone = 0",
             ),
         ]);
+        rules.extend(line_rules());
         rules.extend(kept_rules(self.now.wall));
         rules
     }
@@ -247,91 +272,4 @@ impl Books<'_> {
         }
         Ok(())
     }
-
-    /// The texts of what can still be claimed. One that cannot be read stops every claim that meets it; but a payload that is text and
-    /// no JSON stops nobody: a worker buries its task.
-    pub(super) fn look_at_texts(&self, report: &mut Report) -> rusqlite::Result<()> {
-        self.each_unreadable(|_, queue, id, text| {
-            let finding = self.about(queue, id, text.wrong());
-            report.add(match text {
-                Text::Json => finding,
-                Text::Error => finding.repair("the text is removed"),
-                Text::Id | Text::Name | Text::Payload => finding.repair("it becomes dead, and is kept"),
-            });
-        })
-    }
-
-    pub(super) fn mend_texts(&self) -> rusqlite::Result<()> {
-        let mut wrong = Vec::new();
-        self.each_unreadable(|task, _, _, text| wrong.push((task, text)))?;
-        for (task, text) in wrong {
-            let mend = match text {
-                Text::Json => continue,
-                Text::Error => "error = NULL".to_owned(),
-                Text::Id | Text::Name | Text::Payload => {
-                    format!("{BECOMES_DEAD}, died = {}", int(self.now.wall))
-                }
-            };
-            self.connection.execute(&format!("UPDATE tasks SET {mend} WHERE task = ?1"), [task])?;
-        }
-        Ok(())
-    }
-
-    /// Tells of every text that cannot be read: the key of its task, the queue, the id, and which it is.
-    fn each_unreadable(&self, mut tell: impl FnMut(i64, i64, &Value, Text)) -> rusqlite::Result<()> {
-        let sql = "SELECT task, queue, id, name, payload, error FROM tasks NOT INDEXED WHERE state <> 3";
-        let mut statement = self.connection.prepare(sql)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let text = if !row.get::<_, StoredId>(2).is_ok_and(|id| is_stored_as(&id.0, row)) {
-                Text::Id
-            } else if row.get::<_, StoredName>(3).is_err() {
-                Text::Name
-            } else if row.get_ref(4)?.as_str().is_err() {
-                Text::Payload
-            } else if row.get_ref(5)?.as_str_or_null().is_err() {
-                Text::Error
-            } else if !row.get_ref(4)?.as_str().is_ok_and(is_json) {
-                Text::Json
-            } else {
-                continue;
-            };
-            tell(row.get(0)?, row.get(1)?, &lossy(row.get_ref(2)?), text);
-        }
-        Ok(())
-    }
-}
-
-/// A text of a row.
-#[derive(Clone, Copy)]
-enum Text {
-    Id,
-    Name,
-    Payload,
-    Error,
-    /// The payload again, where it is text.
-    Json,
-}
-
-impl Text {
-    fn wrong(self) -> &'static str {
-        match self {
-            Self::Id => "its id is none",
-            Self::Name => "its name is none",
-            Self::Payload => "its payload is no text",
-            Self::Error => "its error is no text",
-            Self::Json => "its payload is not JSON: the handler will not get it",
-        }
-    }
-}
-
-/// Whether an id stands where it is looked for: one that is a UUID is not found as text.
-fn is_stored_as(id: &TaskId, row: &rusqlite::Row<'_>) -> bool {
-    use rusqlite::{ToSql, types::ToSqlOutput};
-    let Ok(stored) = row.get_ref(2) else { return false };
-    matches!(IdKey(id).to_sql(), Ok(ToSqlOutput::Owned(key)) if key == lossy(stored))
-}
-
-fn is_json(text: &str) -> bool {
-    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }

@@ -1,4 +1,4 @@
-//! Arrow `cancel`: ready or scheduled → (gone).
+//! Arrow `cancel`: ready, scheduled or held → (gone).
 
 use super::{Steps, TaskRow};
 use crate::{
@@ -19,7 +19,9 @@ impl Steps<'_> {
     ) -> rusqlite::Result<Vec<Cancel>> {
         let Some(queue) = self.load_queue(name)? else { return Ok(vec![Cancel::Unknown; ids.len()]) };
         let queue = queue.key;
-        ids.iter().map(|id| self.cancel_one(name, queue, id)).collect()
+        let answers: rusqlite::Result<_> = ids.iter().map(|id| self.cancel_one(name, queue, id)).collect();
+        self.count_settled()?;
+        answers
     }
 
     fn cancel_one(&mut self, name: &QueueName, queue: i64, id: &TaskId) -> rusqlite::Result<Cancel> {
@@ -27,7 +29,7 @@ impl Steps<'_> {
             return Ok(Cancel::Unknown);
         };
         match task.state {
-            state::READY | state::SCHEDULED => {
+            state::READY | state::SCHEDULED | state::HELD => {
                 self.go(name, &task, Fate::Cancelled)?;
                 Ok(Cancel::Cancelled)
             }

@@ -1,4 +1,4 @@
-//! Arrows `claim`: ready → leased, and `promote`: scheduled → ready.
+//! Arrows `claim`: ready → leased, and `promote`: scheduled → ready or held.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::{QueueRow, Steps, TaskRow};
 use crate::{
     Claim, ClaimReply, ClaimedTask, Incarnation, Lease, Payload, QueueName, Wanted,
     backends::local::{
-        keys::{StoredName, holder, int, uint},
+        keys::{StoredLimit, StoredName, holder, int, state, uint},
         statements,
     },
     clock::{Now, millis, wall},
@@ -25,6 +25,8 @@ struct Next {
     until: Option<u64>,
     /// When the time of the first task is over that nobody claimed, in wall-clock milliseconds.
     expires: Option<u64>,
+    /// When the first interval of a key is over, in wall-clock milliseconds.
+    opens: Option<u64>,
     /// When the first of the dead died, in wall-clock milliseconds.
     died: Option<u64>,
 }
@@ -32,7 +34,8 @@ struct Next {
 impl Next {
     /// How long until there is something to do.
     fn after(&self, now: Now) -> Option<Duration> {
-        let wall = self.due.into_iter().chain(self.expires).min().map(|time| time.saturating_sub(now.wall));
+        let wall = self.due.into_iter().chain(self.expires).chain(self.opens).min();
+        let wall = wall.map(|time| time.saturating_sub(now.wall));
         let steady = self.until.map(|until| until.saturating_sub(now.steady));
         wall.into_iter().chain(steady).min().map(Duration::from_millis)
     }
@@ -69,6 +72,7 @@ impl Steps<'_> {
         self.tidy_up(&claim.queue)?;
         let paused = self.queue_or_new(&claim.queue)?.paused;
         let tasks = if held_by.is_some() || paused { Vec::new() } else { self.take(claim, incarnation)? };
+        self.count_settled()?;
         let Some(queue) = self.peek_queue(&claim.queue)? else { return Ok(ClaimReply::default()) };
         Ok(ClaimReply { tasks, ..reply(held_by, &queue, self.next(&queue)?.after(self.now)) })
     }
@@ -95,6 +99,9 @@ impl Steps<'_> {
         if next.until.is_some_and(|until| until <= steady) {
             self.expire_leases(name)?;
         }
+        if next.opens.is_some_and(|opens| opens <= wall) {
+            self.open(name)?;
+        }
         if next.died.is_some_and(|died| self.kept_long_enough(died)) {
             self.forget_dead(name)?;
         }
@@ -104,16 +111,21 @@ impl Steps<'_> {
     /// Arrow `promote`.
     fn promote(&mut self, name: &QueueName) -> rusqlite::Result<()> {
         let params = (self.queue_or_new(name)?.key, int(self.now.wall), int(limits::UPKEEP as u64));
-        let due: Vec<i64> = self.list(statements::DUE, params, |row| row.get(0))?;
-        for task in due {
+        let due: Vec<(i64, Option<StoredLimit>)> =
+            self.list(statements::DUE, params, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for (task, limit) in due {
             let queue = self.queue_or_new(name)?;
             queue.scheduled -= 1;
-            queue.ready += 1;
+            let state = if limit.is_some() { state::HELD } else { state::READY };
+            *if limit.is_some() { &mut queue.held } else { &mut queue.ready } += 1;
             let sequence = queue.next_sequence();
             let place = place(queue.order(), sequence, false);
-            self.execute(statements::PROMOTE, (task, int(sequence), place))?;
+            self.execute(statements::PROMOTE, (task, int(sequence), place, state))?;
             at(Point::StepPromoted);
             self.news = true;
+            if let Some(StoredLimit(key)) = limit {
+                self.admit(name, &key, None)?;
+            }
         }
         Ok(())
     }
@@ -135,13 +147,16 @@ impl Steps<'_> {
         let from = if planted(Defect::LeaseByClientsClock) { wall() } else { self.now.steady };
         let until = from.saturating_add(millis(claim.lease));
         let mut tasks = Vec::with_capacity(rows.len());
-        for (TaskRow { key, id, mut progress, wanted, .. }, name, payload, generation) in rows {
+        for (TaskRow { key, id, mut progress, wanted, limit, batch, .. }, name, payload, generation) in rows {
             progress.claim(generation);
             let params = (key, holder(incarnation), int(until), int(progress.epoch), progress.alone);
             self.execute(statements::LEASE, params)?;
+            if let Some(limit) = &limit {
+                self.lease_in_line(&claim.queue, limit)?;
+            }
             at(Point::StepLeased);
             tasks.push(ClaimedTask {
-                batch: None,
+                batch,
                 lease: Lease { queue: claim.queue.clone(), id, epoch: progress.epoch, incarnation },
                 name,
                 payload: Payload::from_stored(payload),
@@ -175,12 +190,14 @@ impl Steps<'_> {
 
     /// What comes next, read only where there is anything that it can be.
     fn next(&self, queue: &QueueRow) -> rusqlite::Result<Next> {
-        if queue.status().unsettled() + queue.dead == 0 {
+        // The interval of a key may outlive its tasks.
+        let keys = !queue.configuration.options.key_interval.is_zero();
+        if queue.status().unsettled() + queue.dead == 0 && !keys {
             return Ok(Next::default());
         }
         let next = self.find(statements::NEXT, [queue.key], |row| {
             let time = |at| row.get::<_, Option<i64>>(at).map(|time| time.map(uint));
-            Ok(Next { due: time(0)?, until: time(1)?, expires: time(2)?, died: time(3)? })
+            Ok(Next { due: time(0)?, until: time(1)?, expires: time(2)?, died: time(3)?, opens: time(4)? })
         })?;
         Ok(next.unwrap_or_default())
     }

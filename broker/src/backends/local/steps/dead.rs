@@ -1,10 +1,10 @@
-//! Arrows `lapse`: ready or scheduled → dead, `revive`: dead → ready, and `purge`: dead → (gone).
+//! Arrows `lapse`: ready, scheduled or held → dead, `revive`: dead → ready or held, and `purge`: dead → (gone).
 
 use super::{Steps, TaskRow, go::Arrival};
 use crate::{
-    DeadTask, Payload, QueueName, Revived, TaskId,
+    DeadTask, Failure, Payload, QueueName, Revived, TaskId,
     backends::local::{
-        keys::{IdKey, StoredId, StoredName, int, state, uint},
+        keys::{IdKey, StoredHistory, StoredId, StoredName, int, state, uint},
         statements,
     },
     clock::{millis, time},
@@ -29,7 +29,7 @@ impl Steps<'_> {
                 name: row.get::<_, StoredName>(1)?.0,
                 payload: Payload::from_stored(row.get(2)?),
                 error: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
-                history: Vec::new(),
+                history: failures(row.get::<_, StoredHistory>(8)?.0),
                 attempts: row.get(4)?,
                 crashes: row.get(5)?,
                 died: time(uint(row.get(6)?)),
@@ -59,12 +59,19 @@ impl Steps<'_> {
             return Ok(Revived::Full);
         }
         self.take_key(name, task.unique.as_ref())?;
+        if let Some(batch) = &task.batch {
+            self.revive_in_batch(batch)?;
+        }
         let queue = self.queue_or_new(name)?;
         queue.leave(&task);
         let sequence = queue.next_sequence();
         let place = place(queue.order(), sequence, false);
         self.execute(statements::BEGIN_ANEW, (task.key, int(sequence)))?;
-        self.arrive(name, &task, &task.progress.revived(), Arrival::Ready(place))?;
+        let arrival = if task.limit.is_some() { Arrival::Held(place, false) } else { Arrival::Ready(place) };
+        self.arrive(name, &task, &task.progress.revived(), arrival)?;
+        if let Some(key) = &task.limit {
+            self.admit(name, key, None)?;
+        }
         self.news = true;
         Ok(Revived::Revived)
     }
@@ -114,11 +121,24 @@ impl Steps<'_> {
 
     /// Gives up a bounded number of tasks that nobody claimed in their time.
     pub(super) fn lapse(&mut self, name: &QueueName) -> rusqlite::Result<()> {
-        let params = (self.queue_or_new(name)?.key, int(self.now.wall), int(limits::UPKEEP as u64));
+        let queue = self.queue_or_new(name)?.key;
+        let params = (queue, int(self.now.wall), int(limits::UPKEEP as u64));
         for mut task in self.list(statements::LAPSED, params, TaskRow::read)? {
+            // The one before it may have let it go.
+            if task.limit.is_some()
+                && let Some(as_it_is) =
+                    self.find(statements::TASK, (queue, IdKey(&task.id)), TaskRow::read)?
+            {
+                task = as_it_is;
+            }
             let fate = task.progress.lapse(self.now);
             self.go(name, &task, fate)?;
         }
         Ok(())
     }
+}
+
+/// A history that was read.
+fn failures(history: Vec<(u64, String)>) -> Vec<Failure> {
+    history.into_iter().map(|(at, error)| Failure { at: time(at), error }).collect()
 }

@@ -1,12 +1,12 @@
-//! Arrow `enqueue`: (new) → ready, or scheduled.
+//! Arrow `enqueue`: (new) → ready, scheduled or held.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::params;
 
-use super::Steps;
+use super::{HOLD_OF_BATCH, Steps};
 use crate::{
-    Enqueued, NewTask, QueueName, Result, TaskId, Wanted,
+    BatchName, Enqueued, Hold, LimitKey, NewTask, QueueName, Result, TaskId, Token, Wanted,
     backends::local::{
         error::sqlite,
         keys::{IdKey, int, state, uint},
@@ -20,15 +20,27 @@ use crate::{
 
 impl Steps<'_> {
     /// As `Machine::enqueue`.
-    pub(in super::super) fn enqueue(&mut self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
-        self.check_priorities("enqueue", tasks)?;
-        let answers: rusqlite::Result<_> = tasks.iter().map(|task| self.enqueue_one(task)).collect();
-        answers.map_err(|e| sqlite("enqueue", e))
+    pub(in super::super) fn enqueue(
+        &mut self,
+        tasks: &[NewTask],
+        token: Option<Token>,
+    ) -> Result<Vec<Enqueued>> {
+        if let Some(answers) = self.answered(token, tasks)? {
+            return Ok(answers);
+        }
+        self.check_fit("enqueue", tasks)?;
+        let answers: rusqlite::Result<Vec<_>> = tasks.iter().map(|task| self.enqueue_one(task)).collect();
+        let answers = answers.map_err(|e| sqlite("enqueue", e))?;
+        if let Some(token) = token {
+            self.keep_answers(token, &answers).map_err(|e| sqlite("enqueue", e))?;
+        }
+        Ok(answers)
     }
 
-    /// Refuses a whole call, before it changes anything, for a priority in a queue of another order.
-    pub(super) fn check_priorities(&mut self, operation: &'static str, tasks: &[NewTask]) -> Result<()> {
-        for task in tasks.iter().filter(|task| task.priority.is_some()) {
+    /// Refuses a whole call, before it changes anything, for a priority in a queue of another order, or a key in one that
+    /// limits none.
+    pub(super) fn check_fit(&mut self, operation: &'static str, tasks: &[NewTask]) -> Result<()> {
+        for task in tasks.iter().filter(|task| task.priority.is_some() || task.key.is_some()) {
             let queue = self.load_queue(&task.queue).map_err(|e| sqlite(operation, e))?;
             let options = queue.map(|queue| queue.configuration.options.clone()).unwrap_or_default();
             check_fits(operation, task, &options)?;
@@ -105,10 +117,17 @@ impl Steps<'_> {
         let due = task.start.due(wall);
         self.drop_result(&task.queue, &task.id)?;
         self.take_key(&task.queue, task.unique.as_ref())?;
+        if let Some(batch) = &task.batch {
+            self.join_batch(batch)?;
+        }
         let queue = self.queue_or_new(&task.queue)?;
         let sequence = queue.next_sequence();
-        let state = if due.is_some() { state::SCHEDULED } else { state::READY };
-        *if due.is_some() { &mut queue.scheduled } else { &mut queue.ready } += 1;
+        let (state, count) = match (due, &task.key) {
+            (Some(_), _) => (state::SCHEDULED, &mut queue.scheduled),
+            (None, Some(_)) => (state::HELD, &mut queue.held),
+            (None, None) => (state::READY, &mut queue.ready),
+        };
+        *count += 1;
         let keep = match task.result {
             Wanted::No => None,
             Wanted::Keep(time) => Some(int(millis(time))),
@@ -127,17 +146,25 @@ impl Steps<'_> {
             due.map(int),
             task.expires.map(|time| int(wall.saturating_add(millis(time)))),
             task.unique.as_ref().map(|unique| unique.key.as_str()),
-            task.unique.as_ref().map(|unique| int(millis(match unique.hold {
-                crate::Hold::For(time) => time,
-                crate::Hold::Batch => std::time::Duration::ZERO,
-            }))),
+            task.unique.as_ref().map(|unique| match unique.hold {
+                Hold::For(time) => int(millis(time)),
+                Hold::Batch => HOLD_OF_BATCH,
+            }),
             keep,
             task.max_attempts,
             task.max_crashes,
+            task.key.as_ref().map(LimitKey::as_str),
+            task.batch.as_ref().map(BatchName::as_str),
         ];
         self.execute(statements::ADD_TASK, params)?;
         at(Point::StepTaskAdded);
         self.news = true;
-        Ok(())
+        match &task.key {
+            Some(key) if state == state::HELD => {
+                at(Point::StepHeld);
+                self.admit(&task.queue, key, None)
+            }
+            _ => Ok(()),
+        }
     }
 }

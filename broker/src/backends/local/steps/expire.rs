@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Steps, TaskRow};
 use crate::{
-    Beat, Beaten, Incarnation, Lease, QueueName,
+    Beat, Beaten, Incarnation, Lease, Payload, QueueName,
     backends::local::{
         keys::{IdKey, holder, int},
         statements,
@@ -23,10 +23,11 @@ impl Steps<'_> {
     ) -> rusqlite::Result<Vec<Beaten>> {
         let until = int(self.now.steady.saturating_add(millis(lease)));
         let mut answers = Vec::with_capacity(beats.len());
-        for Beat { lease: Lease { queue, id, epoch, incarnation }, .. } in beats {
+        for Beat { lease: Lease { queue, id, epoch, incarnation }, progress } in beats {
             let cancelled = match self.load_queue(queue)? {
                 Some(queue) => {
-                    let params = (queue.key, IdKey(id), int(*epoch), holder(*incarnation), until);
+                    let progress = progress.as_ref().map(Payload::as_str);
+                    let params = (queue.key, IdKey(id), int(*epoch), holder(*incarnation), until, progress);
                     self.find(statements::BEAT, params, |row| row.get(0))?
                 }
                 None => None,
@@ -48,12 +49,10 @@ impl Steps<'_> {
         })?;
         let count = held.len();
         for (queue, task) in held {
-            let name: Option<String> = self.find(statements::QUEUE_BY_KEY, [queue], |row| row.get(0))?;
-            let name = name
-                .and_then(|name| QueueName::new(&name).ok())
-                .ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            let name = self.name_of(queue)?;
             self.expire(&name, task)?;
         }
+        self.count_settled()?;
         Ok(count)
     }
 

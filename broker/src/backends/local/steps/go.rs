@@ -6,10 +6,11 @@ use super::{QueueRow, Steps, TaskRow};
 use crate::{
     QueueName,
     backends::local::{
-        keys::{int, state},
+        keys::{history_text, int, state},
         statements,
     },
-    machine::{Fate, Progress, place},
+    crash::{Point, at},
+    machine::{Fate, Progress, held_place, place},
 };
 
 /// The state in which a task arrives, with what only that state has.
@@ -17,6 +18,8 @@ use crate::{
 pub(super) enum Arrival {
     /// With its place.
     Ready(i64),
+    /// With its place, and whether it was given back under its sequence.
+    Held(i64, bool),
     /// With its due time.
     Scheduled(u64),
     /// With its order of death.
@@ -33,6 +36,7 @@ impl QueueRow {
             }
             state::SCHEDULED => self.scheduled -= 1,
             state::LEASED => self.leased -= 1,
+            state::HELD => self.held -= 1,
             _ => self.dead -= 1,
         }
     }
@@ -46,16 +50,20 @@ impl Steps<'_> {
         queue.leave(task);
         match fate {
             Fate::Ready => {
-                let place = place(queue.order(), task.sequence, true);
-                self.arrive(name, task, &task.progress, Arrival::Ready(place))
+                let (order, sequence) = (queue.order(), task.sequence);
+                let arrival = match task.limit {
+                    Some(_) => Arrival::Held(held_place(order, sequence, true), true),
+                    None => Arrival::Ready(place(order, sequence, true)),
+                };
+                self.arrive(name, task, &task.progress, arrival)?;
             }
-            Fate::Scheduled(due) => self.arrive(name, task, &task.progress, Arrival::Scheduled(due)),
+            Fate::Scheduled(due) => self.arrive(name, task, &task.progress, Arrival::Scheduled(due))?,
             Fate::Dead => {
                 queue.last_death += 1;
                 let death = queue.last_death;
                 self.let_go_of_key(name, task)?;
                 self.arrive(name, task, &task.progress, Arrival::Dead(death))?;
-                self.forget_dead(name)
+                self.forget_dead(name)?;
             }
             Fate::Done | Fate::Cancelled => {
                 self.execute(statements::REMOVE_TASK, [task.key])?;
@@ -63,8 +71,17 @@ impl Steps<'_> {
                 if task.id_given {
                     self.remember(name, &task.id)?;
                 }
-                if fate == Fate::Cancelled { self.keep_outcome(name, task, None) } else { Ok(()) }
+                if fate == Fate::Cancelled {
+                    self.keep_outcome(name, task, None)?;
+                }
             }
+        }
+        if let (Some(batch), Fate::Done | Fate::Cancelled | Fate::Dead) = (&task.batch, fate) {
+            self.settled.push((batch.clone(), fate));
+        }
+        match &task.limit {
+            Some(key) => self.admit(name, key, Some(task.state)),
+            None => Ok(()),
         }
     }
 
@@ -78,14 +95,20 @@ impl Steps<'_> {
     ) -> rusqlite::Result<()> {
         let wall = int(self.now.wall);
         let queue = self.queue_or_new(name)?;
-        let must_alone = matches!(arrival, Arrival::Ready(_)) && progress.must_run_alone();
-        let (mut at, mut due, mut death, mut died) = (None, None, None, None);
+        let must_alone =
+            matches!(arrival, Arrival::Ready(_) | Arrival::Held(..)) && progress.must_run_alone();
+        let (mut place, mut due, mut death, mut died, mut returned) = (None, None, None, None, false);
         let state = match arrival {
-            Arrival::Ready(place) => {
+            Arrival::Ready(at) => {
                 queue.ready += 1;
                 queue.ready_alone += u64::from(must_alone);
-                at = Some(place);
+                place = Some(at);
                 state::READY
+            }
+            Arrival::Held(at, again) => {
+                queue.held += 1;
+                (place, returned) = (Some(at), again);
+                state::HELD
             }
             Arrival::Scheduled(time) => {
                 queue.scheduled += 1;
@@ -98,12 +121,13 @@ impl Steps<'_> {
                 state::DEAD
             }
         };
-        let Progress { attempts, crashes, deaths, parks, parked_since, error, cancelled, .. } = progress;
+        let Progress { attempts, crashes, deaths, parks, parked_since, error, cancelled, history, .. } =
+            progress;
         let params = params![
             task.key,
             state,
             must_alone,
-            at,
+            place,
             due,
             death,
             died,
@@ -114,7 +138,13 @@ impl Steps<'_> {
             int(*parked_since),
             error.as_deref(),
             cancelled,
+            history_text(history)?,
+            returned,
         ];
-        self.execute(statements::MOVE_TASK, params).map(drop)
+        self.execute(statements::MOVE_TASK, params)?;
+        if state == state::HELD {
+            at(Point::StepHeld);
+        }
+        Ok(())
     }
 }

@@ -2,24 +2,34 @@
 //!
 //! What is decided about a task is decided by [`Progress`](crate::machine::Progress); here is only where things are.
 
+mod batch;
+mod call;
 mod cancel;
 mod claim;
 mod dead;
 mod enqueue;
 mod expire;
 mod go;
+mod limit;
 mod outcome;
 mod queue;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashMap, time::Duration};
 
 use rusqlite::{Connection, Row};
 
+pub(super) use call::read as read_answers;
 pub(super) use queue::QueueRow;
 
-use super::keys::{StoredId, StoredKey, uint};
-use crate::{QueueName, TaskId, Unique, Wanted, clock::Now, machine::Progress};
+use super::keys::{StoredBatch, StoredHistory, StoredId, StoredKey, StoredLimit, uint};
+use crate::{
+    BatchName, Hold, LimitKey, QueueName, TaskId, Unique, Wanted,
+    clock::Now,
+    machine::{Fate, Progress},
+};
 
 /// One transaction. Queues are read once and written back at the end, so that a hundred settlements touch the
 /// counters once.
@@ -28,6 +38,8 @@ pub(super) struct Steps<'c> {
     connection: &'c Connection,
     pub(super) now: Now,
     queues: HashMap<QueueName, QueueRow>,
+    /// The batches of tasks that the present step has settled, and how.
+    settled: Vec<(BatchName, Fate)>,
     /// Whether something happened that others may wait for.
     pub(super) news: bool,
 }
@@ -44,17 +56,19 @@ struct TaskRow {
     progress: Progress,
     unique: Option<Unique>,
     wanted: Wanted,
+    limit: Option<LimitKey>,
+    batch: Option<BatchName>,
 }
 
 impl TaskRow {
     /// How many columns [`read`](Self::read) takes; what a statement reads besides comes after them.
-    const COLUMNS: usize = 20;
+    const COLUMNS: usize = 23;
 
     /// Reads the columns that the statements for tasks begin with.
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         let int = |at| row.get::<_, u32>(at);
         let time = |at| row.get::<_, Option<i64>>(at).map(|ms| ms.map(|ms| Duration::from_millis(uint(ms))));
-        let (key, hold) = (row.get::<_, Option<StoredKey>>(17)?, time(18)?);
+        let (key, hold) = (row.get::<_, Option<StoredKey>>(17)?, row.get::<_, Option<i64>>(18)?);
         Ok(Self {
             key: row.get(0)?,
             id: row.get::<_, StoredId>(1)?.0,
@@ -73,19 +87,27 @@ impl TaskRow {
                 parks: int(13)?,
                 parked_since: uint(row.get(14)?),
                 error: row.get(15)?,
-                history: Vec::new(),
+                history: row.get::<_, StoredHistory>(22)?.0,
                 cancelled: row.get(16)?,
             },
-            unique: key
-                .map(|StoredKey(key)| Unique { key, hold: crate::Hold::For(hold.unwrap_or_default()) }),
+            unique: key.map(|StoredKey(key)| Unique { key, hold: stored_hold(hold.unwrap_or_default()) }),
             wanted: time(19)?.map_or(Wanted::No, Wanted::Keep),
+            limit: row.get::<_, Option<StoredLimit>>(20)?.map(|limit| limit.0),
+            batch: row.get::<_, Option<StoredBatch>>(21)?.map(|batch| batch.0),
         })
     }
 }
 
+/// `tasks.unique_hold_ms` of a key that is held until the batch of its task has ended.
+const HOLD_OF_BATCH: i64 = -1;
+
+fn stored_hold(ms: i64) -> Hold {
+    if ms == HOLD_OF_BATCH { Hold::Batch } else { Hold::For(Duration::from_millis(uint(ms))) }
+}
+
 impl<'c> Steps<'c> {
     pub(super) fn new(connection: &'c Connection, now: Now) -> Self {
-        Self { connection, now, queues: HashMap::new(), news: false }
+        Self { connection, now, queues: HashMap::new(), settled: Vec::new(), news: false }
     }
 
     /// Runs a statement, prepared once a connection.

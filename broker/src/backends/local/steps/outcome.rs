@@ -5,7 +5,7 @@
 
 use super::{QueueRow, Steps, TaskRow};
 use crate::{
-    Outcome, Payload, QueueName, TaskId, Unique, Wanted,
+    Hold, Outcome, Payload, QueueName, TaskId, Unique, Wanted,
     backends::local::{
         keys::{IdKey, StoredId, int, state, uint},
         statements,
@@ -62,7 +62,9 @@ impl Steps<'_> {
             let until: Option<i64> = row.get(2)?;
             Ok(match row.get(0)? {
                 Some(state::DEAD) => Outcome::Dead(row.get::<_, Option<String>>(1)?.unwrap_or_default()),
-                Some(_) => Outcome::Pending { progress: None },
+                Some(_) => {
+                    Outcome::Pending { progress: row.get::<_, Option<String>>(4)?.map(Payload::from_stored) }
+                }
                 None if until.is_none_or(|until| uint(until) <= self.now.wall) => Outcome::Unknown,
                 None => row
                     .get::<_, Option<String>>(3)?
@@ -94,12 +96,16 @@ impl Steps<'_> {
     /// A task ended: its key is free, at once or later.
     pub(super) fn let_go_of_key(&mut self, name: &QueueName, task: &TaskRow) -> rusqlite::Result<()> {
         let Some(Unique { key, hold }) = &task.unique else { return Ok(()) };
-        let Some(until) = self.until(millis(match hold {
-            crate::Hold::For(time) => *time,
-            crate::Hold::Batch => std::time::Duration::ZERO,
-        })) else {
-            return Ok(());
+        let until = match (hold, &task.batch) {
+            (Hold::For(time), _) => self.until(millis(*time)),
+            (Hold::Batch, Some(batch)) => self.until_ended(batch)?,
+            (Hold::Batch, None) => None,
         };
+        let Some(until) = until else { return Ok(()) };
+        // Before one goes that is still held, those go that are not.
+        if *hold == Hold::Batch || self.queue_or_new(name)?.seen >= limits::MAX_SEEN {
+            self.sweep_keys()?;
+        }
         let queue = self.queue_or_new(name)?.key;
         self.execute(statements::KEEP_KEY, (queue, key.as_str(), IdKey(&task.id), until))?;
         self.added(name, &SEEN)

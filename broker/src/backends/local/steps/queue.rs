@@ -27,6 +27,7 @@ pub(in super::super) struct QueueRow {
     pub(super) ready: u64,
     pub(super) ready_alone: u64,
     pub(super) scheduled: u64,
+    pub(super) held: u64,
     pub(super) leased: u64,
     pub(super) dead: u64,
     pub(super) remembered: u64,
@@ -46,7 +47,8 @@ impl QueueRow {
                     order: row.get::<_, StoredOrder>(14)?.0,
                     capacity: count(1)?,
                     remember_ids: Duration::from_millis(count(2)?),
-                    ..QueueOptions::default()
+                    key_limit: u32::try_from(count(19)?).ok().filter(|limit| *limit > 0),
+                    key_interval: Duration::from_millis(count(20)?),
                 },
                 revision: count(3)?,
                 configured: row.get(4)?,
@@ -58,6 +60,7 @@ impl QueueRow {
             ready: count(8)?,
             ready_alone: count(9)?,
             scheduled: count(10)?,
+            held: count(18)?,
             leased: count(11)?,
             dead: count(12)?,
             remembered: count(13)?,
@@ -75,7 +78,7 @@ impl QueueRow {
             closed: self.closed,
             ready: self.ready,
             scheduled: self.scheduled,
-            held: 0,
+            held: self.held,
             leased: self.leased,
             dead: self.dead,
         }
@@ -131,6 +134,12 @@ impl Steps<'_> {
         self.queue(name)?.ok_or(rusqlite::Error::QueryReturnedNoRows)
     }
 
+    /// The name of a queue that there is.
+    pub(super) fn name_of(&self, queue: i64) -> rusqlite::Result<QueueName> {
+        let name: Option<String> = self.find(statements::QUEUE_BY_KEY, [queue], |row| row.get(0))?;
+        name.and_then(|name| QueueName::new(&name).ok()).ok_or(rusqlite::Error::QueryReturnedNoRows)
+    }
+
     /// Writes the queues back. The last step of every transaction.
     pub(in super::super) fn finish(&mut self) -> rusqlite::Result<()> {
         for row in self.queues.values().filter(|row| row.changed) {
@@ -154,6 +163,9 @@ impl Steps<'_> {
                 flag(row.paused),
                 int(row.results),
                 int(row.seen),
+                int(row.held),
+                options.key_limit.map_or(0, i64::from),
+                int(millis(options.key_interval)),
             ];
             self.execute(statements::SAVE_QUEUE, params)?;
             at(Point::StepQueueSaved);

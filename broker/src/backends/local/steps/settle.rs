@@ -17,7 +17,7 @@ impl Steps<'_> {
     pub(in super::super) fn settle(&mut self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
         for settlement in settlements {
             if let End::Complete { children, .. } = &settlement.end {
-                self.check_priorities("settle", children)?;
+                self.check_fit("settle", children)?;
             }
         }
         let answers: rusqlite::Result<_> =
@@ -43,6 +43,7 @@ impl Steps<'_> {
             }
             self.enqueue_children(children)?;
         }
+        self.count_settled()?;
         Ok(Settled::Settled)
     }
 }

@@ -1,0 +1,84 @@
+//! What a call costs, in statements. A commit costs more than all of them, but it is shared by a group of calls; they are not.
+
+use rusqlite::{Connection, StatementStatus};
+
+use super::*;
+use crate::{
+    Claim, End, Incarnation, NewTask, Payload, QueueOptions, Settlement, TaskName, Token,
+    backends::local::{database::SCHEMA, statements::tests::ALL},
+};
+
+/// An open database, as sessions have it, but in memory.
+fn database() -> Connection {
+    let connection = Connection::open_in_memory().unwrap();
+    connection.set_prepared_statement_cache_capacity(ALL.len());
+    connection.execute_batch(SCHEMA).unwrap();
+    connection.execute("INSERT INTO meta VALUES (1, 3, 3, 'boot', 1, 0)", []).unwrap();
+    connection
+}
+
+/// How many statements a transaction ran, and what it answered.
+fn count<T>(connection: &Connection, call: impl FnOnce(&mut Steps<'_>) -> T) -> (i32, T) {
+    let ran = || -> i32 {
+        let runs = |sql: &&str| connection.prepare_cached(sql).unwrap().get_status(StatementStatus::Run);
+        ALL.iter().map(runs).sum()
+    };
+    let before = ran();
+    let mut steps = Steps::new(connection, Now { wall: 1_000_000, steady: 1_000_000 });
+    let answer = call(&mut steps);
+    steps.finish().unwrap();
+    (ran() - before, answer)
+}
+
+/// What `tasks` cost to enqueue, to claim and to complete, all of them in one call each.
+fn costs(options: &QueueOptions, tasks: &[NewTask], token: Option<Token>) -> [i32; 3] {
+    let (connection, me) = (database(), Incarnation::generate());
+    let queue = &tasks[0].queue;
+    count(&connection, |steps| steps.declare(queue, Some(options)).unwrap());
+    let (enqueue, _) = count(&connection, |steps| steps.enqueue(tasks, token).unwrap());
+    let wanted = Claim::new(queue.clone(), tasks.len());
+    let (claim, reply) = count(&connection, |steps| steps.claim(&wanted, me).unwrap());
+    assert_eq!(reply.tasks.len(), tasks.len());
+    let ends = reply.tasks.into_iter().map(|task| Settlement::new(task.lease, End::complete(Vec::new())));
+    let ends: Vec<_> = ends.collect();
+    let (settle, _) = count(&connection, |steps| steps.settle(&ends).unwrap());
+    [enqueue, claim, settle]
+}
+
+fn task() -> NewTask {
+    NewTask::new(QueueName::new("q").unwrap(), TaskName::new("work").unwrap(), Payload::null())
+}
+
+fn ten(task: impl Fn(usize) -> NewTask) -> Vec<NewTask> {
+    (0..10).map(task).collect()
+}
+
+/// The queue is read and written once a call; a claim looks for what time brought before and after. Of each task: is its id new,
+/// add it; lease it; is it held, remove it.
+#[test]
+fn a_plain_task_costs_two_statements_a_call() {
+    let plain = QueueOptions::default();
+    assert_eq!(costs(&plain, &[task()], None), [2 + 2, 5 + 1, 2 + 2]);
+    assert_eq!(costs(&plain, &ten(|_| task()), None), [2 + 2 * 10, 5 + 10, 2 + 2 * 10]);
+}
+
+/// What is asked for is paid for, and nothing else.
+#[test]
+fn what_else_a_task_asks_for_costs_more() {
+    let plain = QueueOptions::default();
+    let token = Token::next(Incarnation::generate());
+    let [enqueue, claim, settle] = costs(&plain, &ten(|_| task()), Some(token));
+    // Is there an answer, keep this one, drop those whose time is over, and those that are too many.
+    assert_eq!([enqueue, claim, settle], [2 + 2 * 10 + 4, 5 + 10, 2 + 2 * 10]);
+
+    let batch = BatchName::new("b").unwrap();
+    let [enqueue, claim, settle] = costs(&plain, &ten(|_| task().in_batch(batch.clone())), None);
+    // Each is counted when it comes and when it goes; a batch begins and ends.
+    assert_eq!([enqueue, claim, settle], [2 + 3 * 10 + 3, 5 + 10, 2 + 3 * 10 + 5]);
+
+    let limited = plain.with_key_limit(10);
+    let key = |number: usize| LimitKey::new(&format!("{number}")).unwrap();
+    let [enqueue, claim, settle] = costs(&limited, &ten(|number| task().with_key(key(number))), None);
+    // A line is read and written, and the first one in it lined up and let go.
+    assert_eq!([enqueue, claim, settle], [2 + 6 * 10, 5 + 2 * 10, 2 + 4 * 10]);
+}

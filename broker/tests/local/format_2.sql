@@ -1,0 +1,110 @@
+-- The tables of format 2, as they were; for the tests of upgrades.
+
+-- What holds for the whole file.
+CREATE TABLE meta (
+    one           INTEGER PRIMARY KEY CHECK (one = 1),
+    oldest_reader INTEGER NOT NULL,  -- the oldest format that may read this file
+    oldest_writer INTEGER NOT NULL,  -- the oldest format that may write it
+    boot          TEXT    NOT NULL,  -- the boot in which leased_until counts
+    generation    INTEGER NOT NULL   -- raises all epochs; see machine::Progress::claim
+) STRICT;
+
+CREATE TABLE queues (
+    queue           INTEGER PRIMARY KEY,
+    name            TEXT    NOT NULL UNIQUE,
+    capacity        INTEGER NOT NULL,
+    remember_ids_ms INTEGER NOT NULL,
+    revision        INTEGER NOT NULL,  -- counts the changes of the options
+    configured      INTEGER NOT NULL,  -- 0: exists only by use
+    closed          INTEGER NOT NULL,
+    sequence        INTEGER NOT NULL,  -- the last one given
+    last_death      INTEGER NOT NULL,  -- the last order of death given
+    ready           INTEGER NOT NULL,  -- how many tasks are in each state
+    ready_alone     INTEGER NOT NULL,  -- those of them that must run alone
+    scheduled       INTEGER NOT NULL,
+    leased          INTEGER NOT NULL,
+    dead            INTEGER NOT NULL,
+    remembered      INTEGER NOT NULL,  -- how many rows the queue has in that table
+    claim_order     INTEGER NOT NULL DEFAULT 0,  -- 0 fifo, 1 lifo, 2 priority
+    paused          INTEGER NOT NULL DEFAULT 0,  -- 1: claims take nothing
+    results         INTEGER NOT NULL DEFAULT 0,  -- how many rows the queue has in that table
+    seen            INTEGER NOT NULL DEFAULT 0   -- how many rows the queue has in that table
+) STRICT;
+
+CREATE TABLE tasks (
+    task           INTEGER PRIMARY KEY,
+    queue          INTEGER NOT NULL,
+    id             ANY     NOT NULL,  -- 16 bytes for a UUID, else text
+    id_given       INTEGER NOT NULL,  -- by the user: remembered after settlement
+    name           TEXT    NOT NULL,
+    payload        TEXT    NOT NULL,  -- the JSON text as it was given
+    state          INTEGER NOT NULL,  -- 0 ready, 1 scheduled, 2 leased, 3 dead
+    sequence       INTEGER NOT NULL,  -- the last one it was given
+    must_alone     INTEGER NOT NULL,  -- may be claimed only to run alone
+    due            INTEGER,           -- scheduled: wall-clock ms
+    leased_by      BLOB,              -- leased: the incarnation
+    leased_until   INTEGER,           -- leased: ms since boot
+    death          INTEGER,           -- dead: the order
+    epoch          INTEGER NOT NULL,  -- from here to error: machine::Progress
+    attempts       INTEGER NOT NULL,
+    max_attempts   INTEGER NOT NULL,
+    crashes        INTEGER NOT NULL,
+    max_crashes    INTEGER NOT NULL,
+    deaths         INTEGER NOT NULL,
+    alone          INTEGER NOT NULL,
+    parks          INTEGER NOT NULL,
+    parked_since   INTEGER NOT NULL,
+    error          TEXT,
+    cancelled      INTEGER NOT NULL DEFAULT 0,  -- leased: somebody cancelled it; dead: its holder was faster
+    rank           INTEGER NOT NULL DEFAULT 0,  -- its priority, 0 where it has none
+    place          INTEGER NOT NULL DEFAULT 0,  -- ready: where it stands in its rank; see machine::place. Else of no meaning
+    expires        INTEGER,  -- ready, scheduled: dead when nobody claimed it by this wall-clock ms; NULL once claimed
+    unique_key     TEXT,     -- no other task of the queue that is not dead has it, and no row of seen
+    unique_hold_ms INTEGER,  -- with a key: how long it is seen after the task ended
+    keep_result_ms INTEGER,  -- how long its outcome is kept; NULL: nobody wants it
+    died           INTEGER   -- dead: wall-clock ms
+) STRICT;
+
+-- Indexes hold one state each, so that a task costs those of its state only. Columns behind those that are looked for keep
+-- ties in order, or spare a look at the row.
+CREATE UNIQUE INDEX tasks_by_id  ON tasks (queue, id);
+CREATE INDEX tasks_ready         ON tasks (queue, must_alone, rank, place, expires) WHERE state = 0;
+CREATE INDEX tasks_scheduled     ON tasks (queue, due, sequence) WHERE state = 1;
+CREATE INDEX tasks_leased        ON tasks (queue, leased_until, sequence) WHERE state = 2;
+CREATE INDEX tasks_held          ON tasks (leased_by) WHERE state = 2;
+CREATE INDEX tasks_dead          ON tasks (queue, death, died) WHERE state = 3;
+CREATE INDEX tasks_expiring      ON tasks (queue, expires, typeof(id), id) WHERE expires IS NOT NULL AND state < 2;
+CREATE UNIQUE INDEX tasks_unique ON tasks (queue, unique_key) WHERE unique_key IS NOT NULL AND state < 3;
+
+-- Ids that the user gave and that were settled. No task has one of them.
+CREATE TABLE remembered (
+    queue INTEGER NOT NULL,
+    id    ANY     NOT NULL,
+    until INTEGER NOT NULL,  -- wall-clock ms
+    PRIMARY KEY (queue, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX remembered_until ON remembered (queue, until, id);
+
+-- What became of tasks that are gone, where somebody wanted to know. No task has one of these ids.
+CREATE TABLE results (
+    outcome INTEGER PRIMARY KEY,
+    queue   INTEGER NOT NULL,
+    id      ANY     NOT NULL,
+    until   INTEGER NOT NULL,  -- wall-clock ms
+    result  TEXT               -- the JSON text as it was given; NULL: it was cancelled
+) STRICT;
+
+CREATE UNIQUE INDEX results_by_id ON results (queue, id);
+CREATE INDEX results_until        ON results (queue, until, id);
+
+-- Unique keys that are held after their task ended.
+CREATE TABLE seen (
+    queue      INTEGER NOT NULL,
+    unique_key TEXT    NOT NULL,
+    id         ANY     NOT NULL,  -- the task that had it
+    until      INTEGER NOT NULL,  -- wall-clock ms
+    PRIMARY KEY (queue, unique_key)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX seen_until ON seen (queue, until, unique_key);
