@@ -149,7 +149,7 @@ impl JetStreamRole {
         for rest in unconfirmed {
             rest.await?;
         }
-        say(&Produced { began, ended: now() })
+        say(&Produced { began, ended: now(), cpu: 0, call: 0.0 })
     }
 
     async fn consume(&self, context: &jetstream::Context, orders: &mut Orders) -> Result<()> {
@@ -179,6 +179,6 @@ impl JetStreamRole {
             let acked = if number == self.n { message.double_ack().await } else { message.ack().await };
             acked.map_err(|e| anyhow::anyhow!("not acknowledged: {e}"))?;
         }
-        say(&Produced { began, ended: now() })
+        say(&Produced { began, ended: now(), cpu: 0, call: 0.0 })
     }
 }

@@ -32,6 +32,11 @@ pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
+/// How long the threads of this process have run, in nanoseconds.
+pub(crate) fn own_cpu_nanos() -> Result<u64> {
+    Ok(u64::try_from(cpu_time(std::process::id())?.as_nanos())?)
+}
+
 /// How much memory a process had at most, in MiB.
 pub(crate) fn resident(pid: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;

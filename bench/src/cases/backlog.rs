@@ -27,8 +27,8 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
         let (_folder, broker) = bench.broker()?;
         fill(&broker, few, false)?;
         let until = Some(few);
-        theirs.push(drain(Work { until, ..Work::new(&broker) }, few)?);
-        rates.push(drain(Work { until, ..Work::new(&full) }, few)?);
+        theirs.push(drain(Work { until, ..Work::new(&broker) }, few)?.rate);
+        rates.push(drain(Work { until, ..Work::new(&full) }, few)?.rate);
     }
     let settings = ours("one worker, 100 slots, 2 million queued", Durability::Normal, few);
     let small = ours("one worker, 100 slots, 50 000 queued", Durability::Normal, few);

@@ -20,7 +20,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     for _ in 0..bench.rounds() {
         let (_folder, broker) = bench.broker()?;
         fill(&broker, n, true)?;
-        alone.push(drain(Work::new(&broker), n)?);
+        alone.push(drain(Work::new(&broker), n)?.rate);
         let crowd = measure(bench, n)?;
         let settled: u64 = crowd.iter().map(|worked| worked.settled).sum();
         ensure!(settled == n, "{settled} of {n} tasks were settled");

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::{
     actor::Actor,
-    figures::rate,
+    figures::{Spread, rate},
     machine,
     place::Place,
     raw::{Measured, Raw},
@@ -179,11 +179,32 @@ fn fill(broker: &str, tasks: u64, close: bool) -> Result<()> {
     Ok(())
 }
 
-/// Lets one worker drain the queue, and returns the tasks a second: from before its first claim to the last accepted settlement.
-fn drain(work: Work, tasks: u64) -> Result<f64> {
+/// Lets one worker drain the queue.
+fn drain(work: Work, tasks: u64) -> Result<Drained> {
     let worked: Worked = Actor::run(&Role::Work(work))?;
     ensure!(worked.settled >= tasks, "{} of {tasks} tasks were settled", worked.settled);
-    Ok(rate(tasks, worked.ended - worked.began))
+    let (rate, cpu) = (rate(tasks, worked.ended - worked.began), each(worked.cpu, worked.settled));
+    Ok(Drained { rate, cpu })
+}
+
+/// What a drain came to.
+#[derive(Debug)]
+struct Drained {
+    /// Tasks a second, from before the first claim to the last accepted settlement.
+    rate: f64,
+    /// Processor time a task, in microseconds.
+    cpu: f64,
+}
+
+/// Processor time a task, in microseconds.
+fn each(nanos: u64, tasks: u64) -> f64 {
+    nanos as f64 / 1e3 / tasks.max(1) as f64
+}
+
+/// What is said of processor time: it stays the same where something else uses the processors, too.
+fn cpu_remark(who: &str, rounds: &[f64]) -> String {
+    let median = Spread::of(rounds).map_or(0.0, |spread| spread.median);
+    format!("{who}: {median:.1} us of processor time a task")
 }
 
 /// The settings of ours.

@@ -9,7 +9,11 @@ use manyhands_test_support::ledger::now;
 use serde::{Deserialize, Serialize};
 
 use super::{Orders, say};
-use crate::work::{Work, queue};
+use crate::{
+    figures::{millis, percentile},
+    machine::own_cpu_nanos,
+    work::{Work, queue},
+};
 
 /// Puts tasks on the queue, batch after batch.
 #[derive(Debug, Deserialize, Serialize)]
@@ -37,6 +41,10 @@ pub(crate) struct Produced {
     pub(crate) began: u64,
     /// After the last answer.
     pub(crate) ended: u64,
+    /// Processor time of this process, in nanoseconds.
+    pub(crate) cpu: u64,
+    /// How long a call took, where each was timed: p50 in milliseconds.
+    pub(crate) call: f64,
 }
 
 impl Produce {
@@ -51,16 +59,16 @@ impl Produce {
         let options = self.capacity.map(|capacity| QueueOptions::default().with_capacity(capacity));
         client.broker().declare(&queue()?, options.as_ref()).await?;
         orders.wait().await?;
-        let began = now();
+        let (began, before) = (now(), own_cpu_nanos()?);
         let batch = self.batch as u64;
         let sizes = (0..self.tasks.div_ceil(batch)).map(|at| batch.min(self.tasks - at * batch));
         let calls = futures_util::stream::iter(sizes.map(|size| self.call(&client, size)));
         calls.buffered(self.calls).try_collect::<Vec<()>>().await?;
-        let ended = now();
+        let (ended, cpu) = (now(), own_cpu_nanos()? - before);
         if self.close {
             client.close(&queue()?).await?;
         }
-        say(&Produced { began, ended })
+        say(&Produced { began, ended, cpu, call: 0.0 })
     }
 
     async fn call(&self, client: &Client, size: u64) -> Result<()> {
@@ -94,13 +102,16 @@ impl Trickle {
     pub(super) async fn play(self, mut orders: Orders) -> Result<()> {
         let client = Client::connect(&self.broker.parse()?).await?;
         orders.wait().await?;
-        let began = now();
+        let (began, before) = (now(), own_cpu_nanos()?);
+        let mut calls = Vec::new();
         for _ in 0..self.tasks {
-            client.send(Work::new(now())).await?;
+            let at = now();
+            client.send(Work::new(at)).await?;
+            calls.push(millis(now() - at));
             tokio::time::sleep(self.pause).await;
         }
-        let ended = now();
+        let (ended, cpu) = (now(), own_cpu_nanos()? - before);
         client.close(&queue()?).await?;
-        say(&Produced { began, ended })
+        say(&Produced { began, ended, cpu, call: percentile(&mut calls, 0.5) })
     }
 }

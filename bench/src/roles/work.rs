@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{Orders, say, timed::Timed};
 use crate::{
     figures::percentile,
+    machine::own_cpu_nanos,
     work::{self, nothing},
 };
 
@@ -55,6 +56,8 @@ pub(crate) struct Worked {
     pub(crate) began: u64,
     /// The last accepted settlement.
     pub(crate) ended: u64,
+    /// Processor time of this process, in nanoseconds.
+    pub(crate) cpu: u64,
     /// How many were accepted.
     pub(crate) settled: u64,
     /// The longest time that a claim took, in nanoseconds.
@@ -114,11 +117,13 @@ impl Work {
         if !self.at_once {
             orders.wait().await?;
         }
-        let began = now();
+        let (began, before) = (now(), own_cpu_nanos()?);
         worker.run(&shutdown).await?;
+        let cpu = own_cpu_nanos()?.saturating_sub(before);
         let mut ages = std::mem::take(&mut *ages.lock().unwrap_or_else(PoisonError::into_inner));
         say(&Worked {
             began,
+            cpu,
             ended: counter.ended.load(Ordering::Relaxed),
             settled: counter.settled.load(Ordering::Relaxed),
             longest_claim: timed.longest(),
