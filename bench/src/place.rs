@@ -1,21 +1,30 @@
 //! The folder that everything is measured in: on a disk, as memory needs no syncs.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, ensure};
+use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
 /// File systems that are memory.
 const MEMORY: [&str; 2] = ["tmpfs", "ramfs"];
+
+/// How the folders of all runs begin.
+const PREFIX: &str = "manyhands-bench-";
+
+/// The file in them that a run holds locked.
+const LOCK: &str = "lock";
 
 /// A folder of this run, removed with it.
 #[derive(Debug)]
 pub(crate) struct Place {
     folder: TempDir,
     system: String,
+    _lock: File,
 }
 
 impl Place {
@@ -33,11 +42,12 @@ impl Place {
             "{} is on {system}, which is memory: name a folder on a disk with --folder or TMPDIR",
             parent.display()
         );
-        let folder = tempfile::Builder::new().prefix("manyhands-bench-").tempdir_in(&parent);
-        Ok(Self {
-            folder: folder.with_context(|| format!("no folder can be made in {}", parent.display()))?,
-            system,
-        })
+        remove_interrupted(&parent);
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent);
+        let folder = folder.with_context(|| format!("no folder can be made in {}", parent.display()))?;
+        let lock = File::create(folder.path().join(LOCK))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Self { folder, system, _lock: lock })
     }
 
     /// The folder.
@@ -53,6 +63,18 @@ impl Place {
     /// An empty folder in it, for one round.
     pub(crate) fn fresh(&self) -> Result<TempDir> {
         Ok(tempfile::tempdir_in(self.path())?)
+    }
+}
+
+/// Removes the folders of runs that were interrupted: nobody holds their locks.
+fn remove_interrupted(parent: &Path) {
+    for folder in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let ours = folder.file_name().to_string_lossy().starts_with(PREFIX);
+        let lock = if ours { File::open(folder.path().join(LOCK)) } else { continue };
+        if lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()) {
+            // What cannot be removed is in nobody's way.
+            let _ = fs::remove_dir_all(folder.path());
+        }
     }
 }
 
@@ -81,6 +103,21 @@ mod tests {
         let line = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue";
         assert_eq!(mount(line), Some(("/mnt2", "ext3")));
         assert_eq!(mount("nothing"), None);
+    }
+
+    #[test]
+    fn only_what_an_interrupted_run_left_is_removed() {
+        let parent = tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
+        let left = parent.path().join("manyhands-bench-left");
+        fs::create_dir(&left).unwrap();
+        File::create(left.join(LOCK)).unwrap();
+        let other = parent.path().join("other");
+        fs::create_dir(&other).unwrap();
+        File::create(other.join(LOCK)).unwrap();
+        let first = Place::choose(Some(parent.path())).unwrap();
+        let second = Place::choose(Some(parent.path())).unwrap();
+        assert!(!left.exists() && other.exists());
+        assert!(first.path().exists() && second.path().exists(), "both run");
     }
 
     #[test]

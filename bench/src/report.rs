@@ -194,6 +194,12 @@ impl Row {
         ]
     }
 
+    /// The same in one line, for those who wait for the table.
+    pub(crate) fn line(&self) -> String {
+        let [_, what, ours, theirs, ratio, target, met] = self.cells();
+        format!("   {what}: {ours}, theirs {theirs}, ratio {ratio}, target {target}, met {met}")
+    }
+
     /// All that is to be said below the table.
     fn lines(&self) -> impl Iterator<Item = String> {
         let case = self.case;

@@ -119,6 +119,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let measured = case.run(&bench)?;
         if options.json {
             measured.iter().for_each(|row| println!("{}", row.json()));
+        } else {
+            measured.iter().for_each(|row| eprintln!("{}", row.line()));
         }
         rows.extend(measured);
     }
