@@ -3,6 +3,7 @@
 use std::{fs, num::NonZeroUsize, time::Duration};
 
 use anyhow::{Context, Result};
+use rustix::time::{ClockId, clock_gettime};
 
 /// One line about the machine.
 pub(crate) fn describe() -> String {
@@ -22,19 +23,22 @@ pub(crate) fn load() -> String {
     load.split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// How long all threads of a process have run.
+/// How long all threads of a process have run that are there.
 pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
     let mut nanos = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")? {
-        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        // One that ended meanwhile has nothing to tell.
+        let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
         nanos += text.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or_default();
     }
     Ok(Duration::from_nanos(nanos))
 }
 
-/// How long the threads of this process have run, in nanoseconds.
-pub(crate) fn own_cpu_nanos() -> Result<u64> {
-    Ok(u64::try_from(cpu_time(std::process::id())?.as_nanos())?)
+/// How long this process has run, in nanoseconds, threads that ended included.
+pub(crate) fn own_cpu_nanos() -> u64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let part = |part: i64| u64::try_from(part).unwrap_or_default();
+    part(time.tv_sec) * 1_000_000_000 + part(time.tv_nsec)
 }
 
 /// How much memory a process had at most, in MiB.
@@ -59,6 +63,7 @@ mod tests {
         let me = std::process::id();
         assert!(resident(me).unwrap() > 0.1);
         assert!(cpu_time(me).unwrap() > Duration::ZERO);
+        assert!(own_cpu_nanos() > 0);
         assert!(describe().contains("Linux "));
         assert_eq!(field("A: 1\nVmHWM:\t  12 kB\n", "VmHWM:"), Some(12));
     }

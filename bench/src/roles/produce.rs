@@ -59,12 +59,12 @@ impl Produce {
         let options = self.capacity.map(|capacity| QueueOptions::default().with_capacity(capacity));
         client.broker().declare(&queue()?, options.as_ref()).await?;
         orders.wait().await?;
-        let (began, before) = (now(), own_cpu_nanos()?);
+        let (began, before) = (now(), own_cpu_nanos());
         let batch = self.batch as u64;
         let sizes = (0..self.tasks.div_ceil(batch)).map(|at| batch.min(self.tasks - at * batch));
         let calls = futures_util::stream::iter(sizes.map(|size| self.call(&client, size)));
         calls.buffered(self.calls).try_collect::<Vec<()>>().await?;
-        let (ended, cpu) = (now(), own_cpu_nanos()? - before);
+        let (ended, cpu) = (now(), own_cpu_nanos() - before);
         if self.close {
             client.close(&queue()?).await?;
         }
@@ -102,7 +102,7 @@ impl Trickle {
     pub(super) async fn play(self, mut orders: Orders) -> Result<()> {
         let client = Client::connect(&self.broker.parse()?).await?;
         orders.wait().await?;
-        let (began, before) = (now(), own_cpu_nanos()?);
+        let (began, before) = (now(), own_cpu_nanos());
         let mut calls = Vec::new();
         for _ in 0..self.tasks {
             let at = now();
@@ -110,7 +110,7 @@ impl Trickle {
             calls.push(millis(now() - at));
             tokio::time::sleep(self.pause).await;
         }
-        let (ended, cpu) = (now(), own_cpu_nanos()? - before);
+        let (ended, cpu) = (now(), own_cpu_nanos() - before);
         client.close(&queue()?).await?;
         say(&Produced { began, ended, cpu, call: percentile(&mut calls, 0.5) })
     }
