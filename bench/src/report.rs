@@ -74,6 +74,8 @@ pub(crate) struct Row {
     settings: Option<Settings>,
     theirs: Option<Theirs>,
     target: Target,
+    /// Whether what it is compared to is so much lower than it should be that a ratio to it flatters.
+    flattered: bool,
     remarks: Vec<String>,
 }
 
@@ -90,7 +92,7 @@ impl Row {
     /// A figure that was measured in so many rounds.
     pub(crate) fn new(case: &'static str, what: impl Into<String>, unit: Unit, ours: Vec<f64>) -> Self {
         let (what, settings, theirs, remarks) = (what.into(), None, None, Vec::new());
-        Self { case, what, unit, ours, settings, theirs, target: Target::None, remarks }
+        Self { case, what, unit, ours, settings, theirs, target: Target::None, flattered: false, remarks }
     }
 
     /// With what ours was measured.
@@ -108,7 +110,9 @@ impl Row {
         despite: Despite,
     ) -> Self {
         let spread = Spread::of(&rounds);
-        self.remarks.extend(spread.and_then(|spread| reference::remark(name, spread.median, &settings)));
+        let low = spread.and_then(|spread| reference::remark(name, spread.median, &settings));
+        self.flattered |= low.is_some();
+        self.remarks.extend(low);
         self.theirs = Some(Theirs { name: name.to_owned(), rounds, settings: Some(settings), despite });
         self
     }
@@ -123,8 +127,15 @@ impl Row {
     /// Says so if the figure, a raw one of this name, is lower than it should be on this machine.
     pub(crate) fn known_as(mut self, name: &str) -> Self {
         let pair = Spread::of(&self.ours).zip(self.settings.as_ref());
-        self.remarks
-            .extend(pair.and_then(|(spread, settings)| reference::remark(name, spread.median, settings)));
+        let low = pair.and_then(|(spread, settings)| reference::remark(name, spread.median, settings));
+        self.flattered |= low.is_some();
+        self.remarks.extend(low);
+        self
+    }
+
+    /// Notes that what it is compared to was computed from this raw figure.
+    pub(crate) fn computed_from(mut self, raw: &Self) -> Self {
+        self.flattered |= raw.flattered;
         self
     }
 
@@ -176,6 +187,7 @@ impl Row {
             Err(_) => "refused".to_owned(),
         };
         let met = match self.met() {
+            Some(true) if self.flattered => "yes, flattered",
             Some(true) => "yes",
             Some(false) => "NO",
             None => "-",
@@ -225,7 +237,8 @@ impl Row {
         json!({
             "case": self.case, "what": self.what, "unit": self.unit.name(), "ours": Spread::of(&self.ours),
             "rounds": self.ours, "settings": self.settings, "theirs": theirs, "ratio": ratio,
-            "ratio_refused": refused, "target": self.target.to_string(), "met": self.met(), "remarks": self.remarks,
+            "ratio_refused": refused, "target": self.target.to_string(), "met": self.met(), "flattered": self.flattered,
+            "remarks": self.remarks,
         })
     }
 }
@@ -301,6 +314,12 @@ mod tests {
         assert_eq!(row.cells()[4], "refused");
         assert!(row.lines().any(|line| line.contains("batch differs, 100 here and 500 there")));
         assert!(row.json()["ratio_refused"].is_string());
+    }
+
+    #[test]
+    fn a_target_that_is_met_beside_a_low_raw_figure_is_not_simply_met() {
+        let low = row().beside(reference::INSERTS, vec![60.0; 3], settings(100), Despite::Nothing);
+        assert_eq!(low.target(Target::RatioAtLeast(0.6)).cells()[6], "yes, flattered");
     }
 
     #[test]

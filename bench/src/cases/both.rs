@@ -44,7 +44,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
             rows.push(row().beside(name, rates, settings, despite).target(target));
         }
     };
-    beside("the slower raw limit", slower, Despite::Nothing, Target::RatioAtLeast(0.5));
+    beside(reference::SLOWER, slower, Despite::Nothing, Target::RatioAtLeast(0.5));
     beside(reference::JETSTREAM, alike, Despite::OursIsMoreDurable, Target::RatioAtLeast(1.0));
     beside(reference::JETSTREAM, wide, Despite::OursIsMoreDurable, Target::None);
     if server.is_none() {
