@@ -106,7 +106,7 @@ struct Bench {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let place = Place::choose(options.folder.as_deref())?;
     let bench = Bench { options: options.clone(), place };
-    let about = bench.about();
+    let mut about = bench.about();
     let chosen = if options.only.is_empty() { Case::value_variants() } else { &options.only };
     let mut rows = Vec::new();
     for case in chosen {
@@ -125,6 +125,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         rows.extend(measured);
     }
     if !options.json {
+        about.push(format!("load {} at the end", machine::load()));
         report::print(&rows, &about);
     }
     Ok(())
