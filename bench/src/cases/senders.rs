@@ -21,13 +21,18 @@ const REFUSED: i32 = 4;
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     let n = bench.scaled(200, 20);
-    let (mut slowest, mut lost) = (Vec::new(), Vec::new());
+    let (mut slowest, mut lost, mut said) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..bench.rounds() {
         let (_folder, broker) = bench.broker()?;
         let ended = send(bench, &broker, n)?;
-        slowest.push(ended.iter().map(|(_, took)| millis(*took)).fold(0.0, f64::max));
-        let stored = ended.iter().filter(|(code, _)| *code == Some(0)).count() as u64;
-        let refused = ended.iter().filter(|(code, _)| *code == Some(REFUSED)).count() as u64;
+        slowest.push(ended.iter().map(|sent| millis(sent.took)).fold(0.0, f64::max));
+        let stored = ended.iter().filter(|sent| sent.code == Some(0)).count() as u64;
+        let refused = ended.iter().filter(|sent| sent.code == Some(REFUSED)).count() as u64;
+        let neither = ended.iter().find(|sent| ![Some(0), Some(REFUSED)].contains(&sent.code));
+        said.extend(
+            neither
+                .map(|sent| format!("exit {:?} after {:.0} ms: {}", sent.code, millis(sent.took), sent.said)),
+        );
         ensure!(
             ready(&broker)? == stored,
             "{stored} commands say that they stored a task, {} are there",
@@ -37,24 +42,36 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     }
     let settings =
         Settings { batch: 1, ..ours("200 x `manyhands send` in a new directory", Durability::Full, n) };
+    let neither = Row::new("senders", "neither stored nor refused", Unit::Part, lost);
     Ok(vec![
         Row::new("senders", "200 at once, the slowest", Unit::Millis, slowest)
             .with(settings)
             .target(Target::NeverAbove(5000.0)),
-        Row::new("senders", "neither stored nor refused", Unit::Part, lost).target(Target::NeverAbove(0.0)),
+        said.into_iter().fold(neither, Row::remark).target(Target::NeverAbove(0.0)),
     ])
 }
 
-/// Starts all of them, and returns how each ended and how long it took from its start.
-fn send(bench: &Bench, broker: &str, n: u64) -> Result<Vec<(Option<i32>, u64)>> {
+/// How a command ended.
+#[derive(Debug)]
+struct Sent {
+    code: Option<i32>,
+    /// Nanoseconds from its start.
+    took: u64,
+    /// What it told on standard error, in one line.
+    said: String,
+}
+
+/// Starts all of them, and returns how each ended.
+fn send(bench: &Bench, broker: &str, n: u64) -> Result<Vec<Sent>> {
     let program = bench.manyhands()?;
     let one = || {
         let mut command = Command::new(&program);
         command.args(["send", "work", &Work::json(now()), "--queue", QUEUE, "--broker", broker]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let began = now();
-        let status = command.status().context("manyhands cannot be started")?;
-        Ok((status.code(), now() - began))
+        let output = command.output().context("manyhands cannot be started")?;
+        let said = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+        Ok(Sent { code: output.status.code(), took: now() - began, said })
     };
     thread::scope(|scope| {
         let threads: Vec<_> = (0..n).map(|_| scope.spawn(one)).collect();
