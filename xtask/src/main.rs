@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a command, not of a library")]
 
+mod bench;
 mod sabotage;
 mod servers;
 mod test;
@@ -30,6 +31,8 @@ enum Command {
     Test(test::Options),
     /// Plant one defect after the other, each of which must make a test fail.
     Sabotage(sabotage::Options),
+    /// Measure what the project reaches, beside what the machine can do.
+    Bench(bench::Options),
     /// Start or stop servers to try things with, on free ports of this machine.
     #[command(subcommand)]
     Servers(servers::running::Command),
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Sabotage(options) => sabotage::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Servers(command) => servers::running::run(&command),
     };
     match result {

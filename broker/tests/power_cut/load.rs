@@ -213,6 +213,20 @@ impl Worker {
         for (settlement, answer) in settlements.iter().zip(settled.unwrap()) {
             assert_eq!(answer, Settled::Settled);
             Line::Settled(Run::of(&settlement.lease)).note();
+            if self.chance.below(2) == 0 {
+                self.send_children(&settlement.end).await;
+            }
+        }
+    }
+
+    /// Sends what was handed on, as somebody may who does not know that it was: who is told that it is there can rely on it.
+    async fn send_children(&self, end: &End) {
+        let End::Complete { children, .. } = end else { return };
+        if !children.is_empty() {
+            let answers = self.broker.enqueue(children, None).await.unwrap();
+            assert_eq!(answers, vec![Enqueued::Exists; children.len()]);
+            let names = children.iter().map(|child| Name::new(&child.queue, &child.id)).collect();
+            Line::Done(Order::Enqueue, names).note();
         }
     }
 }

@@ -1,0 +1,83 @@
+//! Raw limits: what the machine, SQLite and another queue can do without us. One file each.
+
+mod claims;
+mod fdatasync;
+mod inserts;
+mod jetstream;
+mod ping_pong;
+
+use std::path::Path;
+
+use anyhow::Result;
+use clap::Subcommand;
+use serde::{Deserialize, Serialize};
+
+use crate::settings::Settings;
+
+pub(crate) use self::{
+    jetstream::{JetStreamRole, Server},
+    ping_pong::Echo,
+};
+
+/// A raw limit.
+#[derive(Clone, Debug, Deserialize, Serialize, Subcommand)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Raw {
+    /// Append 128 bytes to a file and sync them.
+    Fdatasync {
+        /// How often.
+        #[arg(default_value_t = 5000)]
+        n: u64,
+    },
+    /// Send a payload to another process through a unix socket, and get it back.
+    PingPong {
+        /// How often.
+        #[arg(default_value_t = 20_000)]
+        n: u64,
+    },
+    /// Insert rows into SQLite, synchronous=FULL.
+    Inserts {
+        /// How many.
+        #[arg(default_value_t = 200_000)]
+        n: u64,
+    },
+    /// Claim rows of SQLite with UPDATE … RETURNING and delete them, synchronous=NORMAL.
+    Claims {
+        /// How many.
+        #[arg(default_value_t = 200_000)]
+        n: u64,
+    },
+    /// Put messages into a file-backed work queue of NATS and take them out at once.
+    Jetstream {
+        /// How many.
+        #[arg(default_value_t = 200_000)]
+        n: u64,
+        /// How many are published before their acknowledgements are there, and how many are pulled at once.
+        #[arg(default_value_t = 100)]
+        batch: usize,
+    },
+}
+
+/// A raw limit, as it was measured.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Measured {
+    /// With what.
+    pub(crate) settings: Settings,
+    /// Each a second.
+    pub(crate) per_second: f64,
+    /// How long one took, where each was timed: p50 and p99 in milliseconds.
+    pub(crate) took: Option<(f64, f64)>,
+}
+
+impl Raw {
+    /// Measures it in a folder.
+    pub(crate) fn measure(&self, folder: &Path) -> Result<Measured> {
+        match self {
+            Self::Fdatasync { n } => fdatasync::measure(folder, *n),
+            Self::PingPong { n } => ping_pong::measure(folder, *n),
+            Self::Inserts { n } => inserts::measure(folder, *n),
+            Self::Claims { n } => claims::measure(folder, *n),
+            Self::Jetstream { n, batch } => Server::start(folder)?.measure(*n, *batch),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The cases, one file each.
+
+mod backlog;
+mod both;
+mod crowd;
+mod drain;
+mod enqueue;
+mod idle;
+mod kills;
+mod latency;
+mod senders;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+use tempfile::TempDir;
+
+use crate::{
+    actor::Actor,
+    figures::{Spread, rate},
+    machine,
+    place::Place,
+    raw::{Measured, Raw},
+    report::{self, Row},
+    roles::{Produce, Produced, Role, Work, Worked},
+    settings::{Durability, Settings},
+    work::{BATCH, PAYLOAD},
+};
+
+/// The flags of a run.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// Run only this case; may be given more than once.
+    #[arg(long, value_name = "CASE")]
+    only: Vec<Case>,
+
+    /// A smoke run: so little of everything that the figures say nothing.
+    #[arg(long)]
+    quick: bool,
+
+    /// How many rounds of each measurement that can be repeated.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
+    rounds: u32,
+
+    /// Print one JSON object a line instead of a table.
+    #[arg(long)]
+    json: bool,
+
+    /// Measure in this folder, which must be on a disk  [default: $TMPDIR, else where cargo builds]
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+
+    /// The command `manyhands`  [default: the one beside this program]
+    #[arg(long, value_name = "FILE")]
+    manyhands: Option<PathBuf>,
+}
+
+/// The cases, in the order in which they run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Case {
+    /// Durable enqueue in batches of 100.
+    Enqueue,
+    /// One worker process and an async handler that does nothing.
+    Drain,
+    /// A producer and a worker at once.
+    Both,
+    /// From a durable enqueue to the handler, when all are idle.
+    Latency,
+    /// A drain of two million queued tasks.
+    Backlog,
+    /// Eight workers on one queue.
+    Crowd,
+    /// Workers are killed: when their tasks start again elsewhere.
+    Kills,
+    /// 200 commands send one task each, at once.
+    Senders,
+    /// What an idle worker costs, and how soon it is ready.
+    Idle,
+}
+
+impl Case {
+    fn run(self, bench: &Bench) -> Result<Vec<Row>> {
+        match self {
+            Self::Enqueue => enqueue::run(bench),
+            Self::Drain => drain::run(bench),
+            Self::Both => both::run(bench),
+            Self::Latency => latency::run(bench),
+            Self::Backlog => backlog::run(bench),
+            Self::Crowd => crowd::run(bench),
+            Self::Kills => kills::run(bench),
+            Self::Senders => senders::run(bench),
+            Self::Idle => idle::run(bench),
+        }
+    }
+}
+
+/// What all cases share.
+#[derive(Debug)]
+struct Bench {
+    options: Options,
+    place: Place,
+}
+
+/// Runs the cases that are asked for.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let place = Place::choose(options.folder.as_deref())?;
+    let bench = Bench { options: options.clone(), place };
+    let mut about = bench.about();
+    let chosen = if options.only.is_empty() { Case::value_variants() } else { &options.only };
+    let mut rows = Vec::new();
+    for case in chosen {
+        if !options.json {
+            eprintln!(
+                "== {}",
+                case.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+            );
+        }
+        let measured = case.run(&bench)?;
+        if options.json {
+            measured.iter().for_each(|row| println!("{}", row.json()));
+        } else {
+            measured.iter().for_each(|row| eprintln!("{}", row.line()));
+        }
+        rows.extend(measured);
+    }
+    if !options.json {
+        about.push(format!("load {} at the end", machine::load()));
+        report::print(&rows, &about);
+    }
+    Ok(())
+}
+
+impl Bench {
+    /// What holds for all cases.
+    fn about(&self) -> Vec<String> {
+        let quick = self.options.quick.then(|| "a quick run: these figures say nothing".to_owned());
+        let machine = format!("machine: {}, load {} at the start", machine::describe(), machine::load());
+        let disk = format!("files on {}, in {}", self.place.system(), self.place.path().display());
+        quick.into_iter().chain([machine, disk, format!("rounds: {}", self.rounds())]).collect()
+    }
+
+    /// So many, or so many in a quick run.
+    fn scaled(&self, full: u64, quick: u64) -> u64 {
+        if self.options.quick { quick } else { full }
+    }
+
+    fn rounds(&self) -> u32 {
+        if self.options.quick { 1 } else { self.options.rounds }
+    }
+
+    /// Where the command is.
+    fn manyhands(&self) -> Result<PathBuf> {
+        let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("manyhands"));
+        let path = self.options.manyhands.clone().map_or_else(beside, Ok)?;
+        ensure!(path.exists(), "{} is not there: cargo build --release --bin manyhands", path.display());
+        Ok(path)
+    }
+
+    /// Measures a raw limit in a process of its own.
+    fn raw(&self, raw: Raw) -> Result<Measured> {
+        let folder = self.place.fresh()?;
+        Actor::run(&Role::Raw { raw, folder: folder.path().to_owned() })
+    }
+
+    /// An empty directory, and the URL of the broker in it.
+    fn broker(&self) -> Result<(TempDir, String)> {
+        let folder = self.place.fresh()?;
+        let url = url(folder.path());
+        Ok((folder, url))
+    }
+}
+
+fn url(folder: &Path) -> String {
+    format!("local:{}", folder.join("queue").display())
+}
+
+/// Puts so many tasks on the queue, in large steps, and closes it where nothing more will come.
+fn fill(broker: &str, tasks: u64, close: bool) -> Result<()> {
+    let produce = Produce { batch: 256, calls: 4, close, ..Produce::new(broker, tasks) };
+    let _: Produced = Actor::run(&Role::Produce(produce))?;
+    Ok(())
+}
+
+/// Lets one worker drain the queue.
+fn drain(work: Work, tasks: u64) -> Result<Drained> {
+    let worked: Worked = Actor::run(&Role::Work(work))?;
+    ensure!(worked.settled >= tasks, "{} of {tasks} tasks were settled", worked.settled);
+    let (rate, cpu) = (rate(tasks, worked.ended - worked.began), each(worked.cpu, worked.settled));
+    Ok(Drained { rate, cpu })
+}
+
+/// What a drain came to.
+#[derive(Debug)]
+struct Drained {
+    /// Tasks a second, from before the first claim to the last accepted settlement.
+    rate: f64,
+    /// Processor time a task, in microseconds.
+    cpu: f64,
+}
+
+/// Processor time a task, in microseconds.
+fn each(nanos: u64, tasks: u64) -> f64 {
+    nanos as f64 / 1e3 / tasks.max(1) as f64
+}
+
+/// What is said of processor time: it stays the same where something else uses the processors, too.
+fn cpu_remark(who: &str, rounds: &[f64]) -> String {
+    let median = Spread::of(rounds).map_or(0.0, |spread| spread.median);
+    format!("{who}: {median:.1} us of processor time a task")
+}
+
+/// The settings of ours.
+fn ours(who: &str, durability: Durability, n: u64) -> Settings {
+    let journal = "WAL".to_owned();
+    Settings {
+        who: format!("manyhands local:, {who}"),
+        payload: PAYLOAD,
+        batch: BATCH,
+        durability,
+        journal,
+        n,
+    }
+}

@@ -1,0 +1,74 @@
+//! What manyhands reaches, beside what the machine can do: `cargo xtask bench local`.
+//!
+//! Every measurement is made by processes: this program starts itself again for each role, such as a producer, a worker or a
+//! raw limit, tells it when to begin and reads its answer.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a command, not of a library")]
+
+mod actor;
+mod cases;
+mod figures;
+mod machine;
+mod place;
+#[path = "../raw/mod.rs"]
+mod raw;
+mod reference;
+mod report;
+mod roles;
+mod settings;
+mod work;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{cases::Options, raw::Raw, roles::Role};
+
+/// What manyhands reaches, beside what the machine can do.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure the broker of one box, `local:`.
+    Local(Options),
+    /// Measure one raw limit, and print it with the settings it ran with.
+    #[command(subcommand)]
+    Raw(Raw),
+    /// What this program starts itself as.
+    #[command(hide = true)]
+    Role {
+        /// The role and all about it, as JSON.
+        role: String,
+    },
+}
+
+/// Whether targets are met is no matter of the exit code: a figure is not a test.
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Local(options) => cases::run(&options),
+        Command::Raw(raw) => print_raw(&raw),
+        Command::Role { role } => {
+            serde_json::from_str::<Role>(&role).map_err(Into::into).and_then(roles::play)
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_raw(raw: &Raw) -> Result<()> {
+    let place = place::Place::choose(None)?;
+    let measured = raw.measure(place.path())?;
+    println!("{}", serde_json::to_string_pretty(&measured)?);
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! What this program is started as: the processes that are measured.
+
+mod orders;
+mod produce;
+mod timed;
+mod work;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::{
+    orders::{Orders, say},
+    produce::{Produce, Produced, Trickle},
+    work::{Begun, Does, Work, Worked},
+};
+use crate::raw::{Echo, JetStreamRole, Raw};
+
+/// What a process is to do, and all about it.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(tag = "role", rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// Puts tasks on the queue, as fast as it can.
+    Produce(Produce),
+    /// Puts one task after the other on the queue, with pauses.
+    Trickle(Trickle),
+    /// Takes tasks and runs them.
+    Work(Work),
+    /// Measures a raw limit in a folder.
+    Raw {
+        /// Which, and how much of it.
+        raw: Raw,
+        /// Where.
+        folder: std::path::PathBuf,
+    },
+    /// The other end of a raw socket.
+    Echo(Echo),
+    /// One end of a raw work queue of NATS.
+    JetStream(JetStreamRole),
+}
+
+/// Does what the role says, and answers on standard output.
+pub(crate) fn play(role: Role) -> Result<()> {
+    match role {
+        Role::Raw { raw, folder } => {
+            say(&"ready")?;
+            std::io::stdin().read_line(&mut String::new())?;
+            say(&raw.measure(&folder)?)
+        }
+        Role::Echo(echo) => echo.play(),
+        Role::Produce(produce) => orders::obey(|orders| produce.play(orders)),
+        Role::Trickle(trickle) => orders::obey(|orders| trickle.play(orders)),
+        Role::Work(work) => orders::obey(|orders| work.play(orders)),
+        Role::JetStream(role) => orders::obey(|orders| role.play(orders)),
+    }
+}

@@ -1,0 +1,171 @@
+//! Workers.
+
+use std::{
+    fs::File,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use anyhow::Result;
+use manyhands::{App, Context, Observer, Running, Shutdown, TaskError, Worker, connect};
+use manyhands_broker::Settled;
+use manyhands_test_support::ledger::{Ledger, Run, now};
+use serde::{Deserialize, Serialize};
+
+use super::{Orders, say, timed::Timed};
+use crate::{
+    figures::percentile,
+    machine::own_cpu_nanos,
+    work::{self, nothing},
+};
+
+/// Takes tasks and runs them, with the default number of slots.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Work {
+    /// The broker.
+    pub(crate) broker: String,
+    /// What its handler does.
+    pub(crate) does: Does,
+    /// To end after so many accepted settlements; else when the queue is closed and joined.
+    pub(crate) until: Option<u64>,
+    /// Whether to begin at once, without an order.
+    pub(crate) at_once: bool,
+}
+
+/// What a handler does.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Does {
+    /// Nothing.
+    Nothing,
+    /// Notes how long ago the task was made.
+    NoteAge,
+    /// Says when it began.
+    SayBegin,
+    /// Keeps a ledger in this folder, and never ends where it begins first.
+    Hang(PathBuf),
+}
+
+/// What a worker did. Times are nanoseconds since the boot.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Worked {
+    /// Before it claimed anything.
+    pub(crate) began: u64,
+    /// The last accepted settlement.
+    pub(crate) ended: u64,
+    /// Processor time of this process, in nanoseconds.
+    pub(crate) cpu: u64,
+    /// How many were accepted.
+    pub(crate) settled: u64,
+    /// The longest time that a claim took, in nanoseconds.
+    pub(crate) longest_claim: u64,
+    /// How old tasks were when their handlers began, in nanoseconds: p50 and p99.
+    pub(crate) age: (f64, f64),
+}
+
+/// A handler began.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Begun {
+    /// The task.
+    pub(crate) id: String,
+    /// When.
+    pub(crate) at: u64,
+}
+
+/// Counts accepted settlements.
+#[derive(Debug, Default)]
+struct Counter {
+    settled: AtomicU64,
+    ended: AtomicU64,
+    until: Option<u64>,
+    shutdown: Shutdown,
+}
+
+impl Observer for Counter {
+    fn settled(&self, _run: &Running<'_>, answer: Settled) {
+        if answer == Settled::Settled {
+            let before = self.settled.fetch_add(1, Ordering::Relaxed);
+            // What is settled after the last that counts is settled all the same.
+            if self.until.is_none_or(|until| before < until) {
+                self.ended.store(now(), Ordering::Relaxed);
+            }
+            if self.until == Some(before + 1) {
+                self.shutdown.stop();
+            }
+        }
+    }
+}
+
+impl Work {
+    /// A worker that does nothing until the queue is closed and joined.
+    pub(crate) fn new(broker: &str) -> Self {
+        Self { broker: broker.to_owned(), does: Does::Nothing, until: None, at_once: false }
+    }
+
+    pub(super) async fn play(self, mut orders: Orders) -> Result<()> {
+        let shutdown = Shutdown::new();
+        let counter =
+            Arc::new(Counter { until: self.until, shutdown: shutdown.clone(), ..Counter::default() });
+        let ages = Arc::new(Mutex::new(Vec::new()));
+        let timed = Arc::new(Timed::new(connect(&self.broker.parse()?).await?));
+        let builder = Worker::builder(Arc::clone(&timed) as Arc<dyn manyhands::Broker>);
+        let builder = builder.app(self.app(&ages)?).until_ended(self.until.is_none());
+        let worker = builder.observer(Arc::clone(&counter) as Arc<dyn Observer>).build()?;
+        if !self.at_once {
+            orders.wait().await?;
+        }
+        let (began, before) = (now(), own_cpu_nanos());
+        worker.run(&shutdown).await?;
+        let cpu = own_cpu_nanos() - before;
+        let mut ages = std::mem::take(&mut *ages.lock().unwrap_or_else(PoisonError::into_inner));
+        say(&Worked {
+            began,
+            cpu,
+            ended: counter.ended.load(Ordering::Relaxed),
+            settled: counter.settled.load(Ordering::Relaxed),
+            longest_claim: timed.longest(),
+            age: (percentile(&mut ages, 0.5), percentile(&mut ages, 0.99)),
+        })
+    }
+
+    fn app(&self, ages: &Arc<Mutex<Vec<f64>>>) -> Result<App> {
+        Ok(match self.does.clone() {
+            Does::Nothing => App::new().handle(nothing),
+            Does::NoteAge => {
+                let ages = Arc::clone(ages);
+                App::new().handle(move |task: work::Work, _: Context| {
+                    let age = now().saturating_sub(task.at) as f64;
+                    ages.lock().unwrap_or_else(PoisonError::into_inner).push(age);
+                    async { Ok(()) }
+                })
+            }
+            Does::SayBegin => App::new().handle(|_: work::Work, ctx: Context| async move { tell(&ctx) }),
+            Does::Hang(folder) => {
+                let ledger = Arc::new(Ledger::open(&folder, "worker")?);
+                App::new()
+                    .handle(move |_: work::Work, ctx: Context| hang(Arc::clone(&ledger), folder.clone(), ctx))
+            }
+        })
+    }
+}
+
+fn tell(ctx: &Context) -> Result<(), TaskError> {
+    let said = say(&Begun { id: ctx.id().to_string(), at: now() });
+    said.map_err(|e| TaskError::retry(e.to_string()))
+}
+
+/// Never ends where it begins first: who runs it must be killed. What says so is a file, as the broker is what is judged.
+async fn hang(ledger: Arc<Ledger>, folder: PathBuf, ctx: Context) -> Result<(), TaskError> {
+    let failed = |e: std::io::Error| TaskError::retry(e.to_string());
+    let run = Run::new(ctx.id().to_string(), ctx.fence());
+    let first = File::create_new(folder.join(format!("{}.begun", ctx.id()))).is_ok();
+    ledger.begin(&run).map_err(failed)?;
+    tell(&ctx)?;
+    if first {
+        std::future::pending::<()>().await;
+    }
+    ledger.done(&run).map_err(failed)
+}

@@ -1,0 +1,31 @@
+//! The benchmark runs, all cases of it. What it measures is judged by nobody here.
+
+use std::{collections::BTreeSet, path::Path, process::Command};
+
+use serde_json::Value;
+
+#[test]
+fn every_case_of_a_quick_run_has_figures() {
+    let program = Path::new(env!("CARGO_BIN_EXE_manyhands-bench"));
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut command = Command::new(program);
+    command.args(["local", "--quick", "--json", "--folder"]).arg(folder.path());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {said}", output.status);
+    let rows: Vec<Value> = output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    let cases: BTreeSet<_> = rows.iter().filter_map(|row| row["case"].as_str()).collect();
+    let all = ["backlog", "both", "crowd", "drain", "enqueue", "idle", "kills", "latency", "senders"];
+    assert_eq!(cases, BTreeSet::from(all));
+    for row in &rows {
+        assert!(row["ours"]["median"].is_f64(), "{row}");
+        assert!(row["target"].is_string(), "{row}");
+    }
+    let left: Vec<_> = folder.path().read_dir().unwrap().collect();
+    assert!(left.is_empty(), "it leaves nothing behind: {left:?}");
+}
