@@ -54,7 +54,7 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// Puts tasks on their queues, all in one step, and answers for each in order.
     ///
     /// # Behavior
-    /// Missing queues are created with defaults. What is answered `Enqueued` is durable when this returns.
+    /// Missing queues are created with defaults. What is answered `Enqueued`, `Exists` or `Duplicate` is durable when this returns.
     /// Each task is decided in order: its id exists or is remembered → `Exists`; its queue is closed →
     /// `Closed`; another task has its unique key → `Duplicate`; its queue is full → `Full`; else `Enqueued`.
     ///

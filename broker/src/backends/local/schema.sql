@@ -8,7 +8,8 @@ CREATE TABLE meta (
     oldest_writer INTEGER NOT NULL,  -- the oldest format that may write it
     boot          TEXT    NOT NULL,  -- the boot in which leased_until counts
     generation    INTEGER NOT NULL,  -- raises all epochs; see machine::Progress::claim
-    ended_batches INTEGER NOT NULL DEFAULT 0  -- how many rows of batches are of ended ones
+    ended_batches INTEGER NOT NULL DEFAULT 0,  -- how many rows of batches are of ended ones
+    touched       INTEGER NOT NULL DEFAULT 0  -- counts what was written only so that a sync has something to sync
 ) STRICT;
 
 CREATE TABLE queues (
