@@ -8,6 +8,7 @@ mod local;
 mod local_damage;
 mod orders;
 mod redis_;
+mod redis_keys;
 mod support;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};

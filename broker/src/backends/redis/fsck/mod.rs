@@ -6,6 +6,7 @@
 //! takes some 10 ms for each million that wait. Only what is wrong then is a finding, and is mended in that same step.
 
 mod batches;
+mod kept;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -27,9 +28,6 @@ const HELD: &str = "held";
 
 /// The keys in which ids are, besides `body`. Those of `gone` may be no task's.
 const IDS: [&str; 5] = ["state", "lease", "dead", "expiring", "gone"];
-
-/// What is known by a key or of tasks that are gone, and what tasks have by their keys.
-const KEPT: [&str; 7] = ["unique", "seen", "results", "untils", HELD, "permits", "opening"];
 
 /// How many ids one step lists at most, and at least.
 const MOST: usize = 64;
@@ -182,9 +180,7 @@ impl RedisBroker {
             unsettled.into_iter().for_each(|batch| batches.count(batch));
         }
         self.look_again(looked, doubtful, repair, report).await?;
-        for part in KEPT {
-            self.look_at_kept(queue, part, repair, report).await?;
-        }
+        self.look_at_all_kept(queue, repair, report).await?;
         Ok(Looks::Through(tasks))
     }
 
@@ -280,37 +276,6 @@ impl RedisBroker {
             }
         }
         Ok(())
-    }
-
-    /// Looks at what is known by a key or of tasks that are gone.
-    async fn look_at_kept(
-        &self,
-        queue: &QueueName,
-        part: &str,
-        repair: bool,
-        report: &mut Report,
-    ) -> Result<()> {
-        let (mut known, mut cursor) = (BTreeSet::new(), "0".to_owned());
-        loop {
-            let count = MOST.to_string().into_bytes();
-            let channel = self.keys.channel().into_bytes();
-            let arguments = vec![flag(repair), part.as_bytes().to_vec(), cursor.into_bytes(), count, channel];
-            let (next, wrong): (String, Vec<Id>) = self.step(&scripts::FSCK_KEPT, queue, arguments).await?;
-            for wrong in wrong.chunks(3) {
-                let [id, what, how] = wrong else { return Err(unexpected()) };
-                let text = |bytes: &Id| String::from_utf8_lossy(bytes).into_owned();
-                let finding = mended(queue, text(what), text(how), repair);
-                let finding = if id.is_empty() { finding } else { finding.of(shown(id)) };
-                // A listing may name the same twice.
-                if known.insert(finding.clone()) {
-                    report.add(finding);
-                }
-            }
-            if next == "0" {
-                return Ok(());
-            }
-            cursor = next;
-        }
     }
 
     /// Some ids of one key: the next cursor, the bytes that were read, the ids.

@@ -16,7 +16,10 @@ local looks = {
     records[#records + 1] = record
     local b = batch(name)
     if b.number == 0 then
-      if note('the counts of batch ' .. name .. ' cannot be read', 'they are removed') then redis.call('HDEL', KEYS[2], name) end
+      if note('the counts of batch ' .. name .. ' cannot be read', 'they are removed') then
+        redis.call('HDEL', KEYS[2], name)
+        records[#records] = ''
+      end
       return
     end
     local number = string.format('%.0f', b.number)

@@ -85,7 +85,7 @@ local function about(q)
       there = have[1] and true, capacity = tonumber(have[1] or CAPACITY), remember_ids = tonumber(have[2] or REMEMBER_IDS),
       order = have[3] or 'fifo', closed = have[4] == '1', paused = have[5] == '1', added = tonumber(have[6] or 0),
       ghosts = tonumber(have[7] or 0), died = tonumber(have[8] or nil), forget = tonumber(have[9] or nil), swept = tonumber(have[10] or nil),
-      key_limit = tonumber(have[11] or nil), key_interval = tonumber(have[12] or 0),
+      key_limit = tonumber(have[11] or nil), key_interval = tonumber(have[12] or 0) or 0,
     }
     q.about.limits = q.about.key_limit ~= nil or q.about.key_interval > 0
   end
