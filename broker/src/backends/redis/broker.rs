@@ -104,6 +104,8 @@ impl Broker for RedisBroker {
                 Err(task) => refused.push(task),
             }
         }
+        // What was sent away may have been all that was asked for.
+        let again = (!refused.is_empty()).then_some(Duration::ZERO);
         self.send_away(&claim.queue, refused).await;
         Ok(ClaimReply {
             tasks: claimed,
@@ -111,7 +113,7 @@ impl Broker for RedisBroker {
             waiting_alone: uint(alone).ok_or_else(|| unexpected("claim"))?,
             ended: int(ended) == Some(1),
             mark: uint(mark).ok_or_else(|| unexpected("claim"))?,
-            next: uint(next).map(Duration::from_millis),
+            next: again.or(uint(next).map(Duration::from_millis)),
         })
     }
 

@@ -13,11 +13,14 @@ use crate::{Result, backends::redis::scripts, fsck::Report};
 pub(super) struct Batches {
     records: BTreeMap<Id, Id>,
     counted: BTreeMap<Id, u64>,
+    /// Whether there are tasks whose batch cannot be read.
+    unknown: bool,
 }
 
 impl Batches {
-    /// An unsettled task of this batch was found.
+    /// An unsettled task of this batch was found; or one whose batch only a newer version can read, if it has no name.
     pub(super) fn count(&mut self, name: Id) {
+        self.unknown |= name.is_empty();
         *self.counted.entry(name).or_default() += 1;
     }
 }
@@ -59,6 +62,9 @@ impl RedisBroker {
         repair: bool,
         report: &mut Report,
     ) -> Result<()> {
+        if batches.unknown {
+            return Ok(());
+        }
         let names: BTreeSet<Id> = batches.records.keys().chain(batches.counted.keys()).cloned().collect();
         let names: Vec<Id> = names.into_iter().collect();
         for names in names.chunks(MOST) {

@@ -2,7 +2,8 @@
 -- ARGV: channel, repair (1 or 0), look (1 or 0), the last sequence given when entries were listed, then for each its id, the sequences of
 -- its entries and, again, of those in a list, as far as is known, with commas, how many entries in held are known, and those. To look for an
 -- entry in the list takes a time that grows with the list, so only what seems wrong without is looked at again with it.
--- Returns for each that is wrong: its number, what is wrong, and how it is repaired, or nothing. And of each that is unsettled and has one, the batch.
+-- Returns for each that is wrong: its number, what is wrong, and how it is repaired, or nothing. And of each that is unsettled and has one, the batch; '' for
+-- one whose batch only a newer version can read.
 --
 -- `fsck_read.lua`, `fsck_places.lua` and `fsck_keys.lua` stand before this, and before those `fsck_asked.lua`.
 
@@ -152,7 +153,7 @@ local function look_at(number, id, seqs, known, held)
 
   local takes_key = look_at_unique(id, h, to, note)
   look_at_permits(id, h, to, there, note)
-  if h.batch and to ~= 'dead' then unsettled_of[#unsettled_of + 1] = h.batch end
+  if to ~= 'dead' then unsettled_of[#unsettled_of + 1] = is_newer(body) and '' or h.batch end
 
   if not repair or #wrong == before then return end
   if remembered then redis.call('ZREM', q.remembered, id) end
