@@ -259,7 +259,10 @@ async fn impossible_states_are_named_and_mended() {
     changed(&server, "back", "p.cancelled = true", "it is to be cancelled, but nobody holds it").await;
     changed(&server, "back", "p.died = 5", "it is not dead, but has a time of its death").await;
     changed(&server, "dead", "p.died = nil", "it is dead, but not since any time").await;
-    changed(&server, "back", "p.attempts = -1", "its state cannot be read").await;
+    changed(&server, "back", "p.reported = '7'", "it tells how far it is, but nobody holds it").await;
+    for change in ["p.attempts = -1", "p.history = { 'x' }"] {
+        changed(&server, "back", change, "its state cannot be read").await;
+    }
 }
 
 async fn changed(server: &Server, id: &'static str, change: &'static str, wrong: &'static str) {

@@ -76,8 +76,13 @@ local function admit(q, key)
     redis.call('ZREM', q.held, first)
     local id = string.sub(first, #key + 18)
     local body = redis.call('HGET', q.body, id)
-    -- One whose body somebody else has removed has gone.
-    if body then let_in(q, id, stored(q, id), header(body), true) end
+    if body then
+      let_in(q, id, stored(q, id), header(body), true)
+    else
+      -- Somebody else has removed its body.
+      redis.call('ZREM', q.expiring, id)
+      remove(q, id)
+    end
   end
 end
 
