@@ -9,6 +9,7 @@ mod local_damage;
 mod local_lines;
 mod orders;
 mod redis_;
+mod redis_keys;
 mod support;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};

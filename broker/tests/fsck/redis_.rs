@@ -12,47 +12,45 @@ use manyhands_test_support::servers;
 use super::{orders::*, *};
 
 /// A namespace of a server that the test's others share.
-struct Redis<'s> {
+pub(crate) struct Redis<'s> {
     server: &'s Server,
     namespace: String,
 }
 
-struct Server {
+pub(crate) struct Server {
     server: servers::Redis,
     moved: Mutex<Duration>,
     namespaces: AtomicU32,
 }
 
 impl Server {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let server = servers::Redis::options().clock().start().unwrap();
         Self { server, moved: Mutex::new(Duration::ZERO), namespaces: AtomicU32::new(0) }
     }
 
-    fn namespace(&self) -> Redis<'_> {
+    pub(crate) fn namespace(&self) -> Redis<'_> {
         let number = self.namespaces.fetch_add(1, Ordering::SeqCst);
         Redis { server: self, namespace: format!("n{number}") }
     }
 }
 
 impl Redis<'_> {
-    /// Says something to the server as another client: words, where `KEY:part` is a key of the queue and `AT:7:id` an entry, in lines.
-    async fn say(&self, lines: &str) {
+    /// Says something to the server as another client: words, where `KEY:part` is a key of the queue and `OWN:part` one of the
+    /// namespace, in lines.
+    pub(crate) async fn say(&self, lines: &str) {
         let client = redis::Client::open(self.server.server.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         for line in lines.split("; ") {
-            let mut words = line.split(' ').map(|word| match word.strip_prefix("KEY:") {
-                Some(part) => format!("mh:{{{}}}:{part}:q", self.namespace),
-                None => word.to_owned(),
+            let mut words = line.split(' ').map(|word| match word.split_once(':') {
+                Some(("KEY", part)) => format!("mh:{{{}}}:{part}:q", self.namespace),
+                Some(("OWN", "")) => format!("mh:{{{}}}", self.namespace),
+                Some(("OWN", part)) => format!("mh:{{{}}}:{part}", self.namespace),
+                _ => word.to_owned(),
             });
             let mut command = redis::cmd(&words.next().unwrap());
             for word in words {
-                match word.strip_prefix("AT:").and_then(|entry| entry.split_once(':')) {
-                    Some((sequence, id)) => command.arg(
-                        [sequence.parse::<u64>().unwrap().to_be_bytes().as_slice(), id.as_bytes()].concat(),
-                    ),
-                    None => command.arg(word),
-                };
+                command.arg(bytes(&word));
             }
             command.query_async::<redis::Value>(&mut connection).await.unwrap();
         }
@@ -70,6 +68,20 @@ impl Redis<'_> {
         let script = redis::Script::new(&script);
         let mut call = script.key(key);
         call.arg(format!("t{id}")).invoke_async::<i64>(&mut connection).await.unwrap();
+    }
+}
+
+/// A word as the server has it: `AT:7:id` is an entry, `HELD:key:rank:place:id` one in held, `PERMIT:key:r:id` a permit, and `~` stands for a
+/// space.
+fn bytes(word: &str) -> Vec<u8> {
+    let sorting = |number: &str| (number.parse::<i64>().unwrap().cast_unsigned() ^ (1 << 63)).to_be_bytes();
+    match word.split(':').collect::<Vec<_>>()[..] {
+        ["AT", sequence, id] => [&sequence.parse::<u64>().unwrap().to_be_bytes(), id.as_bytes()].concat(),
+        ["HELD", key, rank, place, id] => {
+            [key.as_bytes(), b"\0", &sorting(rank), &sorting(place), id.as_bytes()].concat()
+        }
+        ["PERMIT", key, what, id] => [key.as_bytes(), b"\0", what.as_bytes(), id.as_bytes()].concat(),
+        _ => word.replace('~', " ").into_bytes(),
     }
 }
 
@@ -196,7 +208,7 @@ const UNREADABLE: &[Damage<'static>] = &[
     },
 ];
 
-async fn each(damages: &[Damage<'_>]) {
+pub(crate) async fn each(damages: &[Damage<'_>]) {
     let server = Server::start();
     for damage in damages {
         let store = server.namespace();
@@ -247,7 +259,10 @@ async fn impossible_states_are_named_and_mended() {
     changed(&server, "back", "p.cancelled = true", "it is to be cancelled, but nobody holds it").await;
     changed(&server, "back", "p.died = 5", "it is not dead, but has a time of its death").await;
     changed(&server, "dead", "p.died = nil", "it is dead, but not since any time").await;
-    changed(&server, "back", "p.attempts = -1", "its state cannot be read").await;
+    changed(&server, "back", "p.reported = '7'", "it tells how far it is, but nobody holds it").await;
+    for change in ["p.attempts = -1", "p.history = { 'x' }"] {
+        changed(&server, "back", change, "its state cannot be read").await;
+    }
 }
 
 async fn changed(server: &Server, id: &'static str, change: &'static str, wrong: &'static str) {

@@ -72,6 +72,41 @@ async fn the_usual_calls_take_few_commands() {
     assert!(found.iter().zip(most).all(|(found, most)| *found <= most), "{found:?}, at most {most:?}");
 }
 
+/// What the options of tasks cost besides: so many commands for each of a hundred.
+#[tokio::test]
+async fn options_of_tasks_cost_a_few_commands_each() {
+    let server = Server::start();
+    let broker = server.session().await;
+    broker.declare(&queue(), Some(&QueueOptions::default().with_key_limit(1))).await.unwrap();
+    let batch = BatchName::new("b").unwrap();
+    let key = |n: usize| LimitKey::new(&format!("key {n}")).unwrap();
+    // Half of them are held.
+    let keyed: Vec<_> = (0..100).map(|n| task(9).with_key(key(n / 2))).collect();
+    let ((), enqueued) = commands(&server, enqueue(&*broker, &keyed)).await;
+    let claim = Claim::new(queue(), 100);
+    let (claimed, hundred) = commands(&server, broker.claim(&claim)).await;
+    let tasks = claimed.unwrap().tasks;
+    assert_eq!(tasks.len(), 50);
+    let beats: Vec<_> = tasks
+        .iter()
+        .map(|task| Beat { lease: task.lease.clone(), progress: Some(Payload::encode(&7).unwrap()) })
+        .collect();
+    let (_, told) = commands(&server, broker.beat(&beats, Duration::from_secs(30))).await;
+    let done: Vec<_> =
+        tasks.into_iter().map(|task| Settlement::new(task.lease, End::complete(Vec::new()))).collect();
+    let (_, settled) = commands(&server, broker.settle(&done)).await;
+    let member = |_| task(9).on(QueueName::new("other").unwrap()).in_batch(batch.clone());
+    let members: Vec<_> = (0..100).map(member).collect();
+    let ((), batched) = commands(&server, enqueue(&*broker, &members)).await;
+    let token = Some(Token::next(broker.incarnation()));
+    let plain: Vec<_> = (0..100).map(|_| task(9).on(QueueName::new("plain").unwrap())).collect();
+    let (_, first) = commands(&server, broker.enqueue(&plain, token)).await;
+    let (_, again) = commands(&server, broker.enqueue(&plain, token)).await;
+    let found = [enqueued, hundred, told, settled, batched, first, again];
+    let most = [814, 516, 304, 807, 417, 416, 3];
+    assert!(found.iter().zip(most).all(|(found, most)| *found <= most), "{found:?}, at most {most:?}");
+}
+
 /// A list cannot let go of what is in its middle: what stays there must be neither handed out nor counted.
 #[tokio::test]
 async fn what_leaves_a_list_is_not_counted_and_may_come_again() {
@@ -181,4 +216,107 @@ async fn what_is_over_leaves_nothing_behind() {
         redis::FromRedisValue::from_redis_value(server.say(&["KEYS", "*"]).await).unwrap();
     let left: std::collections::BTreeSet<_> = left.into_iter().collect();
     assert_eq!(left.iter().map(String::as_str).collect::<Vec<_>>(), ["mh:{mh}", "mh:{mh}:info:q"]);
+}
+
+async fn keys(server: &Server) -> Vec<String> {
+    let mut keys: Vec<String> =
+        redis::FromRedisValue::from_redis_value(server.say(&["KEYS", "*"]).await).unwrap();
+    keys.sort();
+    keys
+}
+
+async fn count(server: &Server, words: &[&str]) -> u64 {
+    redis::FromRedisValue::from_redis_value(server.say(words).await).unwrap()
+}
+
+/// The answers of calls, limits and batches end too.
+#[tokio::test]
+async fn what_calls_keys_and_batches_need_leaves_nothing_behind() {
+    let server = Server::start();
+    let broker = server.session().await;
+    let seconds = Duration::from_secs;
+    let options = QueueOptions::default().with_key_limit(1).with_key_interval(seconds(5));
+    broker.declare(&queue(), Some(&options)).await.unwrap();
+    let full = |n: usize| {
+        let unique = Unique::in_batch(&format!("seen {n}")).unwrap();
+        task(9)
+            .with_key(LimitKey::new("k").unwrap())
+            .in_batch(BatchName::new("b").unwrap())
+            .with_unique(unique)
+    };
+    let tasks: Vec<_> = (0..3).map(full).collect();
+    let token = Some(Token::next(broker.incarnation()));
+    broker.enqueue(&tasks, token).await.unwrap();
+    let calls = format!("mh:{{mh}}:calls:{}", broker.incarnation());
+    assert_eq!(count(&server, &["EXISTS", &calls]).await, 1);
+    for round in 0..3 {
+        server.0.set_clock(seconds(6 * round)).unwrap();
+        let task = broker.claim(&Claim::new(queue(), 9)).await.unwrap().tasks.remove(0);
+        broker.settle(&[Settlement::new(task.lease, End::complete(Vec::new()))]).await.unwrap();
+    }
+    for after in [120, 700, 4000, 4100] {
+        server.0.set_clock(seconds(after)).unwrap();
+        broker.claim(&Claim::new(queue(), 9)).await.unwrap();
+    }
+    assert_eq!(count(&server, &["EXISTS", &calls]).await, 0);
+    assert_eq!(keys(&server).await, ["mh:{mh}", "mh:{mh}:info:q"]);
+}
+
+/// The keys of a batch can be a million, which no script drops at once: they are free from its end on, and go bit by bit, past those of
+/// batches that go on.
+#[tokio::test]
+async fn keys_of_ended_batches_are_swept_in_steps() {
+    let server = Server::start();
+    let broker = server.session().await;
+    let member = |name: &str, key: String| {
+        task(9).in_batch(BatchName::new(name).unwrap()).with_unique(Unique::in_batch(&key).unwrap())
+    };
+    let settle_all = async || {
+        loop {
+            let tasks = broker.claim(&Claim::new(queue(), 256)).await.unwrap().tasks;
+            if tasks.is_empty() {
+                return;
+            }
+            let done = tasks.into_iter().map(|task| Settlement::new(task.lease, End::complete(Vec::new())));
+            broker.settle(&done.collect::<Vec<_>>()).await.unwrap();
+        }
+    };
+    // Batches that go on, begun before and after the one that ends: each has a key of a settled task, and a task that waits.
+    let later = Start::After(Duration::from_secs(1_000_000));
+    let goes_on = async |name: &str| {
+        let tasks = [member(name, format!("{name}1")), member(name, format!("{name}2")).with_start(later)];
+        enqueue(&*broker, &tasks).await;
+    };
+    for number in 0..12 {
+        goes_on(&format!("before{number}")).await;
+    }
+    let anchor = member("ends", "anchor".to_owned()).with_start(Start::After(Duration::from_secs(100)));
+    enqueue(&*broker, &[anchor]).await;
+    for part in 0..4 {
+        let keys = (0..200).map(|n| member("ends", format!("{}", 200 * part + n)));
+        enqueue(&*broker, &keys.collect::<Vec<_>>()).await;
+    }
+    goes_on("after").await;
+    settle_all().await;
+    assert_eq!(count(&server, &["ZCARD", "mh:{mh}:seen:q"]).await, 813);
+    server.0.set_clock(Duration::from_secs(101)).unwrap();
+    settle_all().await;
+    let again = member("again", "7".to_owned());
+    enqueue(&*broker, std::slice::from_ref(&again)).await;
+    let held = broker.enqueue(&[member("again", "after1".to_owned())], None).await.unwrap();
+    assert!(matches!(held[..], [Enqueued::Duplicate(_)]), "a key of a batch that goes on: {held:?}");
+    // Paused, so that it only does what every claim does besides.
+    broker.pause(&queue(), true).await.unwrap();
+    let mut left = count(&server, &["ZCARD", "mh:{mh}:seen:q"]).await;
+    for round in 2..20 {
+        server.0.set_clock(Duration::from_secs(100 * round)).unwrap();
+        broker.claim(&Claim::new(queue(), 1)).await.unwrap();
+        let now = count(&server, &["ZCARD", "mh:{mh}:seen:q"]).await;
+        assert!(left - now <= 256, "{left} to {now} in one step");
+        left = now;
+    }
+    assert_eq!(left, 13, "those of the batches that go on");
+    let held = broker.enqueue(&[member("ends", "7".to_owned())], None).await.unwrap();
+    assert_eq!(held, [Enqueued::Duplicate(again.id)], "what was taken again is not swept");
+    assert!(broker.fsck().unwrap().fsck(false).await.unwrap().is_clean());
 }

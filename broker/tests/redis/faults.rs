@@ -149,15 +149,6 @@ async fn a_server_that_evicts_is_refused() {
     assert!(error.to_string().contains("allkeys-lru"), "{error}");
 }
 
-#[tokio::test]
-async fn a_newer_format_is_refused() {
-    let server = Server::start();
-    drop(server.session().await);
-    server.say(&["HSET", "mh:{mh}", "oldest_writer", "2"]).await;
-    let error = connect(&server.0.url().parse().unwrap()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Incompatible, "{}", error.report());
-}
-
 /// Whoever took over may have lost the last claims: epochs rise above all that were given before.
 #[tokio::test]
 async fn another_server_raises_the_epochs() {

@@ -1,16 +1,19 @@
 //! What only the Redis broker does: sessions that are cut, scripts and namespaces that are removed, a server without memory, one that
-//! evicts, large tasks, what a call costs and what it leaves behind.
+//! evicts, large tasks, those that cannot be read, other formats, what a call costs and what it leaves behind.
 
 #![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
 
+mod bodies;
 mod contents;
 mod faults;
+mod formats;
 
 use std::{sync::Arc, time::Duration};
 
 use manyhands_broker::{
-    Beaten, Broker, Cancel, Claim, End, Enqueued, ErrorKind, NewTask, Order, Outcome, Payload, QueueName,
-    QueueOptions, Revived, Settled, Settlement, Start, TaskId, TaskName, Unique, Wanted, connect,
+    BatchName, Beat, Beaten, Broker, Cancel, Claim, End, Enqueued, ErrorKind, LimitKey, NewTask, Order,
+    Outcome, Payload, QueueName, QueueOptions, Revived, Settled, Settlement, Start, TaskId, TaskName, Token,
+    Unique, Wanted, connect,
 };
 use manyhands_test_support::servers::Redis;
 
@@ -31,6 +34,20 @@ impl Server {
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         let (name, arguments) = words.split_first().unwrap();
         redis::cmd(name).arg(arguments).query_async(&mut connection).await.unwrap()
+    }
+
+    /// Says something with bytes at its end.
+    async fn write(&self, command: &str, key: &str, field: &str, bytes: &[u8]) {
+        let client = redis::Client::open(self.0.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        redis::cmd(command).arg(key).arg(field).arg(bytes).exec_async(&mut connection).await.unwrap();
+    }
+
+    /// Why the task of this id is where it is.
+    async fn state(&self, id: &str) -> String {
+        let script = "return cmsgpack.unpack(string.sub(redis.call('HGET', KEYS[1], ARGV[1]), 2)).error";
+        let told = self.say(&["EVAL", script, "1", "mh:{mh}:state:q", &format!("t{id}")]).await;
+        redis::FromRedisValue::from_redis_value(told).unwrap()
     }
 
     /// Cuts all connections, those of sessions too.

@@ -7,17 +7,20 @@ use redis::Value;
 
 use super::{
     RedisBroker, error,
-    keys::{self, Queues},
-    reply::{self, each, int, uint, unexpected},
+    keys::{self, FORMAT, Queues, Unreadable},
+    reply::{self, Refused, each, int, uint, unexpected},
     scripts,
 };
 use crate::{
-    Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, End, Enqueued, Fsck,
-    Incarnation, Lease, NewTask, Outcome, Payload, QueueName, QueueOptions, QueueStatus, Result, Settled,
-    Settlement, TaskId, Token, Waiter,
+    BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, End,
+    Enqueued, Fsck, Incarnation, Lease, NewTask, Outcome, Payload, QueueName, QueueOptions, QueueStatus,
+    Result, Settled, Settlement, TaskId, Token, Waiter,
     clock::millis,
-    machine::{Configuration, check_fits},
+    machine::{Configuration, check_fits, repeated},
 };
+
+/// For how long a task is put off that only a newer version can read.
+const PUT_OFF: Duration = Duration::from_secs(32);
 
 #[async_trait]
 impl Broker for RedisBroker {
@@ -36,8 +39,14 @@ impl Broker for RedisBroker {
     async fn declare(&self, queue: &QueueName, options: Option<&QueueOptions>) -> Result<QueueStatus> {
         let asked = options.cloned().unwrap_or_default();
         let flag = if options.is_some() { "1" } else { "0" };
-        let order = reply::order(asked.order);
-        let arguments = vec![text(flag), text(asked.capacity), text(millis(asked.remember_ids)), text(order)];
+        let arguments = vec![
+            text(flag),
+            text(asked.capacity),
+            text(millis(asked.remember_ids)),
+            text(reply::order(asked.order)),
+            asked.key_limit.map(text).unwrap_or_default(),
+            text(millis(asked.key_interval)),
+        ];
         let reply: Vec<i64> = self.call("declare", &scripts::DECLARE, self.keys_of(queue), arguments).await?;
         let (status, configured) = reply::status(&reply).ok_or_else(|| unexpected("declare"))?;
         let mut stored =
@@ -50,16 +59,22 @@ impl Broker for RedisBroker {
         Ok(status)
     }
 
-    async fn enqueue(&self, tasks: &[NewTask], _token: Option<Token>) -> Result<Vec<Enqueued>> {
+    async fn enqueue(&self, tasks: &[NewTask], token: Option<Token>) -> Result<Vec<Enqueued>> {
         let mut queues = Queues::new(&self.keys);
-        let mut arguments = vec![text(self.keys.channel())];
+        let sequence = token.map(|token| text(format!("{:020}", token.sequence))).unwrap_or_default();
+        let mut arguments = vec![text(self.keys.channel()), sequence];
         for task in tasks {
             arguments.push(text(queues.index(&task.queue)));
             arguments.extend(keys::task(task)?);
         }
-        let reply = self.call("enqueue", &scripts::ENQUEUE, queues.keys(), arguments).await;
+        let mut keys = queues.keys();
+        keys.extend(token.map(|token| self.keys.calls(token.incarnation)));
+        let reply = self.call("enqueue", &scripts::ENQUEUE, keys, arguments).await;
         let reply: Vec<Value> = reply.map_err(|e| error::of_queues(e, queues.names()))?;
         check_places("enqueue", &reply, tasks.iter())?;
+        if let [Value::Int(-2), first @ ..] = reply.as_slice() {
+            return repeated(each(first, first.len(), "enqueue", reply::enqueued)?, tasks);
+        }
         each(&reply, tasks.len(), "enqueue", reply::enqueued)
     }
 
@@ -82,22 +97,32 @@ impl Broker for RedisBroker {
         let ([full, alone, ended, next, mark], tasks) =
             reply.split_first_chunk().ok_or_else(|| unexpected("claim"))?;
         let full = uint(full).and_then(|index| queues.names().get(usize::try_from(index).ok()?).copied());
-        let read = |task| reply::claimed(&claim.queue, self.incarnation, task);
+        let (mut claimed, mut refused) = (Vec::new(), Vec::new());
+        for task in tasks.chunks(7) {
+            match reply::claimed(&claim.queue, self.incarnation, task)? {
+                Ok(task) => claimed.push(task),
+                Err(task) => refused.push(task),
+            }
+        }
+        // What was sent away may have been all that was asked for.
+        let again = (!refused.is_empty()).then_some(Duration::ZERO);
+        self.send_away(&claim.queue, refused).await;
         Ok(ClaimReply {
-            tasks: tasks.chunks(7).map(read).collect::<Result<_>>()?,
+            tasks: claimed,
             held_by: full.cloned(),
             waiting_alone: uint(alone).ok_or_else(|| unexpected("claim"))?,
             ended: int(ended) == Some(1),
             mark: uint(mark).ok_or_else(|| unexpected("claim"))?,
-            next: uint(next).map(Duration::from_millis),
+            next: again.or(uint(next).map(Duration::from_millis)),
         })
     }
 
     async fn beat(&self, beats: &[Beat], lease: Duration) -> Result<Vec<Beaten>> {
         let mut queues = Queues::new(&self.keys);
         let mut arguments = vec![text(millis(lease))];
-        for Beat { lease, .. } in beats {
+        for Beat { lease, progress } in beats {
             arguments.extend(lease_arguments(&mut queues, lease));
+            arguments.push(progress.as_ref().map(Payload::as_str).map(text).unwrap_or_default());
         }
         let reply: Vec<i64> = self.call("beat", &scripts::BEAT, queues.keys(), arguments).await?;
         each(&reply, beats.len(), "beat", |code| match code {
@@ -184,6 +209,15 @@ impl Broker for RedisBroker {
         Ok(outcomes)
     }
 
+    async fn batch(&self, batch: &BatchName) -> Result<Option<BatchStatus>> {
+        let keys = self.keys.of_namespace();
+        let reply: Vec<u64> = self.call("batch", &scripts::BATCH, keys, vec![text(batch)]).await?;
+        if reply.is_empty() {
+            return Ok(None);
+        }
+        reply::batch(&reply).map(Some).ok_or_else(|| unexpected("batch"))
+    }
+
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
         Some(self)
     }
@@ -203,6 +237,34 @@ impl Broker for RedisBroker {
 }
 
 impl RedisBroker {
+    /// Sends tasks away that were claimed and cannot be handed out: what only a newer version can read is put off, all else buried. If
+    /// that fails, their leases run out, and whoever claims them next tries again.
+    async fn send_away(&self, queue: &QueueName, refused: Vec<Refused>) {
+        if refused.is_empty() {
+            return;
+        }
+        let mut queues = Queues::new(&self.keys);
+        let index = text(queues.index(queue));
+        let mut arguments = vec![text(self.keys.channel())];
+        for Refused { id, epoch, why } in refused {
+            let (how, said) = match why {
+                Unreadable::Newer(format) => (
+                    "put off",
+                    format!("it needs a version that knows format {format}; this one knows {FORMAT}"),
+                ),
+                Unreadable::Foreign(why) => ("bury", format!("cannot be decoded: {why}")),
+            };
+            tracing::warn!(task = %id.escape_ascii(), %queue, reason = said, "a task is sent away: {how}");
+            let holder = self.incarnation.as_uuid().as_bytes().to_vec();
+            let end = [text(how), text(said), text(millis(PUT_OFF)), text(0)];
+            arguments.extend([index.clone(), id, text(epoch), holder].into_iter().chain(end));
+        }
+        let sent: Result<Vec<i64>> = self.call("claim", &scripts::SETTLE, queues.keys(), arguments).await;
+        if let Err(error) = sent {
+            tracing::warn!(%queue, error = %error.report(), "tasks that cannot be read are held until their leases run out");
+        }
+    }
+
     pub(super) fn keys_of(&self, queue: &QueueName) -> Vec<String> {
         let mut queues = Queues::new(&self.keys);
         queues.index(queue);
@@ -215,15 +277,15 @@ impl RedisBroker {
     }
 }
 
-/// Says which of these tasks has a priority that its queue has no use for, if the script found one.
+/// Says which of these tasks does not fit its queue, if the script found one.
 fn check_places<'a>(
     operation: &'static str,
     reply: &[Value],
     mut tasks: impl Iterator<Item = &'a NewTask>,
 ) -> Result<()> {
-    let Some((at, order)) = reply::misplaced(reply) else { return Ok(()) };
+    let Some((at, options)) = reply::misplaced(reply) else { return Ok(()) };
     let task = tasks.nth(at).ok_or_else(|| unexpected(operation))?;
-    check_fits(operation, task, &QueueOptions::default().with_order(order))?;
+    check_fits(operation, task, &options)?;
     Err(unexpected(operation))
 }
 

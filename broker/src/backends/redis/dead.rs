@@ -20,8 +20,8 @@ impl DeadLetters for RedisBroker {
             let arguments = vec![after.into_bytes(), (max - tasks.len()).to_string().into_bytes()];
             let reply: Vec<Value> = self.call("list", &scripts::DEAD, self.keys_of(queue), arguments).await?;
             let (last, found) = reply.split_first().ok_or_else(|| unexpected("list"))?;
-            for task in found.chunks(7) {
-                tasks.push(reply::dead(task)?);
+            for task in found.chunks(8) {
+                tasks.extend(reply::dead(task)?);
             }
             match reply::uint(last) {
                 Some(last) => after = last.to_string(),

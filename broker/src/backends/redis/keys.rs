@@ -4,12 +4,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Error, ErrorKind, Namespace, NewTask, Payload, QueueName, Result, Start, TaskId, TaskName, Wanted,
+    BatchName, Error, ErrorKind, Hold, Incarnation, Namespace, NewTask, Payload, QueueName, Result, Start,
+    TaskId, TaskName, Wanted,
     clock::{millis, since_epoch},
 };
 
 /// The parts of a queue, in the order in which `lua/lib.lua` expects their keys.
-const PARTS: [&str; 16] = [
+const PARTS: [&str; 19] = [
     "info",
     "body",
     "state",
@@ -26,10 +27,19 @@ const PARTS: [&str; 16] = [
     "remembered",
     "results",
     "until",
+    "held",
+    "permits",
+    "opening",
 ];
 
 /// The first byte of every record.
-const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 1;
+
+/// Formats are below this: what begins with a character of a text is of none.
+const NO_FORMAT: u8 = b' ';
+
+/// For how long a key is held that is held for the life of its batch.
+const HELD_BY_BATCH: i64 = -1;
 
 /// The keys of a namespace. All have one hash tag: a cluster keeps them on one server.
 #[derive(Clone, Debug)]
@@ -50,6 +60,21 @@ impl Keys {
     /// Where news is published.
     pub(super) fn channel(&self) -> String {
         format!("{}:news", self.prefix)
+    }
+
+    /// The namespace's own key, and those of its batches: what a script has before the keys of queues.
+    pub(super) fn of_namespace(&self) -> Vec<String> {
+        let batches = ["batches", "numbers", "ended"].map(|part| format!("{}:{part}", self.prefix));
+        std::iter::once(self.namespace()).chain(batches).collect()
+    }
+
+    /// The answers of the enqueue calls of one process start.
+    pub(super) fn calls(&self, incarnation: Incarnation) -> String {
+        format!("{}:calls:{incarnation}", self.prefix)
+    }
+
+    pub(super) fn is_of_calls(&self, key: &str) -> bool {
+        key.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with(":calls:"))
     }
 
     /// What the keys of all queues begin with.
@@ -97,7 +122,7 @@ impl<'a> Queues<'a> {
     /// `KEYS`.
     pub(super) fn keys(&self) -> Vec<String> {
         let queues = self.names.iter().flat_map(|name| self.keys.queue(name));
-        std::iter::once(self.keys.namespace()).chain(queues).collect()
+        self.keys.of_namespace().into_iter().chain(queues).collect()
     }
 }
 
@@ -133,7 +158,11 @@ pub(super) struct Header {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unique: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    hold: Option<u64>,
+    hold: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) batch: Option<BatchName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) result: Option<u64>,
 }
@@ -143,6 +172,8 @@ pub(super) fn task(task: &NewTask) -> Result<[Vec<u8>; 3]> {
     let usual = task.priority.is_none()
         && task.expires.is_none()
         && task.unique.is_none()
+        && task.key.is_none()
+        && task.batch.is_none()
         && task.result == Wanted::No;
     let special = match task.start {
         Start::Now if usual => String::new(),
@@ -163,12 +194,12 @@ fn body(task: &NewTask) -> Result<Vec<u8>> {
         priority: task.priority,
         expires: task.expires.map(millis),
         unique: task.unique.as_ref().map(|unique| unique.key.as_str().to_owned()),
-        hold: task.unique.as_ref().map(|unique| {
-            millis(match unique.hold {
-                crate::Hold::For(time) => time,
-                crate::Hold::Batch => std::time::Duration::ZERO,
-            })
+        hold: task.unique.as_ref().map(|unique| match unique.hold {
+            Hold::For(time) => i64::try_from(millis(time)).unwrap_or(i64::MAX),
+            Hold::Batch => HELD_BY_BATCH,
         }),
+        key: task.key.as_ref().map(|key| key.as_str().to_owned()),
+        batch: task.batch.clone(),
         result: match task.result {
             Wanted::No => None,
             Wanted::Keep(time) => Some(millis(time)),
@@ -183,20 +214,45 @@ fn body(task: &NewTask) -> Result<Vec<u8>> {
     Ok(body)
 }
 
+/// Why a stored task cannot be handed out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// A version made it that knows this format.
+    Newer(u8),
+    /// It is not as any version makes it.
+    Foreign(String),
+}
+
 /// A task that was read.
-pub(super) fn stored_body(operation: &'static str, id: &TaskId, body: &[u8]) -> Result<(Header, Payload)> {
-    let foreign =
-        || Error::new(ErrorKind::Corrupt, operation, format!("task {id} in redis is not as it was enqueued"));
-    let text =
-        body.strip_prefix(&[FORMAT]).and_then(|rest| std::str::from_utf8(rest).ok()).ok_or_else(foreign)?;
-    let (header, payload) = text.split_once('\n').ok_or_else(foreign)?;
-    let header = serde_json::from_str(header).map_err(|e| foreign().because(e))?;
+pub(super) fn stored_body(body: &[u8]) -> Result<(Header, Payload), Unreadable> {
+    let foreign = |why: &dyn std::fmt::Display| Unreadable::Foreign(why.to_string());
+    let text = match body.split_first() {
+        Some((&FORMAT, text)) => text,
+        Some((&newer, _)) if newer > FORMAT && newer < NO_FORMAT => return Err(Unreadable::Newer(newer)),
+        _ => return Err(foreign(&"it has no format")),
+    };
+    let text = std::str::from_utf8(text).map_err(|e| foreign(&e))?;
+    let (header, payload) = text.split_once('\n').ok_or_else(|| foreign(&"it has no header"))?;
+    let header = serde_json::from_str(header).map_err(|e| foreign(&e))?;
     Ok((header, Payload::from_stored(payload.to_owned())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_newer_is_not_foreign() {
+        assert!(
+            stored_body(b"\x01{\"name\":\"n\",\"given\":true,\"max_attempts\":1,\"max_crashes\":1}\n7")
+                .is_ok()
+        );
+        assert_eq!(stored_body(b"\x02???").unwrap_err(), Unreadable::Newer(2));
+        for foreign in [&b""[..], b"text", b"\0", b"\xff\xff", b"\x01{}\n7", b"\x01no header", b"\x01\xff\n7"]
+        {
+            assert!(matches!(stored_body(foreign).unwrap_err(), Unreadable::Foreign(_)), "{foreign:?}");
+        }
+    }
 
     #[test]
     fn ids_survive_and_do_not_collide() {
@@ -216,9 +272,11 @@ mod tests {
         let mut queues = Queues::new(&keys);
         assert_eq!([queues.index(&a), queues.index(&b), queues.index(&a)], [0, 1, 0]);
         let all = queues.keys();
-        assert_eq!(all.len(), 33);
+        assert_eq!(all.len(), 42);
         assert!(all.iter().all(|key| key.starts_with("mh:{mh}")), "{all:?}");
-        assert!(all[1..11].iter().all(|key| keys.queue_of(key) == Some(a.clone())), "{all:?}");
+        assert!(all[..4].iter().all(|key| keys.queue_of(key).is_none()), "{all:?}");
+        assert!(keys.queue_of(&keys.calls(Incarnation::generate())).is_none());
+        assert!(all[4..23].iter().all(|key| keys.queue_of(key) == Some(a.clone())), "{all:?}");
         let others = ["mh:{mh}", "mh:{mh}:news", "mh:{mh}:other:a", "mh:{other}:body:a", "mh:{mh}:body:a b"];
         assert!(others.iter().all(|key| keys.queue_of(key).is_none()), "{others:?}");
     }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::keys;
+use super::keys::{self, Unreadable};
 use crate::{
-    ClaimedTask, DeadTask, Enqueued, Error, ErrorKind, Incarnation, Lease, Order, Outcome, Payload,
-    QueueName, QueueOptions, QueueStatus, Result, Revived, TaskId, clock,
+    BatchStatus, ClaimedTask, DeadTask, Enqueued, Error, ErrorKind, Failure, Incarnation, Lease, Order,
+    Outcome, Payload, QueueName, QueueOptions, QueueStatus, Result, Revived, TaskId, TaskName, clock,
 };
 
 /// The answer was none of those that the script has.
@@ -56,12 +56,23 @@ fn id(operation: &'static str, value: &Value) -> Option<TaskId> {
     }
 }
 
-/// Which of the tasks has a priority that its queue has no use for, and the order of that queue.
-pub(super) fn misplaced(reply: &[Value]) -> Option<(usize, Order)> {
+/// Which of the tasks does not fit its queue, and what of the options of that is of concern.
+pub(super) fn misplaced(reply: &[Value]) -> Option<(usize, QueueOptions)> {
     match reply {
-        [Value::Int(-1), at, order] => Some((usize::try_from(int(at)?).ok()?, read_order(int(order)?)?)),
+        [Value::Int(-1), at, order, limit, interval] => {
+            let order = read_order(int(order)?)?;
+            let options = limited(QueueOptions::default().with_order(order), int(limit)?, int(interval)?);
+            Some((usize::try_from(int(at)?).ok()?, options))
+        }
         _ => None,
     }
+}
+
+/// The options with a limit for keys, 0 for none, and an interval in milliseconds.
+fn limited(options: QueueOptions, limit: i64, interval: i64) -> QueueOptions {
+    let interval = Duration::from_millis(u64::try_from(interval).unwrap_or(0));
+    let key_limit = u32::try_from(limit).ok().filter(|limit| *limit > 0);
+    QueueOptions { key_limit, ..options.with_key_interval(interval) }
 }
 
 /// An order by its number.
@@ -80,24 +91,23 @@ pub(super) fn order(order: Order) -> &'static str {
 
 /// What `status.lua` returns, and whether the queue was configured.
 pub(super) fn status(reply: &[i64]) -> Option<(QueueStatus, bool)> {
-    let [capacity, remember_ids, order, revision, configured, closed, paused, counts @ ..] = reply else {
+    let [capacity, remember_ids, order, revision, configured, closed, paused, rest @ ..] = reply else {
         return None;
     };
     let uint = |number: &i64| u64::try_from(*number).unwrap_or(0);
-    let [ready, scheduled, leased, dead] = counts else { return None };
+    let [key_limit, key_interval, ready, scheduled, held, leased, dead] = rest else { return None };
+    let options = QueueOptions::default()
+        .with_capacity(uint(capacity))
+        .with_order(read_order(*order)?)
+        .with_remember_ids(Duration::from_millis(uint(remember_ids)));
     let status = QueueStatus {
-        held: 0,
-        options: QueueOptions {
-            order: read_order(*order)?,
-            capacity: uint(capacity),
-            remember_ids: Duration::from_millis(uint(remember_ids)),
-            ..QueueOptions::default()
-        },
+        options: limited(options, *key_limit, *key_interval),
         revision: uint(revision),
         closed: *closed == 1,
         paused: *paused == 1,
         ready: uint(ready),
         scheduled: uint(scheduled),
+        held: uint(held),
         leased: uint(leased),
         dead: uint(dead),
     };
@@ -128,6 +138,7 @@ pub(super) fn outcome(answer: &Value) -> Option<Outcome> {
         Value::Int(0) => Some(Outcome::Unknown),
         Value::Int(1) => Some(Outcome::Pending { progress: None }),
         Value::BulkString(known) => match known.split_first()? {
+            (b'P', told) => Some(Outcome::Pending { progress: Some(Payload::from_stored(text(told)?)) }),
             (b'D', result) => Some(Outcome::Done(Payload::from_stored(text(result)?))),
             (b'C', []) => Some(Outcome::Cancelled),
             (b'X', error) => Some(Outcome::Dead(text(error)?)),
@@ -137,19 +148,36 @@ pub(super) fn outcome(answer: &Value) -> Option<Outcome> {
     }
 }
 
+/// A task that was claimed and cannot be handed out: its id as it is stored, its epoch, and why.
+pub(super) struct Refused {
+    pub(super) id: Vec<u8>,
+    pub(super) epoch: u64,
+    pub(super) why: Unreadable,
+}
+
 /// One task of those that `claim.lua` returns.
-pub(super) fn claimed(queue: &QueueName, incarnation: Incarnation, task: &[Value]) -> Result<ClaimedTask> {
+pub(super) fn claimed(
+    queue: &QueueName,
+    incarnation: Incarnation,
+    task: &[Value],
+) -> Result<std::result::Result<ClaimedTask, Refused>> {
     const CLAIM: &str = "claim";
     let [Value::BulkString(id), Value::BulkString(body), numbers @ ..] = task else {
         return Err(unexpected(CLAIM));
     };
     let [epoch, attempts, crashes, deaths, alone] = numbers else { return Err(unexpected(CLAIM)) };
-    let id = keys::stored_id(CLAIM, id)?;
-    let (header, payload) = keys::stored_body(CLAIM, &id, body)?;
     let small = |value| small(value).ok_or_else(|| unexpected(CLAIM));
     let epoch = uint(epoch).ok_or_else(|| unexpected(CLAIM))?;
-    Ok(ClaimedTask {
-        batch: None,
+    let read = keys::stored_body(body).and_then(|(header, payload)| {
+        let id = keys::stored_id(CLAIM, id).map_err(|e| Unreadable::Foreign(e.report()))?;
+        Ok((id, header, payload))
+    });
+    let (id, header, payload) = match read {
+        Ok(read) => read,
+        Err(why) => return Ok(Err(Refused { id: id.clone(), epoch, why })),
+    };
+    Ok(Ok(ClaimedTask {
+        batch: header.batch,
         lease: Lease { queue: queue.clone(), id, epoch, incarnation },
         name: header.name,
         payload,
@@ -159,31 +187,53 @@ pub(super) fn claimed(queue: &QueueName, incarnation: Incarnation, task: &[Value
         deaths: small(deaths)?,
         alone: small(alone)? == 1,
         result_wanted: header.result.is_some(),
-    })
+    }))
 }
 
-/// One task of those that `dead.lua` returns.
-pub(super) fn dead(task: &[Value]) -> Result<DeadTask> {
+/// One task of those that `dead.lua` returns; of one whose id is none there is nothing to be said.
+pub(super) fn dead(task: &[Value]) -> Result<Option<DeadTask>> {
     const LIST: &str = "list";
     let [Value::BulkString(id), Value::BulkString(body), Value::BulkString(error), numbers @ ..] = task
     else {
         return Err(unexpected(LIST));
     };
-    let [attempts, crashes, died, mark] = numbers else { return Err(unexpected(LIST)) };
-    let id = keys::stored_id(LIST, id)?;
-    let (header, payload) = keys::stored_body(LIST, &id, body)?;
+    let [attempts, crashes, died, mark, Value::Array(history)] = numbers else {
+        return Err(unexpected(LIST));
+    };
     let unread = || unexpected(LIST);
-    Ok(DeadTask {
-        history: Vec::new(),
+    let Ok(id) = keys::stored_id(LIST, id) else {
+        tracing::warn!(id = %id.escape_ascii(), "a dead task is not listed: its id cannot be read");
+        return Ok(None);
+    };
+    let (name, payload) = match keys::stored_body(body) {
+        Ok((header, payload)) => (header.name, payload),
+        // With its raw bytes, as far as they are text.
+        Err(_) => (TaskName::new("unknown")?, Payload::encode(&String::from_utf8_lossy(body))?),
+    };
+    Ok(Some(DeadTask {
+        history: history.chunks(2).map(failure).collect::<Option<_>>().ok_or_else(unread)?,
         id,
-        name: header.name,
+        name,
         payload,
         error: text(error).ok_or_else(unread)?,
         attempts: small(attempts).ok_or_else(unread)?,
         crashes: small(crashes).ok_or_else(unread)?,
         died: clock::time(uint(died).ok_or_else(unread)?),
         mark: uint(mark).ok_or_else(unread)?,
-    })
+    }))
+}
+
+fn failure(failure: &[Value]) -> Option<Failure> {
+    match failure {
+        [at, Value::BulkString(error)] => Some(Failure { at: clock::time(uint(at)?), error: text(error)? }),
+        _ => None,
+    }
+}
+
+/// What `batch.lua` returns.
+pub(super) fn batch(reply: &[u64]) -> Option<BatchStatus> {
+    let [unsettled, done, dead, cancelled] = *reply else { return None };
+    Some(BatchStatus { unsettled, done, dead, cancelled })
 }
 
 #[cfg(test)]

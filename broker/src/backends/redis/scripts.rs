@@ -9,7 +9,9 @@ macro_rules! scripts {
         $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
             Script::new(concat!(
                 include_str!("lua/lib.lua"),
+                include_str!("lua/batches.lua"),
                 include_str!("lua/kept.lua"),
+                include_str!("lua/lines.lua"),
                 include_str!("lua/moves.lua"),
                 $(include_str!($file)),+
             ))
@@ -28,6 +30,7 @@ scripts! {
     PAUSE: "lua/pause.lua",
     CANCEL: "lua/cancel.lua",
     OUTCOMES: "lua/outcomes.lua",
+    BATCH: "lua/batch.lua",
     DEAD: "lua/dead.lua",
     REVIVE: "lua/revive.lua",
     PURGE: "lua/purge.lua",
@@ -35,7 +38,10 @@ scripts! {
     FSCK_NAMESPACE: "lua/fsck_namespace.lua",
     FSCK_QUEUE: "lua/fsck_queue.lua",
     FSCK_IDS: "lua/fsck_ids.lua",
-    FSCK_TASKS: "lua/fsck_tasks.lua",
+    FSCK_TASKS: "lua/fsck_asked.lua" "lua/fsck_read.lua" "lua/fsck_places.lua" "lua/fsck_keys.lua" "lua/fsck_tasks.lua",
     FSCK_KEPT: "lua/fsck_kept.lua",
     FSCK_ADDED: "lua/fsck_added.lua",
+    FSCK_BATCHES: "lua/fsck_batches.lua",
+    FSCK_COUNTS: "lua/fsck_counts.lua",
+    FSCK_CALLS: "lua/fsck_calls.lua",
 }

@@ -29,8 +29,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How often a connection that nobody uses is tried.
 const PROBE: Duration = Duration::from_secs(10);
 
-/// The format that this version reads and writes.
-const FORMAT: i64 = 1;
+/// The format that this version writes. It takes namespaces of the one before over: `lua/open.lua`.
+const FORMAT: i64 = 2;
 
 /// A session with a namespace of a Redis server.
 pub struct RedisBroker {

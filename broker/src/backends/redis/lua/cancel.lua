@@ -1,4 +1,4 @@
--- Arrow cancel: ready or due -> (gone). ARGV: channel, then ids of queue 0. Returns for each 1 cancelled, 2 asked of its holder, 0 unknown.
+-- Arrow cancel: ready, due or held -> (gone). ARGV: channel, then ids of queue 0. Returns for each 1 cancelled, 2 asked of its holder, 0 unknown.
 local q = queue(0)
 local answers = {}
 
@@ -13,8 +13,9 @@ local function cancel(id)
     save(q, id, p)
     return 2
   end
-  leave(q, id, p)
-  go(q, id, header(body), 'C')
+  local h = header(body)
+  leave(q, id, p, h)
+  go(q, id, p, h, 'C')
   return 1
 end
 

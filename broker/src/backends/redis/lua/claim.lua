@@ -4,7 +4,7 @@
 -- task id, body, epoch, attempts, crashes, deaths, alone (1 or 0).
 local q = queue(0)
 local max, lease, idle, holder = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1', ARGV[5]
-local generation = tonumber(redis.call('HGET', KEYS[1], 'generation'))
+local generation = tonumber(redis.call('HGET', KEYS[1], 'fence'))
 -- Somebody removed the namespace's key under an open session, which the client takes as the order to open it again.
 if not generation then return redis.error_reply('UNOPENED the namespace was removed') end
 local full = -1
@@ -22,21 +22,23 @@ local function drop(id)
   redis.log(redis.LOG_WARNING, 'manyhands: a task without a body was dropped from ' .. q.info)
 end
 
--- Arrow lapse, of a task that was taken out of ready or due.
-local function lapse(id, p)
-  local body = redis.call('HGET', q.body, id)
-  if not body then return drop(id) end
+-- Arrow lapse, of a task that was taken out of where it was.
+local function lapse(id, p, h)
   redis.call('ZREM', q.expiring, id)
-  p.error = 'not claimed before it expired'
-  go_dead(q, id, p, header(body))
+  fail(p, 'not claimed before it expired')
+  go_dead(q, id, p, h)
 end
 
 -- Arrow promote, of a task that was taken out of due.
 local function promote(id)
-  if not by_priority(q) then return line_up(q, id) end
+  if not by_priority(q) and not info.limits then return line_up(q, id) end
   local body = redis.call('HGET', q.body, id)
   if not body then return drop(id) end
-  line_up(q, id, progress(q, id), header(body))
+  local p, h = stored(q, id), header(body)
+  if not h.key then return line_up(q, id, p, h) end
+  p.seq = next_sequence(q)
+  p.returned = nil
+  stand_in_line(q, id, p, h)
 end
 
 -- Arrow expire: the lease ran out. As machine::Progress::expire.
@@ -44,6 +46,7 @@ local function expire(id, p)
   local body = redis.call('HGET', q.body, id)
   if not body then return drop(id) end
   local h = header(body)
+  note_failure(p, 'the process that held it died, or its lease ran out')
   p.deaths = p.deaths + 1
   if p.alone then p.crashes = p.crashes + 1 end
   p.alone = false
@@ -51,7 +54,7 @@ local function expire(id, p)
     p.error = p.deaths .. ' processes died in a row while they held it, ' .. p.crashes .. ' of them while they ran nothing else'
     go_dead(q, id, p, h)
   elseif p.cancelled then
-    go(q, id, h, 'C')
+    go(q, id, p, h, 'C')
   else
     go_ready(q, id, p, h)
   end
@@ -70,9 +73,10 @@ table.sort(late, function(a, b)
   return a.at < b.at
 end)
 for _, task in ipairs(late) do
-  local p = progress(q, task.id)
-  leave(q, task.id, p)
-  lapse(task.id, p)
+  local p, body = progress(q, task.id), redis.call('HGET', q.body, task.id)
+  local h = header(body or '')
+  leave(q, task.id, p, h)
+  if body then lapse(task.id, p, h) else drop(task.id) end
 end
 local lagging = #late == UPKEEP
 
@@ -93,6 +97,14 @@ table.sort(expired, function(a, b)
   return a.p.seq < b.p.seq
 end)
 for _, task in ipairs(expired) do expire(task.id, task.p) end
+
+-- Keys whose interval is over let a task go.
+if info.key_interval > 0 then
+  for _, key in ipairs(redis.call('ZRANGEBYSCORE', q.opening, '-inf', now, 'LIMIT', 0, UPKEEP)) do
+    redis.call('ZREM', q.opening, key)
+    admit(q, key)
+  end
+end
 
 if info.died and info.died + KEEP_DEAD <= now then forget_dead(q) end
 forget_sometimes(q)
@@ -128,17 +140,24 @@ end
 local function grant(id, seq)
   local p = progress(q, id)
   local never = p.epoch == 0
+  local body = redis.call('HGET', q.body, id)
   local till = never and lagging and redis.call('ZSCORE', q.expiring, id)
-  if till and tonumber(till) <= now then return lapse(id, p) end
+  if till and tonumber(till) <= now then return lapse(id, p, header(body)) end
   taken = taken + 1
   p.epoch = math.max(p.epoch + 1, generation * EPOCHS)
   p.alone = p.deaths >= 2
   p.holder = holder
-  p.seq = seq
+  p.seq, p.returned = seq, nil
   if never and q.expires then redis.call('ZREM', q.expiring, id) end
   save(q, id, p)
   redis.call('ZADD', q.lease, now + lease, id)
-  local task = { id, redis.call('HGET', q.body, id), string.format('%.0f', p.epoch), p.attempts, p.crashes, p.deaths, p.alone and 1 or 0 }
+  local h = info.limits and header(body)
+  if h and h.key then
+    redis.call('ZREM', q.permits, permit(id, h, 'r'))
+    redis.call('ZADD', q.permits, 0, permit(id, h, 'l'))
+    if info.key_interval > 0 then redis.call('ZADD', q.opening, now + info.key_interval, h.key) end
+  end
+  local task = { id, body, string.format('%.0f', p.epoch), p.attempts, p.crashes, p.deaths, p.alone and 1 or 0 }
   for _, value in ipairs(task) do reply[#reply + 1] = value end
 end
 
@@ -193,7 +212,8 @@ reply[5] = info.added
 expires = expires and redis.call('ZRANGE', q.expiring, 0, 0, 'WITHSCORES')[2]
 local due = redis.call('ZRANGE', q.due, 0, 0, 'WITHSCORES')[2]
 local deadline = redis.call('ZRANGE', q.lease, 0, 0, 'WITHSCORES')[2]
-for _, at in ipairs({ due or false, deadline or false, expires or false }) do
+local opens = info.key_interval > 0 and redis.call('ZRANGE', q.opening, 0, 0, 'WITHSCORES')[2]
+for _, at in ipairs({ due or false, deadline or false, expires or false, opens or false }) do
   if at then
     local left = math.max(0, tonumber(at) - now)
     if reply[4] < 0 or left < reply[4] then reply[4] = left end

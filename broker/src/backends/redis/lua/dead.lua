@@ -1,5 +1,6 @@
 -- Lists dead tasks of queue 0, in the order of their death. ARGV: the order after which to begin, or '-inf'; how many.
--- Returns the last order that was looked at, or -1 when there are no more; and for each id, body, error, attempts, crashes, died in ms, order.
+-- Returns the last order that was looked at, or -1 when there are no more; and for each id, body, error, attempts, crashes, died in ms, order,
+-- history (by turns ms and text).
 -- Stops before one reply becomes too large, but not before the first.
 local q = queue(0)
 local after = ARGV[1] == '-inf' and ARGV[1] or '(' .. ARGV[1]
@@ -12,7 +13,7 @@ for at = 1, #found, 2 do
   local body = redis.call('HGET', q.body, id)
   if body then
     local p = progress(q, id)
-    for _, value in ipairs({ id, body, p.error, p.attempts, p.crashes, p.died or now, tonumber(order) }) do reply[#reply + 1] = value end
+    for _, value in ipairs({ id, body, p.error, p.attempts, p.crashes, p.died or now, tonumber(order), p.history or {} }) do reply[#reply + 1] = value end
   end
   reply[1] = tonumber(order)
 end

@@ -1,11 +1,64 @@
--- Arrow enqueue: (new) -> ready or due, in order.
--- ARGV: channel, then the tasks. Returns for each 0 enqueued, 1 exists, 2 full, 3 closed, or the id of the task that has its key. If one has a
--- priority that its queue has no use for, changes nothing and returns -1, which one it is, from 0, and the order of its queue.
+-- Arrow enqueue: (new) -> ready, due or held, in order.
+-- ARGV: channel, the sequence of the call's token in twenty digits or '', then the tasks. Returns for each 0 enqueued, 1 exists, 2 full, 3 closed, or
+-- the id of the task that has its key. If one does not fit its queue, changes nothing and returns -1, which one it is, from 0, and what `misplaced`
+-- says. If the call is a repeated one, changes nothing and returns -2 and what was answered then.
+--
+-- The last key is that of the calls of the token's incarnation, if there is one. It expires when the last of them does.
+--   calls  HASH  sequence -> the answers, as msgpack; and index -> the sequences and until when each is known, in ms
+local MAX_CALLS, KEEP_CALLS = 64, 600000
+local token, calls = ARGV[2], KEYS[#KEYS]
+local index = {}
+
+-- The answers of an earlier call with this token. Notes the other calls that are still known.
+local function answered()
+  local known = redis.call('HMGET', calls, token, 'index')
+  for sequence, till in string.gmatch(known[2] or '', '(%d+):(%d+)') do
+    if tonumber(till) > now then
+      if sequence ~= token then
+        index[#index + 1] = { sequence = sequence, till = till }
+      elseif known[1] then
+        return known[1]
+      end
+    end
+  end
+end
+
+-- Keeps the answers of this call, those of the last ones, and no others.
+local function keep_answers(answers)
+  index[#index + 1] = { sequence = token, till = string.format('%.0f', now + KEEP_CALLS) }
+  -- Twenty digits are too many for one number.
+  local function halves(call) return tonumber(string.sub(call.sequence, 1, 10)), tonumber(string.sub(call.sequence, 11)) end
+  table.sort(index, function(a, b)
+    local a_high, a_low = halves(a)
+    local b_high, b_low = halves(b)
+    if a_high ~= b_high then return a_high < b_high end
+    return a_low < b_low
+  end)
+  while #index > MAX_CALLS do table.remove(index, 1) end
+  local known, texts = {}, {}
+  for _, call in ipairs(index) do
+    known[call.sequence] = true
+    texts[#texts + 1] = call.sequence .. ':' .. call.till
+  end
+  redis.call('HSET', calls, 'index', table.concat(texts, ' '), token, cmsgpack.pack(answers))
+  redis.call('PEXPIRE', calls, KEEP_CALLS)
+  -- One call more makes one too many, unless some are over.
+  if redis.call('HLEN', calls) == #index + 1 then return end
+  for _, sequence in ipairs(redis.call('HKEYS', calls)) do
+    if sequence ~= 'index' and not known[sequence] then redis.call('HDEL', calls, sequence) end
+  end
+end
+
+if token ~= '' then
+  local first = answered()
+  if first then return { -2, unpack(cmsgpack.unpack(first)) } end
+end
+
 local tasks, answers = {}, {}
-for at = 2, #ARGV, 4 do
+for at = 3, #ARGV, 4 do
   local task = read_task(at)
   local order = misplaced(task)
-  if order then return { -1, #tasks, order } end
+  if order then return { -1, #tasks, unpack(order) } end
   tasks[#tasks + 1] = task
 end
 
@@ -21,5 +74,6 @@ for _, task in ipairs(tasks) do
   end
   answers[#answers + 1] = answer
 end
+if token ~= '' then keep_answers(answers) end
 finish(ARGV[1])
 return answers

@@ -1,10 +1,10 @@
 -- Lists what is in one key of a queue, some at a time.
 -- ARGV: the key's part, cursor, count. Returns the next cursor (0 after the last), how many bytes were read, and what is there: of body all
--- ids, of ready, returned, alone and due all entries, of other keys the ids that are no task's.
+-- ids, of ready, returned, alone, due and held all entries, of other keys the ids that are no task's.
 local q, part, cursor, count = queue(0), ARGV[1], ARGV[2], ARGV[3]
 local listed, bytes, next = {}, 0, '0'
 
-local ALL = { body = true, ready = true, returned = true, alone = true, due = true }
+local ALL = { body = true, ready = true, returned = true, alone = true, due = true, held = true }
 local HASHES = { body = true, state = true, gone = true }
 
 if part == 'ready' and not by_priority(q) then

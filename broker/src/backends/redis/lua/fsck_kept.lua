@@ -1,5 +1,5 @@
--- Looks at what is known by a key or of tasks that are gone, some at a time. Each is judged and mended in one step.
--- ARGV: repair (1 or 0), the key's part (unique, seen, results or untils), cursor, count.
+-- Looks at what is known by a key or of tasks that are gone, and at what tasks have by their keys, some at a time. Each is judged and mended in one step.
+-- ARGV: repair (1 or 0), the key's part (unique, seen, results, untils, held, permits or opening), cursor, count, channel.
 -- Returns the next cursor, and what is wrong: for each the id or nothing, what, and how it is repaired.
 local q, repair, part = queue(0), ARGV[1] == '1', ARGV[2]
 local wrong = {}
@@ -10,9 +10,8 @@ local function note(id, what, how)
 end
 
 local function key_of(id)
-  local body = redis.call('HGET', q.body, id)
-  local fine, h = pcall(header, body or '')
-  return body and fine and type(h) == 'table' and h.unique
+  local h = read_header(redis.call('HGET', q.body, id) or '')
+  return h and h.unique
 end
 
 local function forget_soon()
@@ -27,7 +26,14 @@ local looks = {
       redis.call('HDEL', q.unique, key)
     end
   end,
-  seen = function(key)
+  seen = function(key, till)
+    if tonumber(till) > HELD + tonumber(redis.call('HGET', KEYS[1], 'batches') or 0) then
+      if note('', 'the unique key ' .. key .. ' is held by a batch that never was', 'it is free') then
+        redis.call('ZREM', q.seen, key)
+        redis.call('HDEL', q.unique, key)
+      end
+      return
+    end
     local id = redis.call('HGET', q.unique, key)
     if not id then
       if note('', 'the unique key ' .. key .. ' is seen, but nobody had it', 'it is free') then redis.call('ZREM', q.seen, key) end
@@ -53,6 +59,27 @@ local looks = {
       end
     end
   end,
+  held = function(at)
+    local zero = string.find(at, '\0', 1, true)
+    if zero and #at > zero + 16 then return end
+    if note('', 'an entry of held cannot be read', 'it is removed') then redis.call('ZREM', q.held, at) end
+  end,
+  permits = function(at)
+    local key, id = string.match(at, '^([^%z]+)%z[rl](.+)$')
+    local h = id and read_header(redis.call('HGET', q.body, id) or '')
+    if h and h.key == key then return end
+    if note(id or '', 'a permit is that of no task with its key', 'it is removed') then
+      redis.call('ZREM', q.permits, at)
+      if key then admit(q, key) end
+    end
+  end,
+  opening = function(key, till)
+    local interval = about(q).key_interval
+    if tonumber(till) <= now + interval then return end
+    if note('', 'the interval of the key ' .. key .. ' ends later than any can', 'it begins now') then
+      redis.call('ZADD', q.opening, now + interval, key)
+    end
+  end,
   untils = function(id)
     if redis.call('HEXISTS', q.results, id) == 1 then return end
     if note(id, 'it has no result, but a time to forget one', 'the time is removed') then redis.call('ZREM', q.untils, id) end
@@ -62,4 +89,5 @@ local looks = {
 local hash = part == 'unique' or part == 'results'
 local found = redis.call(hash and 'HSCAN' or 'ZSCAN', q[part], ARGV[3], 'COUNT', ARGV[4])
 for at = 1, #found[2], 2 do looks[part](found[2][at], found[2][at + 1]) end
+finish(ARGV[5])
 return { found[1], wrong }

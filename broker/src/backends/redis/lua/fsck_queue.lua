@@ -14,7 +14,7 @@ end
 local KINDS = {
   { 'info', 'hash' }, { 'body', 'hash' }, { 'state', 'hash' }, { 'gone', 'hash' }, { 'returned', 'zset' }, { 'alone', 'zset' },
   { 'due', 'zset' }, { 'lease', 'zset' }, { 'dead', 'zset' }, { 'expiring', 'zset' }, { 'unique', 'hash' }, { 'seen', 'zset' },
-  { 'remembered', 'zset' }, { 'results', 'hash' }, { 'untils', 'zset', 'until' },
+  { 'remembered', 'zset' }, { 'results', 'hash' }, { 'untils', 'zset', 'until' }, { 'held', 'zset' }, { 'permits', 'zset' }, { 'opening', 'zset' },
 }
 
 -- The fields of info: the least, the most, the default. What is missing of paused is 0.
@@ -22,6 +22,9 @@ local FIELDS = {
   { 'capacity', 1, 2 ^ 53, CAPACITY }, { 'remember_ids', 0, 2 ^ 53, REMEMBER_IDS }, { 'revision', 1, 2 ^ 53, 1 },
   { 'configured', 0, 1, 0 }, { 'closed', 0, 1, 0 }, { 'added', 0, 2 ^ 53, now }, { 'deaths', 0, 2 ^ 53, 0 },
 }
+
+-- Those that may be missing.
+local LIMITS = { { 'key_limit', 1, 2 ^ 31 - 1 }, { 'key_interval', 1, 86400000 } }
 
 local ORDERS = { fifo = 'list', lifo = 'list', priority = 'zset' }
 
@@ -77,6 +80,15 @@ else
   if not known then
     note('its order is none', 'it is ' .. becomes)
     if repair then redis.call('HSET', q.info, 'order', becomes) end
+  end
+  for _, field in ipairs(LIMITS) do
+    local name, least, most = field[1], field[2], field[3]
+    local value = redis.call('HGET', q.info, name)
+    local number = tonumber(value or '')
+    if value and not (number and number >= least and number <= most) then
+      note(name .. ' is out of bounds', 'there is none')
+      if repair then redis.call('HDEL', q.info, name) end
+    end
   end
   local paused = redis.call('HGET', q.info, 'paused')
   if paused and paused ~= '1' and paused ~= '0' then

@@ -1,30 +1,33 @@
--- What all scripts share; each is this file, `kept.lua` and `moves.lua`, followed by its own.
+-- What all scripts share; each is this file, `batches.lua`, `kept.lua`, `lines.lua` and `moves.lua`, followed by its own.
 --
--- KEYS[1] is the namespace's HASH: format, oldest_reader, oldest_writer, server, generation.
--- Then follow sixteen keys for each queue that a script touches, in the order of `queue` below. A script names a queue by
--- its index, from 0.
+-- KEYS[1] is the namespace's HASH: format, oldest_reader, oldest_writer, server, fence (the generation), batches (the last number given to one).
+-- KEYS[2] to KEYS[4] are those of its batches, see `batches.lua`. Then follow nineteen keys for each queue that a script touches, in the order of
+-- `queue` below. A script names a queue by its index, from 0.
 --
 -- An *entry* is a sequence in 8 bytes, the highest first, and an id. A *score* is what orders entries: the sequence (fifo), minus
 -- the sequence (lifo), or the priority, where equal ones go by the sequence in the entry.
 --
--- A task is in exactly one of ready, returned, alone, due, lease and dead:
+-- A task is in exactly one of ready, returned, alone, due, held, lease and dead:
 --   ready     fifo, lifo: LIST of entries that wait, the next one first; and of ghosts, see below.
 --             priority: ZSET of entries by score, those that were given back too
 --   returned  ZSET   fifo, lifo: entries of tasks that were given back, by score; they go before all of ready
 --   alone     ZSET   entries of tasks that were given back and must run alone, by score
 --   due       ZSET   entries that become ready, by when, in ms; under a new sequence then
---   lease     ZSET   ids that are held, by until when, in ms. There is no second list of what runs
+--   held      ZSET   tasks that wait for their key, all with score 0: the key, a zero byte, rank and place in 16 bytes, the id
+--   lease     ZSET   ids that somebody has, by until when, in ms. There is no second list of what runs
 --   dead      ZSET   ids that were given up, by the order in which they were
 -- and has
 --   body      HASH   id -> what was enqueued: a format byte, a line of JSON (see `header`), the payload. Never changed
 --   state     HASH   id -> what happened since: a format byte and msgpack. Missing before the first claim, but for the sequence of a
---             task that began in due, or in a ready that is a ZSET
+--             task that began in due, in held, or in a ready that is a ZSET
 -- and may be in
 --   expiring  ZSET   ids that nobody claimed yet, by the ms from which on nobody will
 --   unique    HASH   unique key -> the id that holds it: of an unsettled task, or of one that is in seen
+--   permits   ZSET   tasks with a key that are ready or leased, all with score 0: the key, a zero byte, r or l, the id
+--   opening   ZSET   keys of which a task was claimed, by when their interval is over, in ms
 --
 -- What is known of tasks that ended:
---   seen       ZSET  unique keys that are held after the end of their task, by until when, in ms
+--   seen       ZSET  unique keys that are held after the end of their task, by until when, in ms; or by HELD and the number of their batch
 --   remembered ZSET  given ids that were settled or cancelled, by until when, in ms
 --   results    HASH  id -> a format byte, and D and the result, or C for one that was cancelled
 --   until      ZSET  the ids of results, by until when they are kept, in ms
@@ -35,9 +38,12 @@
 --
 -- info       HASH    capacity, remember_ids (ms), order, revision, configured (1 or 0), closed (1 or 0), added (the last sequence given),
 --                    deaths (the last order of death given); and, where they are not 0: paused (1), ghosts (how many),
---                    died (ms; nobody who is dead died earlier), forget (ms; when to look for what need not be known any more)
+--                    died (ms; nobody who is dead died earlier), forget (ms; when to look for what need not be known any more),
+--                    swept (up to which score the keys of batches were looked at), key_limit, key_interval (ms)
 
 local UPKEEP, MAX_DEAD, MAX_REMEMBERED, MAX_RESULTS, MAX_ERROR = 256, 10000, 1000000, 100000, 4096
+local MAX_HISTORY, MAX_HISTORY_ERROR, MAX_BATCHES, KEEP_BATCH = 10, 256, 10000, 3600000
+local MAX_ATTEMPTS, MAX_CRASHES = 5, 3
 local CAPACITY, REMEMBER_IDS = 1000000, 3600000
 local MAX_PARKED, KEEP_DEAD = 3600000, 604800000
 local EPOCHS = 1048576
@@ -59,12 +65,12 @@ local queues = {}
 
 local function queue(index)
   if not queues[index] then
-    local base = 2 + index * 16
+    local base = 5 + index * 19
     queues[index] = {
       info = KEYS[base], body = KEYS[base + 1], state = KEYS[base + 2], ready = KEYS[base + 3], gone = KEYS[base + 4],
       returned = KEYS[base + 5], alone = KEYS[base + 6], due = KEYS[base + 7], lease = KEYS[base + 8], dead = KEYS[base + 9],
       expiring = KEYS[base + 10], unique = KEYS[base + 11], seen = KEYS[base + 12], remembered = KEYS[base + 13],
-      results = KEYS[base + 14], untils = KEYS[base + 15],
+      results = KEYS[base + 14], untils = KEYS[base + 15], held = KEYS[base + 16], permits = KEYS[base + 17], opening = KEYS[base + 18],
     }
   end
   return queues[index]
@@ -73,12 +79,15 @@ end
 -- What `info` says, read once. A missing queue is as one with defaults, but not `there`.
 local function about(q)
   if not q.about then
-    local have = redis.call('HMGET', q.info, 'capacity', 'remember_ids', 'order', 'closed', 'paused', 'added', 'ghosts', 'died', 'forget')
+    local have = redis.call('HMGET', q.info, 'capacity', 'remember_ids', 'order', 'closed', 'paused', 'added', 'ghosts', 'died', 'forget',
+      'swept', 'key_limit', 'key_interval')
     q.about = {
       there = have[1] and true, capacity = tonumber(have[1] or CAPACITY), remember_ids = tonumber(have[2] or REMEMBER_IDS),
       order = have[3] or 'fifo', closed = have[4] == '1', paused = have[5] == '1', added = tonumber(have[6] or 0),
-      ghosts = tonumber(have[7] or 0), died = tonumber(have[8] or nil), forget = tonumber(have[9] or nil),
+      ghosts = tonumber(have[7] or 0), died = tonumber(have[8] or nil), forget = tonumber(have[9] or nil), swept = tonumber(have[10] or nil),
+      key_limit = tonumber(have[11] or nil), key_interval = tonumber(have[12] or 0) or 0,
     }
+    q.about.limits = q.about.key_limit ~= nil or q.about.key_interval > 0
   end
   return q.about
 end
@@ -104,6 +113,8 @@ end
 local function unsettled(q)
   if not q.unsettled then
     q.unsettled = count_ready(q) + redis.call('ZCARD', q.due) + redis.call('ZCARD', q.lease)
+    -- Only where keys are limited, tasks are held.
+    if about(q).limits then q.unsettled = q.unsettled + redis.call('ZCARD', q.held) end
   end
   return q.unsettled
 end
@@ -134,11 +145,17 @@ local function no_progress(seq)
   return { epoch = 0, attempts = 0, crashes = 0, deaths = 0, parks = 0, since = 0, seq = seq, alone = false, holder = '', error = '' }
 end
 
--- What happened to a task since it was enqueued: machine::Progress, and the sequence and holder of its last claim; died, in ms, once it
--- is dead.
+-- What is stored of a task that may have nothing but a sequence.
+local function stored(q, id)
+  local state = redis.call('HGET', q.state, id)
+  return state and cmsgpack.unpack(string.sub(state, 2)) or { seq = 0 }
+end
+
+-- What happened to a task since it was enqueued: machine::Progress, and the sequence and holder of its last claim. Where they are not nothing:
+-- history, by turns ms and text; reported, what the holder told of its progress; returned, whether it has a key and was given back under its
+-- sequence; died, in ms, once it is dead.
 local function progress(q, id)
-  local stored = redis.call('HGET', q.state, id)
-  local p = stored and cmsgpack.unpack(string.sub(stored, 2)) or { seq = 0 }
+  local p = stored(q, id)
   if p.epoch then return p end
   return no_progress(p.seq)
 end
@@ -147,18 +164,52 @@ local function save(q, id, p)
   redis.call('HSET', q.state, id, '\1' .. cmsgpack.pack(p))
 end
 
+local function is_or_nil(value, wanted) return value == nil or type(value) == wanted end
+
 -- The line of JSON in a body: name, given, max_attempts, max_crashes; and if they are not the usual ones, priority, expires (ms),
--- unique, hold (ms), result (for how many ms it is kept).
-local function header(body)
-  return cjson.decode(string.sub(body, 2, string.find(body, '\n', 1, true) - 1))
+-- unique, hold (ms, or -1 for the life of its batch), key, batch, result (for how many ms it is kept). Nothing if there is none.
+local function read_header(body)
+  local line = string.byte(body) == 1 and string.find(body, '\n', 1, true)
+  if not line then return nil end
+  local fine, h = pcall(cjson.decode, string.sub(body, 2, line - 1))
+  if fine and type(h) == 'table' and type(h.name) == 'string' and type(h.given) == 'boolean' and type(h.max_attempts) == 'number'
+    and type(h.max_crashes) == 'number' and is_or_nil(h.priority, 'number') and is_or_nil(h.expires, 'number')
+    and is_or_nil(h.unique, 'string') and is_or_nil(h.hold, 'number') and is_or_nil(h.key, 'string') and is_or_nil(h.batch, 'string')
+    and is_or_nil(h.result, 'number')
+  then
+    return h
+  end
 end
 
-local function cut(text)
-  if #text <= MAX_ERROR then return text end
-  local last = MAX_ERROR
+-- The same, and of what cannot be read the usual: whoever claims that sends it away, and no script fails because of it.
+local function header(body)
+  return read_header(body) or { name = '', given = false, max_attempts = MAX_ATTEMPTS, max_crashes = MAX_CRASHES }
+end
+
+local function cut(text, most)
+  if #text <= most then return text end
+  local last = most
   -- Not in the middle of a character: continuation bytes are 128 to 191.
   while last > 0 and string.byte(text, last + 1) >= 128 and string.byte(text, last + 1) < 192 do last = last - 1 end
   return string.sub(text, 1, last)
+end
+
+-- Takes down in the history what went wrong.
+local function note_failure(p, text)
+  local history = p.history or {}
+  while #history >= 2 * MAX_HISTORY do
+    table.remove(history, 1)
+    table.remove(history, 1)
+  end
+  history[#history + 1] = now
+  history[#history + 1] = cut(text, MAX_HISTORY_ERROR)
+  p.history = history
+end
+
+-- Takes down what went wrong last.
+local function fail(p, text)
+  p.error = cut(text, MAX_ERROR)
+  note_failure(p, text)
 end
 
 local function remove(q, id)

@@ -1,12 +1,5 @@
 -- Where tasks stand, and how they come there and leave.
 
--- What orders the entry of a task that was given back.
-local function score(q, seq, h)
-  local order = about(q).order
-  if order == 'priority' then return h.priority or 0 end
-  return order == 'lifo' and -seq or seq
-end
-
 -- Makes a task ready that was not before, under a new sequence.
 local function line_up(q, id, p, h)
   local seq, order = next_sequence(q), about(q).order
@@ -30,19 +23,23 @@ local function add(q, id, body, h, due)
     local seq = next_sequence(q)
     save(q, id, { seq = seq })
     redis.call('ZADD', q.due, due, entry(seq, id))
+  elseif h and h.key then
+    stand_in_line(q, id, { seq = next_sequence(q) }, h)
   else
     line_up(q, id, {}, h or {})
   end
   if h then
     if h.expires then redis.call('ZADD', q.expiring, now + h.expires, id) end
     take_key(q, id, h)
+    join(h)
   end
   news = true
 end
 
--- Takes a task out of ready, returned, alone or due, wherever it is.
-local function leave(q, id, p)
+-- Takes a task out of ready, returned, alone, due or held, wherever it is.
+local function leave(q, id, p, h)
   local at = entry(p.seq, id)
+  if h.key and redis.call('ZREM', q.held, held_entry(q, id, p, h)) == 1 then return end
   if redis.call('ZREM', q.due, at) == 1 or redis.call('ZREM', q.returned, at) == 1 or redis.call('ZREM', q.alone, at) == 1 then return end
   if by_priority(q) then return redis.call('ZREM', q.ready, at) end
   local count = string.match(redis.call('HGET', q.gone, id) or '0', '^%d+')
@@ -73,30 +70,44 @@ local function was_ghost(q, id, seq)
 end
 
 -- Where a task goes when its lease ends: machine::Fate. The lease is removed first: a server out of memory refuses scripts whose first
--- write may need some, and what ends must be able to end.
+-- write may need some, and what ends must be able to end. What its holder told is gone with it, and who waits for its key may go.
+
+local function end_lease(q, id, p, h)
+  redis.call('ZREM', q.lease, id)
+  p.reported = nil
+  if h.key then give_back_permit(q, id, h) end
+end
 
 local function go_ready(q, id, p, h)
-  redis.call('ZREM', q.lease, id)
+  end_lease(q, id, p, h)
+  if h.key then
+    p.returned = true
+    save(q, id, p)
+    return stand_in_line(q, id, p, h, true)
+  end
   local to = p.deaths >= 2 and q.alone or by_priority(q) and q.ready or q.returned
   redis.call('ZADD', to, score(q, p.seq, h), entry(p.seq, id))
   save(q, id, p)
   news = true
 end
 
-local function go_scheduled(q, id, p, due)
-  redis.call('ZREM', q.lease, id)
+local function go_scheduled(q, id, p, h, due)
+  end_lease(q, id, p, h)
   redis.call('ZADD', q.due, due, entry(p.seq, id))
   save(q, id, p)
+  if h.key then admit(q, h.key) end
   news = true
 end
 
 -- Settled or cancelled: the task is gone, and this is what became of it.
-local function go(q, id, h, what)
-  redis.call('ZREM', q.lease, id)
+local function go(q, id, p, h, what)
+  end_lease(q, id, p, h)
   remove(q, id)
   let_go_of_key(q, h)
+  leave_batch(q, h, string.byte(what) == 67 and 'cancelled' or 'done')
   if h.given then remember(q, id) end
   keep_result(q, id, h, what)
+  if h.key then admit(q, h.key) end
   news = true
 end
 
@@ -121,8 +132,9 @@ local function forget_dead(q)
 end
 
 local function go_dead(q, id, p, h)
-  redis.call('ZREM', q.lease, id)
+  end_lease(q, id, p, h)
   let_go_of_key(q, h)
+  leave_batch(q, h, 'dead')
   redis.call('ZADD', q.dead, redis.call('HINCRBY', q.info, 'deaths', 1), id)
   p.died = now
   save(q, id, p)
@@ -131,6 +143,7 @@ local function go_dead(q, id, p, h)
     redis.call('HSET', q.info, 'died', now)
   end
   forget_dead(q)
+  if h.key then admit(q, h.key) end
   news = true
 end
 
@@ -144,6 +157,8 @@ end
 
 -- Tells those who wait, if there is something to tell, and writes what was counted. The last step of every script that changes something.
 local function finish(channel)
+  count_settled()
+  write_batches()
   for _, q in pairs(queues) do
     if q.counted then redis.call('HSET', q.info, 'added', string.format('%.0f', q.about.added)) end
     for forget in pairs(q.kept or {}) do forget(q) end

@@ -1,14 +1,20 @@
--- Opens a namespace: checks the format, and raises the generation for a server that was started anew or took over.
--- ARGV: server (run id), the format that the client knows. Returns the generation, or minus the format it would have to know.
+-- Opens a namespace: checks the format, takes one of the format before over, and raises the generation for a server that was started anew or
+-- took over. ARGV: server (run id), the format that the client knows. Returns the generation, or minus the format it would have to know.
 local server, known = ARGV[1], tonumber(ARGV[2])
-local reader = tonumber(redis.call('HGET', KEYS[1], 'oldest_reader') or 0)
-local writer = tonumber(redis.call('HGET', KEYS[1], 'oldest_writer') or 0)
-local oldest = math.max(reader, writer)
+local function field(name) return tonumber(redis.call('HGET', KEYS[1], name) or 0) end
+
+local oldest = math.max(field('oldest_reader'), field('oldest_writer'))
 if oldest > known then return -oldest end
-if redis.call('HGET', KEYS[1], 'server') ~= server then
-  -- Claims may have been lost with the server before this one: the same epoch must never be given twice.
-  local generation = tonumber(redis.call('HGET', KEYS[1], 'generation') or 0)
-  redis.call('HSET', KEYS[1], 'format', known, 'oldest_reader', 1, 'oldest_writer', 1, 'server', server,
-    'generation', math.max(generation + 1, math.floor(now / 1000)))
+-- What format 2 has besides is nothing where it is missing. Whoever only knows format 1 is refused from now on; and who has a session open
+-- finds the generation no more, which is called another name, and so opens it again, and is refused.
+local generation = math.max(field('fence'), field('generation'))
+if field('format') < 2 then
+  redis.call('HSET', KEYS[1], 'format', 2, 'oldest_reader', 2, 'oldest_writer', 2, 'fence', string.format('%.0f', generation))
+  redis.call('HDEL', KEYS[1], 'generation')
 end
-return tonumber(redis.call('HGET', KEYS[1], 'generation'))
+if generation == 0 or redis.call('HGET', KEYS[1], 'server') ~= server then
+  -- Claims may have been lost with the server before this one: the same epoch must never be given twice.
+  generation = math.max(generation + 1, math.floor(now / 1000))
+  redis.call('HSET', KEYS[1], 'server', server, 'fence', string.format('%.0f', generation))
+end
+return generation

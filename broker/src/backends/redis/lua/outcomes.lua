@@ -1,11 +1,13 @@
--- What became of tasks. ARGV: ids of queue 0. Returns for each 0 unknown, 1 pending, or a letter and a text: D and the result, C cancelled,
--- X and why it is dead. Stops before one reply becomes too large, but not before the first.
+-- What became of tasks. ARGV: ids of queue 0. Returns for each 0 unknown, 1 pending, or a letter and a text: P pending and what its holder told,
+-- D and the result, C cancelled, X and why it is dead. Stops before one reply becomes too large, but not before the first.
 local q = queue(0)
 local answers, bytes = {}, 0
 
 local function outcome(id)
   if redis.call('HEXISTS', q.body, id) == 1 then
-    return redis.call('ZSCORE', q.dead, id) and 'X' .. progress(q, id).error or 1
+    local p = progress(q, id)
+    if redis.call('ZSCORE', q.dead, id) then return 'X' .. p.error end
+    return p.reported and 'P' .. p.reported or 1
   end
   local till = redis.call('ZSCORE', q.untils, id)
   local kept = till and tonumber(till) > now and redis.call('HGET', q.results, id)

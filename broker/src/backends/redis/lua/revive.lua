@@ -12,10 +12,18 @@ local function revive(id)
   if other and other ~= id then return other end
   if is_full(q) then return 2 end
   redis.call('ZREM', q.dead, id)
-  -- Everything begins anew but the epoch.
-  local p = { epoch = progress(q, id).epoch, attempts = 0, crashes = 0, deaths = 0, parks = 0, since = 0, seq = 0, alone = false, holder = '', error = '' }
-  save(q, id, p)
-  line_up(q, id, p, h)
+  -- Everything begins anew but the epoch and the history.
+  local was, p = progress(q, id), no_progress(0)
+  p.epoch, p.history = was.epoch, was.history
+  rejoin(h)
+  if h.key then
+    p.seq = next_sequence(q)
+    save(q, id, p)
+    stand_in_line(q, id, p, h, true)
+  else
+    save(q, id, p)
+    line_up(q, id, p, h)
+  end
   take_key(q, id, h)
   q.unsettled = q.unsettled + 1
   news = true

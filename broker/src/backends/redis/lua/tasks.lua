@@ -13,9 +13,13 @@ local function read_task(at)
   return task
 end
 
--- The order of the task's queue, by its number, if the task has a priority that would mean nothing there.
+-- If the task has a priority or a key that would mean nothing in its queue: the order of that, by its number, its key_limit (0 for none) and its
+-- key_interval.
 local function misplaced(task)
-  if task.h and task.h.priority and not by_priority(task.q) then return about(task.q).order == 'lifo' and 1 or 0 end
+  local h = task.h
+  if not h or not (h.priority and not by_priority(task.q) or h.key and not about(task.q).limits) then return nil end
+  local info, orders = about(task.q), { fifo = 0, lifo = 1, priority = 2 }
+  return { orders[info.order], info.key_limit or 0, info.key_interval }
 end
 
 local function other_holder(task)

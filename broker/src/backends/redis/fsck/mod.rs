@@ -5,11 +5,15 @@
 //! time; what seems wrong by what was listed, as it does when a task was claimed since, is looked at again with the list, in one step that
 //! takes some 10 ms for each million that wait. Only what is wrong then is a finding, and is mended in that same step.
 
+mod batches;
+mod kept;
+
 use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use redis::Script;
 
+use self::batches::Batches;
 use super::{RedisBroker, keys, scripts};
 use crate::{
     Error, ErrorKind, Fsck, QueueName, Result,
@@ -17,13 +21,13 @@ use crate::{
 };
 
 /// The keys in which entries are, each a sequence and an id.
-const ENTRIES: [&str; 4] = ["ready", "returned", "alone", "due"];
+const ENTRIES: [&str; 5] = ["ready", "returned", "alone", "due", HELD];
+
+/// The key in which an entry begins with another key, a zero byte, a rank and a place.
+const HELD: &str = "held";
 
 /// The keys in which ids are, besides `body`. Those of `gone` may be no task's.
 const IDS: [&str; 5] = ["state", "lease", "dead", "expiring", "gone"];
-
-/// What is known by a key or of tasks that are gone.
-const KEPT: [&str; 4] = ["unique", "seen", "results", "untils"];
 
 /// How many ids one step lists at most, and at least.
 const MOST: usize = 64;
@@ -42,12 +46,27 @@ const COMPARED: usize = 100_000;
 impl Fsck for RedisBroker {
     async fn fsck(&self, repair: bool) -> Result<Report> {
         let mut report = Report::default();
-        for queue in self.list_queues(repair, &mut report).await? {
-            if let Some(tasks) = self.look_at_queue(&queue, repair, &mut report).await? {
-                report.queues += 1;
-                report.tasks += tasks;
+        let (queues, calls) = self.list_queues(repair, &mut report).await?;
+        let mut batches = self.look_at_batches(repair, &mut report).await?;
+        // Where a queue cannot be looked through, its tasks are missing among those of the batches.
+        let mut all = true;
+        for queue in queues {
+            match self.look_at_queue(&queue, repair, &mut batches, &mut report).await? {
+                Looks::Through(tasks) => {
+                    report.queues += 1;
+                    report.tasks += tasks;
+                }
+                Looks::Foreign => {
+                    report.queues += 1;
+                    all = false;
+                }
+                Looks::Gone => {}
             }
         }
+        if all {
+            self.look_at_counts(batches, repair, &mut report).await?;
+        }
+        self.look_at_calls(calls, repair, &mut report).await?;
         Ok(report)
     }
 }
@@ -55,11 +74,22 @@ impl Fsck for RedisBroker {
 /// An id as it is stored.
 type Id = Vec<u8>;
 
-/// The sequences of an id's entries, and again of those in a list, each as often as it was seen there.
+/// The sequences of an id's entries, again of those in a list, each as often as it was seen there, and its entries in held.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     all: Vec<u64>,
     listed: Vec<u64>,
+    held: Vec<Id>,
+}
+
+/// What came of looking at a queue.
+enum Looks {
+    /// It has so many tasks.
+    Through(u64),
+    /// One of its keys is not ours.
+    Foreign,
+    /// There is no such queue any more.
+    Gone,
 }
 
 /// How a queue stood before its entries were listed.
@@ -75,9 +105,13 @@ struct Looked<'q> {
 }
 
 impl RedisBroker {
-    /// Every queue of which any key is there.
-    async fn list_queues(&self, repair: bool, report: &mut Report) -> Result<BTreeSet<QueueName>> {
-        let (mut queues, mut cursor) = (BTreeSet::new(), "0".to_owned());
+    /// Every queue of which any key is there, and the keys of calls.
+    async fn list_queues(
+        &self,
+        repair: bool,
+        report: &mut Report,
+    ) -> Result<(BTreeSet<QueueName>, BTreeSet<String>)> {
+        let (mut queues, mut calls, mut cursor) = (BTreeSet::new(), BTreeSet::new(), "0".to_owned());
         let pattern = format!("{}*", self.keys.of_queues());
         loop {
             let arguments = vec![flag(repair), pattern.clone().into_bytes(), cursor.into_bytes()];
@@ -85,21 +119,22 @@ impl RedisBroker {
             let (next, found, wrong): (String, Vec<String>, Vec<String>) =
                 self.call("fsck", &scripts::FSCK_NAMESPACE, keys, arguments).await?;
             queues.extend(found.iter().filter_map(|key| self.keys.queue_of(key)));
+            calls.extend(found.into_iter().filter(|key| self.keys.is_of_calls(key)));
             note(report, None, &wrong, repair);
             if next == "0" {
-                return Ok(queues);
+                return Ok((queues, calls));
             }
             cursor = next;
         }
     }
 
-    /// How many tasks a queue has; nothing when it is gone.
     async fn look_at_queue(
         &self,
         queue: &QueueName,
         repair: bool,
+        batches: &mut Batches,
         report: &mut Report,
-    ) -> Result<Option<u64>> {
+    ) -> Result<Looks> {
         let mut first = true;
         let (tasks, looked) = loop {
             let arguments = vec![self.keys.channel().into_bytes(), flag(repair)];
@@ -115,9 +150,9 @@ impl RedisBroker {
             if first {
                 note(report, Some(queue), &wrong, repair);
             }
-            let Ok(tasks) = u64::try_from(tasks) else { return Ok(None) };
+            let Ok(tasks) = u64::try_from(tasks) else { return Ok(Looks::Gone) };
             if usable == 0 {
-                return Ok(Some(tasks));
+                return Ok(Looks::Foreign);
             }
             if more == 0 {
                 break (tasks, Looked { queue, added, list: list != 0, waiting });
@@ -131,7 +166,7 @@ impl RedisBroker {
             let wrong = "the counter added is below what was given".to_owned();
             note(report, Some(queue), &[wrong, "it is set above all that were given".to_owned()], repair);
         }
-        let mut doubtful = self.look_at_tasks(looked, &mut entries).await?;
+        let mut doubtful = self.look_at_tasks(looked, &mut entries, batches).await?;
         // What is in a place, or left there a trace, and was no task's when the tasks were listed.
         for part in IDS {
             for id in self.list_strays(queue, part).await? {
@@ -140,14 +175,13 @@ impl RedisBroker {
         }
         let rest: Vec<(Id, Seen)> = entries.into_iter().collect();
         for some in rest.chunks(MOST) {
-            let wrong = self.look_at(looked, some, false, false).await?;
+            let (wrong, unsettled) = self.look_at(looked, some, false, false).await?;
             doubtful.extend(wrong.into_iter().map(|(number, ..)| some[number].clone()));
+            unsettled.into_iter().for_each(|batch| batches.count(batch));
         }
         self.look_again(looked, doubtful, repair, report).await?;
-        for part in KEPT {
-            self.look_at_kept(queue, part, repair, report).await?;
-        }
-        Ok(Some(tasks))
+        self.look_at_all_kept(queue, repair, report).await?;
+        Ok(Looks::Through(tasks))
     }
 
     /// Every entry, by the id that it is of.
@@ -158,6 +192,12 @@ impl RedisBroker {
             loop {
                 let (next, _, listed) = self.list(looked.queue, part, cursor, CHUNK).await?;
                 for entry in listed {
+                    if part == HELD {
+                        if let Some(id) = id_of_held(&entry) {
+                            entries.entry(id).or_default().held.push(entry);
+                        }
+                        continue;
+                    }
                     let Some((sequence, id)) = entry.split_first_chunk::<8>() else { continue };
                     let (sequence, seen) =
                         (u64::from_be_bytes(*sequence), entries.entry(id.to_vec()).or_default());
@@ -182,6 +222,7 @@ impl RedisBroker {
         &self,
         looked: Looked<'_>,
         entries: &mut HashMap<Id, Seen>,
+        batches: &mut Batches,
     ) -> Result<HashMap<Id, Seen>> {
         let (mut doubtful, mut cursor, mut count) = (HashMap::new(), "0".to_owned(), LEAST * 4);
         // A listing may name an id twice; it is taken out only once.
@@ -196,7 +237,8 @@ impl RedisBroker {
                     .filter(|id| had.insert((*id).clone()))
                     .map(|id| (id.clone(), entries.remove(id).unwrap_or_default()))
                     .collect();
-                let wrong = self.look_at(looked, &known, false, false).await?;
+                let (wrong, unsettled) = self.look_at(looked, &known, false, false).await?;
+                unsettled.into_iter().for_each(|batch| batches.count(batch));
                 doubtful.extend(wrong.into_iter().map(|(number, ..)| known[number].clone()));
             }
             if next == "0" {
@@ -229,41 +271,11 @@ impl RedisBroker {
     ) -> Result<()> {
         let doubtful: Vec<(Id, Seen)> = doubtful.into_iter().collect();
         for some in doubtful.chunks((COMPARED / looked.waiting.max(1)).clamp(1, LEAST * 4)) {
-            for (number, wrong, how) in self.look_at(looked, some, repair, true).await? {
+            for (number, wrong, how) in self.look_at(looked, some, repair, true).await?.0 {
                 report.add(mended(looked.queue, wrong, how, repair).of(shown(&some[number].0)));
             }
         }
         Ok(())
-    }
-
-    /// Looks at what is known by a key or of tasks that are gone.
-    async fn look_at_kept(
-        &self,
-        queue: &QueueName,
-        part: &str,
-        repair: bool,
-        report: &mut Report,
-    ) -> Result<()> {
-        let (mut known, mut cursor) = (BTreeSet::new(), "0".to_owned());
-        loop {
-            let count = MOST.to_string().into_bytes();
-            let arguments = vec![flag(repair), part.as_bytes().to_vec(), cursor.into_bytes(), count];
-            let (next, wrong): (String, Vec<Id>) = self.step(&scripts::FSCK_KEPT, queue, arguments).await?;
-            for wrong in wrong.chunks(3) {
-                let [id, what, how] = wrong else { return Err(unexpected()) };
-                let text = |bytes: &Id| String::from_utf8_lossy(bytes).into_owned();
-                let finding = mended(queue, text(what), text(how), repair);
-                let finding = if id.is_empty() { finding } else { finding.of(shown(id)) };
-                // A listing may name the same twice.
-                if known.insert(finding.clone()) {
-                    report.add(finding);
-                }
-            }
-            if next == "0" {
-                return Ok(());
-            }
-            cursor = next;
-        }
     }
 
     /// Some ids of one key: the next cursor, the bytes that were read, the ids.
@@ -278,24 +290,27 @@ impl RedisBroker {
         self.step(&scripts::FSCK_IDS, queue, arguments).await
     }
 
-    /// What is wrong with some ids: the number of the id, what, and how it is repaired.
+    /// What is wrong with some ids: the number of the id, what, and how it is repaired; and of the unsettled ones the batches.
     async fn look_at(
         &self,
         looked: Looked<'_>,
         ids: &[(Id, Seen)],
         repair: bool,
         look: bool,
-    ) -> Result<Vec<(usize, String, String)>> {
+    ) -> Result<(Vec<(usize, String, String)>, Vec<Id>)> {
         if ids.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         }
         let added = looked.added.to_string().into_bytes();
         let mut arguments = vec![self.keys.channel().into_bytes(), flag(repair), flag(look), added];
         let commas = |all: &[u64]| all.iter().map(u64::to_string).collect::<Vec<_>>().join(",").into_bytes();
         for (id, seen) in ids {
             arguments.extend([id.clone(), commas(&seen.all), commas(&seen.listed)]);
+            arguments.push(seen.held.len().to_string().into_bytes());
+            arguments.extend(seen.held.iter().cloned());
         }
-        let wrong: Vec<Id> = self.step(&scripts::FSCK_TASKS, looked.queue, arguments).await?;
+        let (wrong, unsettled): (Vec<Id>, Vec<Id>) =
+            self.step(&scripts::FSCK_TASKS, looked.queue, arguments).await?;
         let wrong: Vec<String> =
             wrong.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
         let read = |wrong: &[String]| match wrong {
@@ -305,7 +320,8 @@ impl RedisBroker {
             }
             _ => None,
         };
-        wrong.chunks(3).map(|wrong| read(wrong).ok_or_else(unexpected)).collect()
+        let wrong = wrong.chunks(3).map(|wrong| read(wrong).ok_or_else(unexpected));
+        Ok((wrong.collect::<Result<_>>()?, unsettled))
     }
 
     async fn step<T: redis::FromRedisValue + Send + 'static>(
@@ -316,6 +332,12 @@ impl RedisBroker {
     ) -> Result<T> {
         self.call("fsck", script, self.keys_of(queue), arguments).await
     }
+}
+
+/// The id in an entry of held; none in what is no entry.
+fn id_of_held(entry: &[u8]) -> Option<Id> {
+    let zero = entry.iter().position(|byte| *byte == 0)?;
+    entry.get(zero + 17..).filter(|id| !id.is_empty()).map(<[u8]>::to_vec)
 }
 
 /// Reports pairs of what is wrong and how it is repaired; without the second it is not.
