@@ -10,8 +10,9 @@ use std::{
 
 use async_trait::async_trait;
 use manyhands_broker::{
-    Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, Enqueued, Fsck, Incarnation, Lease,
-    NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId, Waiter,
+    Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, Enqueued, Fsck, Incarnation,
+    NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId, Token,
+    Waiter,
 };
 
 /// Hands every call on, and notes the longest claim.
@@ -51,8 +52,8 @@ impl Broker for Timed {
         self.inner.declare(queue, options).await
     }
 
-    async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>> {
-        self.inner.enqueue(tasks).await
+    async fn enqueue(&self, tasks: &[NewTask], token: Option<Token>) -> Result<Vec<Enqueued>> {
+        self.inner.enqueue(tasks, token).await
     }
 
     async fn claim(&self, claim: &Claim) -> Result<ClaimReply> {
@@ -63,8 +64,8 @@ impl Broker for Timed {
         reply
     }
 
-    async fn beat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Beaten>> {
-        self.inner.beat(leases, lease).await
+    async fn beat(&self, beats: &[Beat], lease: Duration) -> Result<Vec<Beaten>> {
+        self.inner.beat(beats, lease).await
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {

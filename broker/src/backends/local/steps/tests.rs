@@ -13,7 +13,7 @@ fn database() -> Connection {
     let connection = Connection::open_in_memory().unwrap();
     connection.set_prepared_statement_cache_capacity(ALL.len());
     connection.execute_batch(SCHEMA).unwrap();
-    connection.execute("INSERT INTO meta VALUES (1, 3, 3, 'boot', 1, 0)", []).unwrap();
+    connection.execute("INSERT INTO meta VALUES (1, 3, 3, 'boot', 1, 0, 0)", []).unwrap();
     connection
 }
 

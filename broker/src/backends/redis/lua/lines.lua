@@ -16,10 +16,11 @@ local function score(q, seq, h)
   return order == 'lifo' and -seq or seq
 end
 
--- The entry of a task in held: its key, its rank and place, and its id. As machine::place.
+-- The entry of a task in held: its key, its rank and place, and its id. As machine::held_place: what was given
+-- back goes first, as its sequence is from when it got its permit, and those that wait since before that have lower ones.
 local function held_entry(q, id, p, h)
-  local place = p.seq
-  if about(q).order == 'lifo' then place = p.returned and -2 ^ 52 - p.seq or -p.seq end
+  local place = about(q).order == 'lifo' and -p.seq or p.seq
+  if p.returned then place = place - 2 ^ 52 end
   return h.key .. '\0' .. sorting(h.priority or 0) .. sorting(place) .. id
 end
 
