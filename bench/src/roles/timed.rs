@@ -10,9 +10,9 @@ use std::{
 
 use async_trait::async_trait;
 use manyhands_broker::{
-    Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, Enqueued, Fsck, Incarnation,
-    NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId, Token,
-    Waiter,
+    BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
+    Enqueued, Fsck, Incarnation, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled,
+    Settlement, TaskId, Token, Waiter,
 };
 
 /// Hands every call on, and notes the longest claim.
@@ -94,6 +94,10 @@ impl Broker for Timed {
 
     async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>> {
         self.inner.outcomes(queue, ids).await
+    }
+
+    async fn batch(&self, batch: &BatchName) -> Result<Option<BatchStatus>> {
+        self.inner.batch(batch).await
     }
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
