@@ -18,7 +18,7 @@ pub(crate) struct Ended {
     pub(crate) end: End,
     pub(crate) held: Held,
     /// Free when this is dropped.
-    pub(crate) _slot: Slot,
+    pub(crate) slot: Slot,
 }
 
 /// How long to wait after a failure, at first and at most.
@@ -85,6 +85,8 @@ async fn settle(broker: &dyn Broker, observer: &dyn Observer, mut batch: Vec<End
                     observer.settled(&Running { task: &ended.task }, answer);
                 }
                 at(Point::SettlerTold);
+                // All at once: whoever claims for free slots then claims for all of them, and not for the first alone.
+                Slot::free_all(batch.into_iter().map(|ended| ended.slot).collect());
                 return;
             }
             // Only what is wrong with the settlement itself can be mended by another one; all else may pass.

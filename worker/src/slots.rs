@@ -30,6 +30,8 @@ pub(crate) struct Slot {
     mode: Mode,
     permits: Vec<OwnedSemaphorePermit>,
     running: bool,
+    /// Whether it is to be counted as free when it is dropped.
+    taken: bool,
     slots: Arc<Slots>,
 }
 
@@ -72,7 +74,13 @@ impl Slots {
             counts.taken += 1;
             counts.running += 1;
         });
-        Slot { mode, permits: permit.into_iter().collect(), running: true, slots: Arc::clone(self) }
+        Slot {
+            mode,
+            permits: permit.into_iter().collect(),
+            running: true,
+            taken: true,
+            slots: Arc::clone(self),
+        }
     }
 }
 
@@ -85,6 +93,20 @@ impl Slot {
             self.permits.extend(Arc::clone(&self.slots.threads).acquire_owned().await.ok());
             self.mode = Mode::Blocking;
         }
+    }
+
+    /// Frees slots of one worker together: who waits hears of it once, when all are free.
+    pub(crate) fn free_all(mut slots: Vec<Self>) {
+        let Some(all) = slots.first().map(|slot| Arc::clone(&slot.slots)) else { return };
+        for slot in &mut slots {
+            slot.permits.clear();
+        }
+        all.counts.send_modify(|counts| {
+            for slot in &mut slots {
+                counts.running -= usize::from(std::mem::take(&mut slot.running));
+                counts.taken -= usize::from(std::mem::take(&mut slot.taken));
+            }
+        });
     }
 
     /// Notes that the handler ended; the slot is taken until the settlement is answered.
@@ -100,6 +122,8 @@ impl Drop for Slot {
         self.handler_ended();
         // The permits first: who hears of the change must find them free.
         self.permits.clear();
-        self.slots.counts.send_modify(|counts| counts.taken -= 1);
+        if self.taken {
+            self.slots.counts.send_modify(|counts| counts.taken -= 1);
+        }
     }
 }

@@ -20,6 +20,7 @@ mod disks;
 mod foreign_files;
 mod kills;
 mod lines;
+mod looking;
 mod many;
 mod reboots;
 mod support;

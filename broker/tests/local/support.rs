@@ -10,7 +10,21 @@ pub(crate) struct Child {
 
 impl Child {
     pub(crate) fn start(test: &str, folder: &Path, number: u64) -> Self {
-        let mut process = Command::new(std::env::current_exe().unwrap())
+        Self::begin(Command::new(std::env::current_exe().unwrap()), test, folder, number)
+    }
+
+    /// One that the kernel gives no inotify instance, as when its user has as many as a user may: in a user namespace of its
+    /// own, so that nobody else goes without.
+    pub(crate) fn without_inotify(test: &str, folder: &Path) -> Self {
+        let mut command = Command::new("unshare");
+        let limit = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
+        command.args(["--user", "--map-root-user", "sh", "-c", limit, "sh"]);
+        command.arg(std::env::current_exe().unwrap());
+        Self::begin(command, test, folder, 0)
+    }
+
+    fn begin(mut command: Command, test: &str, folder: &Path, number: u64) -> Self {
+        let mut process = command
             .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .env("MANYHANDS_TEST_CHILD", folder)
             .env("MANYHANDS_TEST_NUMBER", number.to_string())

@@ -35,6 +35,10 @@ impl LocalConfig {
         self.dir.join("tasks.db")
     }
 
+    pub(super) fn line(&self) -> PathBuf {
+        self.dir.join("line")
+    }
+
     pub(super) fn turn(&self) -> PathBuf {
         self.dir.join("turn")
     }

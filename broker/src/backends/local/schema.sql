@@ -82,7 +82,6 @@ CREATE UNIQUE INDEX tasks_by_id  ON tasks (queue, id);
 CREATE INDEX tasks_ready         ON tasks (queue, must_alone, rank, place, expires) WHERE state = 0;
 CREATE INDEX tasks_scheduled     ON tasks (queue, due, sequence) WHERE state = 1;
 CREATE INDEX tasks_leased        ON tasks (queue, leased_until, sequence) WHERE state = 2;
-CREATE INDEX tasks_held          ON tasks (leased_by) WHERE state = 2;
 CREATE INDEX tasks_dead          ON tasks (queue, death, died) WHERE state = 3;
 CREATE INDEX tasks_expiring      ON tasks (queue, expires, typeof(id), id) WHERE expires IS NOT NULL AND state IN (0, 1, 4);
 CREATE UNIQUE INDEX tasks_unique ON tasks (queue, unique_key) WHERE unique_key IS NOT NULL AND state <> 3;

@@ -62,7 +62,7 @@ impl LocalBroker {
         make_dir(&config.incarnations())?;
         at(Point::OpenFolders);
         check_file_system(&config.dir)?;
-        let turn = Turn::open(&config.turn())?;
+        let turn = Turn::open(&config.turn(), &config.line())?;
         let bell = Bell::open(&config.bell())?;
         at(Point::OpenFiles);
         let connection = {

@@ -96,7 +96,8 @@ pub(super) const HOLDER_OF_KEY: &str = "SELECT id FROM tasks WHERE queue = ?1 AN
 pub(super) const ADD_TASK: &str = "INSERT INTO tasks (queue, id, id_given, name, payload, state, sequence, must_alone, \
     epoch, attempts, max_attempts, crashes, max_crashes, deaths, alone, parks, parked_since, rank, place, due, expires, \
     unique_key, unique_hold_ms, keep_result_ms, limit_key, batch) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0, ?15, 0, ?16, 0, 0, 0, 0, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?17, ?18)";
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0, ?15, 0, ?16, 0, 0, 0, 0, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?17, ?18) \
+    ON CONFLICT (queue, id) DO NOTHING";
 
 /// 1 queue, 2 now, 3 most
 pub(super) const LAPSED: &str = task!(
@@ -147,7 +148,7 @@ pub(super) const EXPIRED: &str = task!(
     " FROM tasks WHERE state = 2 AND queue = ?1 AND leased_until <= ?2 ORDER BY leased_until, sequence LIMIT ?3"
 );
 
-/// 1 incarnation
+/// 1 incarnation. Looks at all that is leased: that is no more than runs, and a process dies rarely.
 pub(super) const HELD: &str =
     task!(", queue FROM tasks WHERE state = 2 AND leased_by = ?1 ORDER BY queue, leased_until, sequence");
 
@@ -184,6 +185,11 @@ pub(super) const MOVE_TASK: &str = "UPDATE tasks SET state = ?2, must_alone = ?3
 
 /// 1 task, 2 sequence
 pub(super) const BEGIN_ANEW: &str = "UPDATE tasks SET sequence = ?2, expires = NULL WHERE task = ?1";
+
+/// 1 queue, 2 id, 3 epoch, 4 incarnation. Of a task of which nothing is known after its end.
+pub(super) const COMPLETE_PLAIN: &str = "DELETE FROM tasks WHERE queue = ?1 AND id = ?2 AND state = 2 AND epoch = ?3 \
+    AND leased_by = ?4 AND id_given = 0 AND unique_key IS NULL AND keep_result_ms IS NULL AND limit_key IS NULL \
+    AND batch IS NULL";
 
 /// 1 task
 pub(super) const REMOVE_TASK: &str = "DELETE FROM tasks WHERE task = ?1";
@@ -306,6 +312,7 @@ pub(super) mod tests {
         DROP_FIRST_KEYS,
         HOLDER_OF_KEY,
         ADD_TASK,
+        COMPLETE_PLAIN,
         LAPSED,
         DUE,
         PROMOTE,

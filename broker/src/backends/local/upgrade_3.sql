@@ -16,6 +16,7 @@ ALTER TABLE tasks ADD COLUMN batch TEXT;
 ALTER TABLE tasks ADD COLUMN progress TEXT;
 ALTER TABLE tasks ADD COLUMN history TEXT;
 
+DROP INDEX tasks_held;
 DROP INDEX tasks_expiring;
 DROP INDEX tasks_unique;
 CREATE INDEX tasks_expiring      ON tasks (queue, expires, typeof(id), id) WHERE expires IS NOT NULL AND state IN (0, 1, 4);

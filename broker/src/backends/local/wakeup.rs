@@ -47,13 +47,19 @@ pub(super) struct News {
     pub(super) closed: Vec<String>,
 }
 
+/// How often to look where the system tells nothing.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How often to look for the dead there: that asks about every process.
+const POLL_DEAD: Duration = Duration::from_millis(250);
+
 /// Waits for news until it is told to stop.
 #[derive(Debug)]
 pub(super) struct Watch {
+    /// What tells of news. Without it, it is looked for now and then: on systems other than Linux, and where a user has as many
+    /// inotify instances as the kernel allows (128, unless it was told otherwise).
     #[cfg(target_os = "linux")]
-    inotify: OwnedFd,
-    #[cfg(target_os = "linux")]
-    bell: i32,
+    events: Option<Events>,
     stop: OwnedFd,
     /// When the dead were last looked for, whatever was heard.
     looked: Cell<Instant>,
@@ -65,22 +71,34 @@ pub(super) struct Stop {
     _end: OwnedFd,
 }
 
-#[cfg(target_os = "linux")]
 impl Watch {
     pub(super) fn new(bell: &Path, incarnations: &Path) -> io::Result<(Self, Stop)> {
-        use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
-        let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let bell = add_watch(&inotify, bell, WatchFlags::MODIFY)?;
-        add_watch(&inotify, incarnations, WatchFlags::CLOSE_WRITE)?;
-        let (stop, end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        Ok((Self { inotify, bell, stop, looked: Cell::new(Instant::now()) }, Stop { _end: end }))
+        let (stop, end) = rustix::pipe::pipe()?;
+        for end in [&stop, &end] {
+            rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC)?;
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (bell, incarnations);
+        let watch = Self {
+            #[cfg(target_os = "linux")]
+            events: Events::new(bell, incarnations)?,
+            stop,
+            looked: Cell::new(Instant::now()),
+        };
+        Ok((watch, Stop { _end: end }))
     }
 
     /// Waits for news; `None` when told to stop. However much is heard, it is time to look for the dead now and then.
     pub(super) fn next(&self) -> io::Result<Option<News>> {
-        let news = self.hear()?;
-        Ok(news.map(|mut news| {
-            news.death |= self.looked.get().elapsed() >= ROUND;
+        #[cfg(target_os = "linux")]
+        let (heard, round) = match &self.events {
+            Some(events) => (events.hear(&self.stop)?, ROUND),
+            None => (self.pause()?, POLL_DEAD),
+        };
+        #[cfg(not(target_os = "linux"))]
+        let (heard, round) = (self.pause()?, POLL_DEAD);
+        Ok(heard.map(|mut news| {
+            news.death |= self.looked.get().elapsed() >= round;
             if news.death {
                 self.looked.set(Instant::now());
             }
@@ -88,12 +106,57 @@ impl Watch {
         }))
     }
 
-    fn hear(&self) -> io::Result<Option<News>> {
+    /// Waits for a moment, after which there may be news.
+    fn pause(&self) -> io::Result<Option<News>> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let moment = Timespec::try_from(POLL).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::from_borrowed_fd(self.stop.as_fd(), PollFlags::IN)], Some(&moment)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => Ok(Some(News { rung: true, ..News::default() })),
+            Ok(_) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+/// Events of the two files that matter.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Events {
+    inotify: OwnedFd,
+    bell: i32,
+}
+
+#[cfg(target_os = "linux")]
+impl Events {
+    /// `None` where the kernel has no more of them to give.
+    fn new(bell: &Path, incarnations: &Path) -> io::Result<Option<Self>> {
+        match Self::open(bell, incarnations) {
+            Ok(events) => Ok(Some(events)),
+            Err(error @ (rustix::io::Errno::MFILE | rustix::io::Errno::NOSPC)) => {
+                tracing::info!(
+                    %error,
+                    "no inotify instance is left, so news is looked for every 20 ms; fs.inotify.max_user_instances allows more"
+                );
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn open(bell: &Path, incarnations: &Path) -> rustix::io::Result<Self> {
+        use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+        let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let bell = add_watch(&inotify, bell, WatchFlags::MODIFY)?;
+        add_watch(&inotify, incarnations, WatchFlags::CLOSE_WRITE)?;
+        Ok(Self { inotify, bell })
+    }
+
+    fn hear(&self, stop: &OwnedFd) -> io::Result<Option<News>> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let round = Timespec::try_from(ROUND).map_err(io::Error::other)?;
         let mut fds = [
             PollFd::from_borrowed_fd(self.inotify.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.stop.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN),
         ];
         match poll(&mut fds, Some(&round)) {
             Ok(0) => return Ok(Some(News { death: true, ..News::default() })),
@@ -117,31 +180,6 @@ impl Watch {
                 Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
-        }
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-impl Watch {
-    /// How often to look where the system tells nothing.
-    const POLL: Duration = Duration::from_millis(20);
-
-    pub(super) fn new(_bell: &Path, _incarnations: &Path) -> io::Result<(Self, Stop)> {
-        let (stop, end) = rustix::pipe::pipe()?;
-        Ok((Self { stop, looked: Cell::new(Instant::now()) }, Stop { _end: end }))
-    }
-
-    /// Waits for a moment; `None` when told to stop.
-    pub(super) fn next(&self) -> io::Result<Option<News>> {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let round = Timespec::try_from(Self::POLL.min(ROUND)).map_err(io::Error::other)?;
-        let mut fds = [PollFd::from_borrowed_fd(self.stop.as_fd(), PollFlags::IN)];
-        match poll(&mut fds, Some(&round)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => {
-                Ok(Some(News { rung: true, death: true, closed: Vec::new() }))
-            }
-            Ok(_) => Ok(None),
-            Err(e) => Err(e.into()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The one thread of a process that writes.
 //!
 //! Callers hand it jobs. It takes all that have piled up as one group, waits for the turn, runs them in one
-//! transaction and commits: under load many calls share one sync, without any timer. A group in which anything
+//! transaction, with what comes meanwhile, and commits: under load many calls share one sync, without any timer. A group in which anything
 //! must survive a power cut is synced; one in which nothing must is not, and survives a kill all the same.
 
 use std::sync::{Arc, mpsc};
@@ -125,9 +125,10 @@ impl Writer {
         alive: Arc<Alive>,
     ) -> std::io::Result<Self> {
         let (sender, jobs) = mpsc::channel();
-        let mut thread = Thread { connection, turn, bell, clock, synced: None, _alive: alive };
+        let mut thread =
+            Thread { connection, turn, bell, clock, jobs, next: None, synced: None, _alive: alive };
         let run = move || {
-            thread.run(&jobs);
+            thread.run();
             at(Point::WriterEnding);
             drop(thread);
             at(Point::WriterEnded);
@@ -150,6 +151,9 @@ struct Thread {
     turn: Turn,
     bell: Bell,
     clock: Arc<dyn Clock>,
+    jobs: mpsc::Receiver<Box<dyn Job>>,
+    /// One that came too late for its group, as it asked for more than that.
+    next: Option<Box<dyn Job>>,
     /// The `synchronous` in force, which cannot change inside a transaction.
     synced: Option<Durability>,
     /// Held as long as anything may still be committed in this incarnation's name: it is not dead before that.
@@ -157,17 +161,17 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(&mut self, jobs: &mpsc::Receiver<Box<dyn Job>>) {
-        while let Ok(first) = jobs.recv() {
+    fn run(&mut self) {
+        while let Some(first) = self.next.take().or_else(|| self.jobs.recv().ok()) {
             let mut group = vec![first];
-            group.extend(jobs.try_iter().take(GROUP - 1));
+            group.extend(self.jobs.try_iter().take(GROUP - 1));
             at(Point::WriterGroup);
             let group = self.answer_by_reading(group);
             if group.is_empty() {
                 continue;
             }
-            self.write(group);
-            Turn::let_others_in();
+            self.write(group, true);
+            self.turn.let_others_in();
         }
     }
 
@@ -186,8 +190,9 @@ impl Thread {
         rest
     }
 
-    fn write(&mut self, mut group: Vec<Box<dyn Job>>) {
-        let committed = self.commit(&mut group);
+    /// Writes a group, with those that come meanwhile if it is `open`.
+    fn write(&mut self, mut group: Vec<Box<dyn Job>>, open: bool) {
+        let committed = self.commit(&mut group, open);
         at(if committed.is_ok() { Point::WriterGiven } else { Point::WriterFailed });
         match committed {
             Ok(()) => group.into_iter().for_each(|job| {
@@ -201,12 +206,12 @@ impl Thread {
                     group.into_iter().for_each(|job| job.finish(Some(again(&error))));
                 }
                 // One of them is to blame: alone, each gets its own answer.
-                Err(group) => group.into_iter().for_each(|job| self.write(vec![job])),
+                Err(group) => group.into_iter().for_each(|job| self.write(vec![job], false)),
             },
         }
     }
 
-    fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<()> {
+    fn commit(&mut self, group: &mut Vec<Box<dyn Job>>, open: bool) -> Result<()> {
         let failed = |e| error::sqlite("commit", e);
         at(Point::WriterWaiting);
         let _turn = self.turn.take().map_err(|e| {
@@ -223,8 +228,21 @@ impl Thread {
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         at(Point::WriterBegun);
         let mut steps = Steps::new(&tx, self.clock.now());
-        for job in group {
+        for job in group.iter_mut() {
             job.step(&mut steps)?;
+            at(Point::WriterStepped);
+        }
+        while open && group.len() < GROUP {
+            let Ok(mut job) = self.jobs.try_recv() else { break };
+            if job.durability() == Durability::Power && !power {
+                // The transaction cannot be synced any more: its level is set.
+                self.next = Some(job);
+                break;
+            }
+            let stepped = job.step(&mut steps);
+            // It belongs to the group, whatever came of it: if that is an error, all of them are tried alone.
+            group.push(job);
+            stepped?;
             at(Point::WriterStepped);
         }
         steps.finish().map_err(failed)?;

@@ -60,7 +60,7 @@ fn run(config: &LocalConfig, repair: bool) -> Result<Report> {
         let instant = connection.transaction().map_err(failed)?;
         return Books::new(&instant, config.clock.now()).map_err(failed)?.look().map_err(failed);
     }
-    let (turn, bell) = (Turn::open(&config.turn())?, Bell::open(&config.bell())?);
+    let (turn, bell) = (Turn::open(&config.turn(), &config.line())?, Bell::open(&config.bell())?);
     let _turn = turn.take().map_err(|e| error::file("fsck", &config.turn(), e))?;
     connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
     let step = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;

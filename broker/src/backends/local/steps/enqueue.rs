@@ -54,6 +54,9 @@ impl Steps<'_> {
     }
 
     fn enqueue_one(&mut self, task: &NewTask) -> rusqlite::Result<Enqueued> {
+        if let Some(answer) = self.add_plain(task)? {
+            return Ok(answer);
+        }
         if self.exists(&task.queue, &task.id)? {
             return Ok(Enqueued::Exists);
         }
@@ -68,10 +71,7 @@ impl Steps<'_> {
         if full {
             return Ok(Enqueued::Full);
         }
-        static COUNT: AtomicU64 = AtomicU64::new(1);
-        if !planted(Defect::OneInTenThousandDropped)
-            || !COUNT.fetch_add(1, Ordering::Relaxed).is_multiple_of(10_000)
-        {
+        if !drops_one() {
             self.add(task)?;
         }
         Ok(Enqueued::Enqueued)
@@ -116,23 +116,38 @@ impl Steps<'_> {
         }
     }
 
+    /// Adds a task that asks for nothing to a queue that refuses nothing and remembers nothing: whether its id is there is seen
+    /// by adding it. `None` where that is not all that is to be looked at.
+    fn add_plain(&mut self, task: &NewTask) -> rusqlite::Result<Option<Enqueued>> {
+        let plain = task.unique.is_none() && task.batch.is_none() && task.key.is_none();
+        let Some(queue) = self.load_queue(&task.queue)?.filter(|_| plain) else { return Ok(None) };
+        if queue.closed || queue.remembered + queue.results > 0 || queue.status().is_full() || drops_one() {
+            return Ok(None);
+        }
+        Ok(Some(if self.insert(task)? { Enqueued::Enqueued } else { Enqueued::Exists }))
+    }
+
     /// As `Queue::add`.
     fn add(&mut self, task: &NewTask) -> rusqlite::Result<()> {
-        let wall = self.now.wall;
-        let due = task.start.due(wall);
         self.drop_result(&task.queue, &task.id)?;
         self.take_key(&task.queue, task.unique.as_ref())?;
         if let Some(batch) = &task.batch {
             self.join_batch(batch)?;
         }
-        let queue = self.queue_or_new(&task.queue)?;
-        let sequence = queue.next_sequence();
-        let (state, count) = match (due, &task.key) {
-            (Some(_), _) => (state::SCHEDULED, &mut queue.scheduled),
-            (None, Some(_)) => (state::HELD, &mut queue.held),
-            (None, None) => (state::READY, &mut queue.ready),
+        self.insert(task).map(drop)
+    }
+
+    /// Adds the row of a task and counts it; `false` and nothing if there is one of its id.
+    fn insert(&mut self, task: &NewTask) -> rusqlite::Result<bool> {
+        let wall = self.now.wall;
+        let due = task.start.due(wall);
+        let state = match (due, &task.key) {
+            (Some(_), _) => state::SCHEDULED,
+            (None, Some(_)) => state::HELD,
+            (None, None) => state::READY,
         };
-        *count += 1;
+        let queue = self.queue_or_new(&task.queue)?;
+        let sequence = queue.sequence + 1;
         let keep = match task.result {
             Wanted::No => None,
             Wanted::Keep(time) => Some(int(millis(time))),
@@ -161,15 +176,28 @@ impl Steps<'_> {
             task.key.as_ref().map(LimitKey::as_str),
             task.batch.as_ref().map(BatchName::as_str),
         ];
-        self.execute(statements::ADD_TASK, params)?;
+        if self.execute(statements::ADD_TASK, params)? == 0 {
+            return Ok(false);
+        }
         at(Point::StepTaskAdded);
         self.news = true;
-        match &task.key {
-            Some(key) if state == state::HELD => {
-                at(Point::StepHeld);
-                self.admit(&task.queue, key, None)
-            }
-            _ => Ok(()),
+        let queue = self.queue_or_new(&task.queue)?;
+        queue.next_sequence();
+        *match state {
+            state::SCHEDULED => &mut queue.scheduled,
+            state::HELD => &mut queue.held,
+            _ => &mut queue.ready,
+        } += 1;
+        if let Some(key) = task.key.as_ref().filter(|_| state == state::HELD) {
+            at(Point::StepHeld);
+            self.admit(&task.queue, key, None)?;
         }
+        Ok(true)
     }
+}
+
+/// Whether this task is the one that a planted defect drops.
+fn drops_one() -> bool {
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    planted(Defect::OneInTenThousandDropped) && COUNT.fetch_add(1, Ordering::Relaxed).is_multiple_of(10_000)
 }

@@ -33,6 +33,8 @@ pub(in super::super) struct QueueRow {
     pub(super) remembered: u64,
     pub(super) results: u64,
     pub(super) seen: u64,
+    /// Whether one of its tasks was to be settled, in this transaction, that leaves something behind.
+    pub(super) has_others: bool,
     /// Whether it must be written back.
     pub(super) changed: bool,
 }
@@ -66,6 +68,7 @@ impl QueueRow {
             remembered: count(13)?,
             results: count(16)?,
             seen: count(17)?,
+            has_others: false,
             changed: false,
         })
     }
