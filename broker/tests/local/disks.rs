@@ -29,12 +29,20 @@ async fn a_full_disk_refuses_and_recovers() {
     assert_eq!(counts(&*broker, &q).await, [told, 0, 0, 0], "what was acknowledged, and no more");
 
     // Whatever else is asked for now either works or is refused for the same reason.
-    match broker.claim(&Claim::new(q.clone(), 1)).await {
-        Ok(reply) => assert_eq!(settle(&*broker, &reply.tasks[0], End::Release).await, Settled::Settled),
-        Err(error) => assert_eq!(error.kind(), ErrorKind::Full, "{}", error.report()),
-    }
+    let full = |error: Error| assert_eq!(error.kind(), ErrorKind::Full, "{}", error.report());
+    let held =
+        broker.claim(&Claim::new(q.clone(), 1)).await.map_err(full).map_or(Vec::new(), |reply| reply.tasks);
+    let release: Vec<_> = held.iter().map(|task| Settlement::new(task.lease.clone(), End::Release)).collect();
+    let released = broker.settle(&release).await.map_err(full);
 
     disk.resize(4);
+    if released.is_err() {
+        assert_eq!(
+            broker.settle(&release).await.unwrap(),
+            vec![Settled::Settled; release.len()],
+            "with more room"
+        );
+    }
     enqueue(&*broker, &q, &["after"]).await.unwrap();
     assert_eq!(counts(&*broker, &q).await, [told + 1, 0, 0, 0], "with more room");
     let mut claimed = 0;

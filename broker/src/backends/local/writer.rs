@@ -31,6 +31,8 @@ pub(super) enum Durability {
 /// One call on its way through the thread.
 trait Job: Send {
     fn durability(&self) -> Durability;
+    /// Whether it has a part in transactions.
+    fn writes(&self) -> bool;
     /// Answers without writing, if that is possible.
     fn peek(&mut self, steps: &Steps<'_>) -> bool;
     /// Does its part of the transaction.
@@ -88,6 +90,10 @@ struct Pending<T> {
 impl<T: Send + 'static> Job for Pending<T> {
     fn durability(&self) -> Durability {
         self.call.durability
+    }
+
+    fn writes(&self) -> bool {
+        self.call.step.is_some()
     }
 
     fn peek(&mut self, steps: &Steps<'_>) -> bool {
@@ -152,7 +158,7 @@ struct Thread {
     bell: Bell,
     clock: Arc<dyn Clock>,
     jobs: mpsc::Receiver<Box<dyn Job>>,
-    /// One that came too late for its group, as it asked for more than that.
+    /// One that came too late for a group, and could not go along.
     next: Option<Box<dyn Job>>,
     /// The `synchronous` in force, which cannot change inside a transaction.
     synced: Option<Durability>,
@@ -234,8 +240,8 @@ impl Thread {
         }
         while open && group.len() < GROUP {
             let Ok(mut job) = self.jobs.try_recv() else { break };
-            if job.durability() == Durability::Power && !power {
-                // The transaction cannot be synced any more: its level is set.
+            if !job.writes() || job.durability() == Durability::Power && !power {
+                // What was not committed yet is not to be read; and the level of a transaction is set when it begins.
                 self.next = Some(job);
                 break;
             }
