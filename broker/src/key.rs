@@ -52,7 +52,8 @@ key!(
 fn check(what: &'static str, text: &str) -> Result<()> {
     if text.is_empty() || text.len() > MAX_KEY {
         let message = format!("a {what} has 1 to {MAX_KEY} bytes, this one {}", text.len());
-        return Err(Error::invalid(what, message).advise("send a hash of what is longer"));
+        let error = Error::invalid(what, message);
+        return Err(if text.is_empty() { error } else { error.advise("send a hash of what is longer") });
     }
     match text.chars().find(|c| c.is_control()) {
         Some(bad) => Err(Error::invalid(what, format!("a {what} may not contain {bad:?}"))),
