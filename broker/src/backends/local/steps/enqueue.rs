@@ -121,10 +121,10 @@ impl Steps<'_> {
     fn add_plain(&mut self, task: &NewTask) -> rusqlite::Result<Option<Enqueued>> {
         let plain = task.unique.is_none() && task.batch.is_none() && task.key.is_none();
         let Some(queue) = self.load_queue(&task.queue)?.filter(|_| plain) else { return Ok(None) };
-        if queue.closed || queue.remembered + queue.results > 0 || queue.status().is_full() || drops_one() {
+        if queue.closed || queue.remembered + queue.results > 0 || queue.status().is_full() {
             return Ok(None);
         }
-        Ok(Some(if self.insert(task)? { Enqueued::Enqueued } else { Enqueued::Exists }))
+        Ok(Some(if drops_one() || self.insert(task)? { Enqueued::Enqueued } else { Enqueued::Exists }))
     }
 
     /// As `Queue::add`.
