@@ -60,11 +60,15 @@ async fn renew_for_ever(broker: &dyn Broker, leases: &Leases, lease: Duration) {
     );
 }
 
-/// Somebody waits to hear how far a handler is, so that is not left to the next beat. What cannot be told now is told by it.
+/// Somebody waits to hear how far a handler is, so that is not left to the next renewal. And nobody else tells: a renewal is tried
+/// again and again, and would put back what was told meanwhile.
 async fn tell_for_ever(broker: &dyn Broker, leases: &Leases, lease: Duration) {
     loop {
-        leases.news().await;
         let told = leases.to_tell();
+        if told.is_empty() {
+            leases.news().await;
+            continue;
+        }
         join_all(told.chunks(limits::MAX_BATCH).map(|batch| beat(broker, leases, batch, lease))).await;
         tokio::time::sleep(TELL_EVERY.min(lease / 3)).await;
     }

@@ -52,22 +52,18 @@ impl Leases {
         Held { leases: Arc::clone(self), lease, cancel }
     }
 
-    /// The leases that are to be renewed, with what is to be told.
+    /// The leases that are to be renewed.
     pub(crate) fn to_renew(&self) -> Vec<Beat> {
-        self.beats(|entry| !entry.lost)
+        self.lock().iter().filter(|(_, entry)| !entry.lost).map(|(lease, _)| lease.clone().into()).collect()
     }
 
-    /// Those of them of which something is to be told.
+    /// What is to be told of progress.
     pub(crate) fn to_tell(&self) -> Vec<Beat> {
-        self.beats(|entry| !entry.lost && entry.progress.is_some())
-    }
-
-    fn beats(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<Beat> {
-        let beat = |(lease, entry): (&Lease, &Entry)| Beat {
-            lease: lease.clone(),
-            progress: entry.progress.clone(),
+        let beat = |(lease, entry): (&Lease, &Entry)| {
+            let progress = entry.progress.clone().filter(|_| !entry.lost)?;
+            Some(Beat { lease: lease.clone(), progress: Some(progress) })
         };
-        self.lock().iter().filter(|(_, entry)| wanted(entry)).map(beat).collect()
+        self.lock().iter().filter_map(beat).collect()
     }
 
     /// The broker confirmed a beat that was made at this time.

@@ -10,8 +10,8 @@ use manyhands_worker::{App, Context, Ending, Task, TaskError};
 use serde::{Deserialize, Serialize};
 
 use crate::support::{
-    Bench, Gate, Job, Log, PATIENCE, Step, Sum, claim_one, complete, job, listen, new, queue, soon, start,
-    sum,
+    AWAY, Bench, Flaky, Gate, Job, Log, Mode, PATIENCE, Step, Sum, claim_one, complete, job, let_others_run,
+    listen, new, queue, start, sum,
 };
 
 /// A task with a result: so many letters.
@@ -190,35 +190,52 @@ async fn a_handler_that_waits_for_room_can_be_stopped() {
     assert_eq!(bench.counts("steps").await, [1, 0, 0, 0]);
 }
 
+/// Tells its progress, step by step, and fails in the end.
+fn step_by_step(gate: &Gate) -> App {
+    let gate = gate.clone();
+    App::new().handle(move |Job(n), ctx: Context| {
+        let gate = gate.clone();
+        async move {
+            for done in 1..=n {
+                ctx.progress(&done)?;
+                gate.pass().await;
+            }
+            Err(TaskError::retry("not yet").after(Duration::from_secs(600)))
+        }
+    })
+}
+
+fn told(progress: u32) -> Outcome {
+    let progress = (progress > 0).then(|| Payload::encode(&progress).unwrap());
+    Outcome::Pending { progress }
+}
+
+/// The outcome of a job as soon as a beat has made it another one than `before`. The first renewal, which tells nothing, may be
+/// among the beats.
+async fn after_a_beat(bench: &Bench, flaky: &Flaky, number: u32, before: Outcome) -> Outcome {
+    let mut answered = 0;
+    loop {
+        answered += 1;
+        flaky.beats.until_answered(answered).await;
+        let outcome = outcome_now(bench, "jobs", number).await;
+        if outcome != before {
+            return outcome;
+        }
+    }
+}
+
+/// Nobody would wait for the next renewal of such a lease: all beats are those that tell progress.
+const LONG: Duration = Duration::from_secs(3600);
+
 /// Whoever asks hears how far a handler is, soon and not only when leases are renewed; and no more when it is over.
 #[tokio::test]
 async fn progress_is_told_to_whoever_asks() {
     let (bench, gate) = (Bench::new(), Gate::new());
-    let inside = gate.clone();
-    let app = App::new()
-        .handle(move |Job(n), ctx: Context| {
-            let gate = inside.clone();
-            async move {
-                for done in 1..=n {
-                    ctx.progress(&(done, n))?;
-                    gate.pass().await;
-                }
-                Err(TaskError::retry("not yet").after(Duration::from_secs(600)))
-            }
-        })
-        .handle_blocking(|Sum(n), ctx: &Context| ctx.progress(&"x".repeat(n as usize)));
-    // Nobody would wait for the next renewal of such a lease.
-    let mut worker = start(bench.session(), app, |builder| builder.lease(Duration::from_secs(3600)));
+    let flaky = bench.flaky();
+    let mut worker = start(flaky.clone(), step_by_step(&gate), |builder| builder.lease(LONG));
     bench.send([job(2)]).await;
     for done in 1..=2 {
-        let told = Outcome::Pending { progress: Some(Payload::encode(&(done, 2)).unwrap()) };
-        let heard = async {
-            while outcome_now(&bench, "jobs", 2).await != told {
-                // Nothing rings for progress: whoever wants to know asks.
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        soon("the progress is told", heard).await;
+        assert_eq!(after_a_beat(&bench, &flaky, 2, told(done - 1)).await, told(done));
         gate.open(1);
     }
     worker.settled().await;
@@ -227,7 +244,33 @@ async fn progress_is_told_to_whoever_asks() {
         Outcome::Pending { progress: None },
         "between two attempts"
     );
-    // Two quotation marks make it too large.
+    worker.stop().await;
+}
+
+/// What could not be told is told later; and of what was said meanwhile only the last.
+#[tokio::test]
+async fn progress_that_could_not_be_told_is_told_later() {
+    let (bench, gate) = (Bench::new(), Gate::new());
+    let flaky = bench.flaky();
+    let mut worker = start(flaky.clone(), step_by_step(&gate), |builder| builder.lease(LONG));
+    flaky.beats.go(AWAY);
+    bench.send([job(9)]).await;
+    flaky.beats.until_answered(1).await;
+    assert_eq!(outcome_now(&bench, "jobs", 9).await, told(0));
+    gate.open(2);
+    let_others_run().await;
+    flaky.beats.go(Mode::Well);
+    assert_eq!(after_a_beat(&bench, &flaky, 9, told(0)).await, told(3));
+    worker.shutdown.abort();
+    worker.end().await.unwrap();
+}
+
+/// Two quotation marks make it too large.
+#[tokio::test]
+async fn progress_that_is_too_large_buries_its_task() {
+    let bench = Bench::new();
+    let app = App::new().handle_blocking(|Sum(n), ctx: &Context| ctx.progress(&"x".repeat(n as usize)));
+    let mut worker = start(bench.session(), app, |builder| builder);
     bench.send([sum(limits::MAX_PROGRESS as u32 - 1), sum(limits::MAX_PROGRESS as u32 - 2)]).await;
     let mut endings = [worker.ended().await.1, worker.ended().await.1];
     endings.sort_by_key(|ending| *ending == Ending::Completed);

@@ -37,6 +37,8 @@ pub(crate) struct Line {
     what: &'static str,
     mode: watch::Sender<Mode>,
     calls: watch::Sender<usize>,
+    /// How many of them were answered.
+    answered: watch::Sender<usize>,
 }
 
 /// Wraps a session; claims, settlements and beats can be made to fail.
@@ -51,7 +53,12 @@ pub(crate) struct Flaky {
 
 impl Line {
     fn new(what: &'static str) -> Self {
-        Self { what, mode: watch::Sender::new(Mode::Well), calls: watch::Sender::new(0) }
+        Self {
+            what,
+            mode: watch::Sender::new(Mode::Well),
+            calls: watch::Sender::new(0),
+            answered: watch::Sender::new(0),
+        }
     }
 
     /// How calls go from now on; those that hang go on if it is `Well`.
@@ -77,12 +84,25 @@ impl Line {
         soon(&what, changes.wait_for(|made| *made >= calls)).await.unwrap();
     }
 
+    /// Waits until so many calls were answered, whatever the answer was.
+    pub(crate) async fn until_answered(&self, calls: usize) {
+        let mut changes = self.answered.subscribe();
+        let what = format!("the answer of call {calls} of {}", self.what);
+        soon(&what, changes.wait_for(|made| *made >= calls)).await.unwrap();
+    }
+
     async fn well(&self) {
         let mut mode = self.mode.subscribe();
         soon("the broker is well again", mode.wait_for(|mode| *mode == Mode::Well)).await.unwrap();
     }
 
     async fn call<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let answer = self.make(call).await;
+        self.answered.send_modify(|answered| *answered += 1);
+        answer
+    }
+
+    async fn make<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         let mode = *self.mode.borrow();
         let count = || self.calls.send_modify(|calls| *calls += 1);
         if mode == Mode::Dawdles {
