@@ -15,9 +15,6 @@ const POLL: Duration = Duration::from_millis(500);
 /// How long after a call that failed it is made again at first; then twice as long each time, up to [`POLL`].
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long a call that waits for something else is made again while the broker cannot be reached.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// Conveniences over [`Broker`], with one implementation for all of them.
 #[async_trait]
 pub trait BrokerExt {
@@ -42,7 +39,7 @@ pub trait BrokerExt {
     /// Cancel safe: it only reads.
     async fn join_batch(&self, batch: &BatchName, timeout: Option<Duration>) -> Result<Option<BatchStatus>>;
 
-    /// Enqueues tasks in one call, and makes the call again while the broker cannot be reached, for `patience` at most. It is
+    /// Enqueues tasks in one call, and makes the call again while the broker cannot be reached: no more once `patience` is over. It is
     /// the same call by its [`Token`]: nothing is doubled. Where no call is remembered it is made once.
     ///
     /// # Errors
@@ -65,7 +62,7 @@ pub trait BrokerExt {
     async fn outcome(&self, queue: &QueueName, id: &TaskId, timeout: Duration) -> Result<Outcome>;
 
     /// Enqueues one task, and waits for room in its queue where there is none. While the broker cannot be reached, it tries again
-    /// for 5 s at most, as [`BrokerExt::enqueue_repeatedly`].
+    /// for `patience`, as [`BrokerExt::enqueue_repeatedly`].
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`] when the queue is still full after `timeout`: the task is not enqueued then. What
@@ -73,7 +70,12 @@ pub trait BrokerExt {
     ///
     /// # Cancel safety
     /// The task may be enqueued. With an id of your own, enqueueing it again is harmless.
-    async fn enqueue_when_room(&self, task: &NewTask, timeout: Duration) -> Result<Enqueued>;
+    async fn enqueue_when_room(
+        &self,
+        task: &NewTask,
+        timeout: Duration,
+        patience: Duration,
+    ) -> Result<Enqueued>;
 }
 
 #[async_trait]
@@ -154,12 +156,17 @@ impl<B: Broker + ?Sized> BrokerExt for B {
         }
     }
 
-    async fn enqueue_when_room(&self, task: &NewTask, timeout: Duration) -> Result<Enqueued> {
+    async fn enqueue_when_room(
+        &self,
+        task: &NewTask,
+        timeout: Duration,
+        patience: Duration,
+    ) -> Result<Enqueued> {
         let start = Instant::now();
         let queue = &task.queue;
         loop {
             let changed = self.wait(std::slice::from_ref(queue));
-            let patience = timeout.saturating_sub(start.elapsed()).min(PATIENCE);
+            let patience = timeout.saturating_sub(start.elapsed()).min(patience);
             match self.enqueue_repeatedly(std::slice::from_ref(task), patience).await?.pop() {
                 Some(Enqueued::Full) => {}
                 Some(answer) => return Ok(answer),

@@ -28,6 +28,9 @@ pub const MAX_PROGRESS: usize = 4096;
 /// Of how many enqueue calls of an incarnation the answers are kept.
 pub const MAX_CALLS: usize = 64;
 
+/// For how long a call that enqueues is made again while the broker cannot be reached, unless the user says otherwise.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long the answer of an enqueue call is kept: ten minutes.
 pub const KEEP_CALLS: Duration = Duration::from_secs(600);
 

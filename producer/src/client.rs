@@ -18,9 +18,6 @@ pub struct Client {
     patience: Duration,
 }
 
-/// How long a call is repeated while the broker cannot be reached, unless the user says otherwise.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 impl Client {
     /// Opens a session with the broker of a URL.
     ///
@@ -33,7 +30,7 @@ impl Client {
     /// Uses a session that is open.
     #[must_use]
     pub fn new(broker: Arc<dyn Broker>) -> Self {
-        Self { broker, patience: PATIENCE }
+        Self { broker, patience: limits::PATIENCE }
     }
 
     /// Sets for how long a call that enqueues is repeated while the broker cannot be reached: 5 s unless set, 0 for not at all.

@@ -206,7 +206,7 @@ impl Client {
     pub(crate) async fn put(&self, task: NewTask, room: Option<Duration>) -> Result<TaskId> {
         at(Point::SendAsking);
         let answer = match room {
-            Some(timeout) => Some(self.broker().enqueue_when_room(&task, timeout).await?),
+            Some(timeout) => Some(self.broker().enqueue_when_room(&task, timeout, self.patience()).await?),
             None => {
                 self.broker().enqueue_repeatedly(std::slice::from_ref(&task), self.patience()).await?.pop()
             }

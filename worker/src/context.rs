@@ -164,7 +164,7 @@ impl Context {
     /// The task may be enqueued.
     pub async fn put(&self, task: NewTask) -> Result<Enqueued, TaskError> {
         let task = self.of_batch(task);
-        let room = self.0.broker.enqueue_when_room(&task, Duration::MAX);
+        let room = self.0.broker.enqueue_when_room(&task, Duration::MAX, limits::PATIENCE);
         let answer = tokio::select! {
             answer = room => answer,
             () = self.stopped() => return Err(TaskError::retry("it was told to stop while it waited for room")),

@@ -114,9 +114,13 @@ async fn a_call_without_an_answer_is_made_again_and_nothing_doubled() {
     let tasks = [NewTask::of(&Work(3)).unwrap(), NewTask::of(&Work(4)).unwrap()];
     assert_eq!(client.send_all(&tasks).await.unwrap(), [Enqueued::Enqueued, Enqueued::Enqueued]);
     assert_eq!(ready().await, 4);
-    adversary.fail_next(Call::Enqueue, Fault::Refused);
     let impatient = client.clone().with_patience(Duration::ZERO);
+    adversary.fail_next(Call::Enqueue, Fault::Refused);
     assert_eq!(impatient.send(Work(5)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    adversary.fail_next(Call::Enqueue, Fault::Refused);
+    let waiting = impatient.send(Work(6)).wait_for_room(SOON).await;
+    assert_eq!(waiting.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(ready().await, 4);
 }
 
 #[tokio::test(flavor = "current_thread")]
