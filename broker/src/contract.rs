@@ -151,7 +151,8 @@ pub trait Broker: Debug + Send + Sync + 'static {
 
     /// Registers interest in these queues before it returns, for as long as the future lives; it completes when one of them
     /// may have got a ready task or room, may have ended, or may have settled a task whose result is wanted or that was the last
-    /// of its batch. A broker that sends tasks ahead does so only while there is
+    /// of its batch. With no queues it completes when that is so of any, on a broker that has batches: their tasks are
+    /// anywhere. A broker that sends tasks ahead does so only while there is
     /// interest, so whoever claims again and again keeps one alive. Register, then read, then await: nothing that happens
     /// after the registration is missed, but hints can be lost, so bound the wait.
     fn wait(&self, queues: &[QueueName]) -> Waiter;

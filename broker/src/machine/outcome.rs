@@ -57,7 +57,10 @@ impl<K: Ord + Clone, V> Kept<K, V> {
 
     /// Drops all that is kept until this time.
     pub(super) fn drop_until(&mut self, until: u64) {
-        let found: Vec<_> = self.by_time.iter().filter(|(time, _)| *time == until).cloned().collect();
+        // What is kept for a batch is kept longer than all that is kept for a time: from the end, this is near.
+        let later = |(time, _): &&(u64, K)| *time > until;
+        let latest = self.by_time.iter().rev().skip_while(later);
+        let found: Vec<_> = latest.take_while(|(time, _)| *time == until).cloned().collect();
         for (_, key) in found {
             self.drop(&key);
         }
