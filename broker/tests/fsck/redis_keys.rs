@@ -230,29 +230,11 @@ async fn batches_and_keys_are_clean_while_others_work() {
 }
 
 async fn work(session: &dyn Broker, worker: usize) {
-    for round in 0..60 {
-        let tasks: Vec<NewTask> = (0..8)
-            .map(|number| {
-                let id = format!("{worker}-{round}-{number}");
-                let unique = Unique::in_batch(&id).unwrap();
-                let key = LimitKey::new(["k", "l", "m"][number % 3]).unwrap();
-                member(&id, ["b", "c"][round / 4 % 2]).with_key(key).with_unique(unique)
-            })
-            .collect();
-        session.enqueue(&tasks, None).await.unwrap();
-        let claimed = session.claim(&Claim::new(queue(), 8)).await.unwrap().tasks;
-        let end = |number: usize| match number % 5 {
-            0 => End::Release,
-            1 => End::Retry { error: "it failed".to_owned(), delay: Duration::ZERO },
-            2 => End::Bury { error: "it cannot succeed".to_owned() },
-            _ => complete(),
-        };
-        let ends: Vec<_> = claimed
-            .iter()
-            .enumerate()
-            .map(|(number, task)| Settlement::new(task.lease.clone(), end(number)))
-            .collect();
-        let answers = session.settle(&ends).await.unwrap();
-        assert!(answers.iter().all(|answer| *answer == Settled::Settled));
-    }
+    churn(session, &queue(), |round, number| {
+        let id = format!("{worker}-{round}-{number}");
+        let unique = Unique::in_batch(&id).unwrap();
+        let key = LimitKey::new(["k", "l", "m"][number % 3]).unwrap();
+        member(&id, ["b", "c"][round / 4 % 2]).with_key(key).with_unique(unique)
+    })
+    .await;
 }

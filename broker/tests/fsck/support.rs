@@ -216,12 +216,18 @@ pub(crate) async fn clean_while_others_work(store: &impl Store) {
 
 async fn work(session: &dyn Broker, worker: usize) {
     let other = QueueName::new("other").unwrap();
+    churn(session, &other, |round, number| task(&format!("{worker}-{round}-{number}")).on(other.clone()))
+        .await;
+}
+
+/// Enqueues tasks of a queue, made of a round and a number in it, claims what there is, and ends it in all the ways that there are.
+pub(crate) async fn churn(session: &dyn Broker, queue: &QueueName, make: impl Fn(usize, usize) -> NewTask) {
     for round in 0..60 {
-        let ids: Vec<String> = (0..8).map(|number| format!("{worker}-{round}-{number}")).collect();
-        let tasks: Vec<NewTask> = ids.iter().map(|id| task(id).on(other.clone())).collect();
+        let tasks: Vec<NewTask> = (0..8).map(|number| make(round, number)).collect();
         session.enqueue(&tasks, None).await.unwrap();
-        let claimed = session.claim(&Claim::new(other.clone(), 8)).await.unwrap().tasks;
-        let end = |number: usize| match number % 4 {
+        let claimed = session.claim(&Claim::new(queue.clone(), 8)).await.unwrap().tasks;
+        // Of five: with keys in threes and ends in fours, some keys would meet some ends only.
+        let end = |number: usize| match number % 5 {
             0 => End::Release,
             1 => End::Retry { error: "it failed".to_owned(), delay: Duration::ZERO },
             2 => End::Bury { error: "it cannot succeed".to_owned() },
