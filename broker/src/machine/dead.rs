@@ -43,7 +43,7 @@ impl Queue {
             name: record.name.clone(),
             payload: record.payload.clone(),
             error: record.progress.error.clone().unwrap_or_default(),
-            history: record.progress.history().collect(),
+            history: failures(record.progress.history.clone()),
             attempts: record.progress.attempts,
             crashes: record.progress.crashes,
             died: time(died),
@@ -122,12 +122,13 @@ impl Queue {
     }
 }
 
-impl Progress {
-    /// What went wrong, the oldest first.
-    pub fn history(&self) -> impl Iterator<Item = Failure> {
-        self.history.iter().map(|(at, error)| Failure { at: time(*at), error: error.clone() })
-    }
+/// The history of a task, for those who look at it.
+#[must_use]
+pub fn failures(history: Vec<(u64, String)>) -> Vec<Failure> {
+    history.into_iter().map(|(at, error)| Failure { at: time(at), error }).collect()
+}
 
+impl Progress {
     /// The progress of a task that an operator gives another chance: only the epoch and the history go on.
     #[must_use]
     pub fn revived(&self) -> Self {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{Phase, Queue, held_place};
 use crate::{
-    LimitKey, TaskId,
+    LimitKey, QueueOptions, TaskId,
     clock::{Now, millis},
     limits,
 };
@@ -25,6 +25,16 @@ pub(super) struct Line {
     pub(super) leased: u32,
     /// When the interval after the last claim is over, in wall-clock milliseconds.
     not_before: u64,
+}
+
+/// Whether one more task of a key may become ready, of which so many are ready and leased, and whose interval is over at this
+/// wall-clock millisecond.
+#[must_use]
+pub fn lets_in(options: &QueueOptions, ready: u64, leased: u64, not_before: u64, now: Now) -> bool {
+    let permits = options.key_limit.map_or(u64::MAX, u64::from);
+    // With an interval, a second one that is ready could be claimed too soon after the first.
+    let in_time = options.key_interval.is_zero() || ready == 0 && not_before <= now.wall;
+    ready + leased < permits && in_time
 }
 
 impl Queue {
@@ -82,11 +92,8 @@ impl Queue {
 
     fn next_admitted(&self, key: &LimitKey, now: Now) -> Option<TaskId> {
         let line = self.lines.get(key)?;
-        let options = &self.configuration.options;
-        let permits = options.key_limit.unwrap_or(u32::MAX);
-        // With an interval, a second one that is ready could be claimed too soon after the first.
-        let in_time = options.key_interval.is_zero() || line.ready == 0 && line.not_before <= now.wall;
-        let free = line.ready + line.leased < permits && in_time;
+        let (ready, leased) = (line.ready.into(), line.leased.into());
+        let free = lets_in(&self.configuration.options, ready, leased, line.not_before, now);
         line.held.first_key_value().filter(|_| free).map(|(_, id)| id.clone())
     }
 

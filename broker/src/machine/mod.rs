@@ -22,6 +22,8 @@ mod state;
 
 pub use call::repeated;
 pub use configuration::Configuration;
+pub use dead::failures;
+pub use limit::lets_in;
 pub use place::{check_fits, held_place, place};
 pub use progress::{Fate, Progress, park_delay};
 pub use state::{Machine, Phase, Queue, Record};

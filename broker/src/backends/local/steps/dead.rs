@@ -2,14 +2,14 @@
 
 use super::{Steps, TaskRow, go::Arrival};
 use crate::{
-    DeadTask, Failure, Payload, QueueName, Revived, TaskId,
+    DeadTask, Payload, QueueName, Revived, TaskId,
     backends::local::{
         keys::{IdKey, StoredHistory, StoredId, StoredName, int, state, uint},
         statements,
     },
     clock::{millis, time},
     limits,
-    machine::place,
+    machine::{failures, place},
 };
 
 impl Steps<'_> {
@@ -136,9 +136,4 @@ impl Steps<'_> {
         }
         Ok(())
     }
-}
-
-/// A history that was read.
-fn failures(history: Vec<(u64, String)>) -> Vec<Failure> {
-    history.into_iter().map(|(at, error)| Failure { at: time(at), error }).collect()
 }

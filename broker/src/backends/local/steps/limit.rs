@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::Steps;
 use crate::{
-    LimitKey, QueueName, QueueOptions,
+    LimitKey, QueueName,
     backends::local::{
         keys::{StoredLimit, int, state, uint},
         statements,
@@ -12,7 +12,7 @@ use crate::{
     clock::{Now, millis},
     crash::{Point, at},
     limits,
-    machine::place,
+    machine::{lets_in, place},
 };
 
 /// The tasks of one key that have a permit. Those that wait for one are found by the index.
@@ -25,14 +25,6 @@ struct Line {
 }
 
 impl Line {
-    /// Whether one more may become ready, as `Queue::next_admitted`.
-    fn lets_in(&self, options: &QueueOptions, now: Now) -> bool {
-        let permits = options.key_limit.map_or(u64::MAX, u64::from);
-        // With an interval, a second one that is ready could be claimed too soon after the first.
-        let in_time = options.key_interval.is_zero() || self.ready == 0 && self.not_before <= now.wall;
-        self.ready + self.leased < permits && in_time
-    }
-
     /// Whether there is nothing to know about it, where none is held.
     fn is_over(&self, now: Now) -> bool {
         self.ready + self.leased == 0 && self.not_before <= now.wall
@@ -60,7 +52,9 @@ impl Steps<'_> {
             Some(state::LEASED) => line.leased = line.leased.saturating_sub(1),
             _ => {}
         }
-        while line.lets_in(&options, now) && self.admit_first(name, key)? {
+        while lets_in(&options, line.ready, line.leased, line.not_before, now)
+            && self.admit_first(name, key)?
+        {
             line.ready += 1;
         }
         if line.is_over(now) {
