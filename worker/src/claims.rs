@@ -63,7 +63,8 @@ pub(crate) struct Solitude {
 /// What one round over the queues came to.
 #[derive(Debug)]
 struct Round {
-    claimed: usize,
+    /// A queue had as many tasks as it was asked for, and may have more.
+    more: bool,
     /// The queues that were asked, one after the other, and the marks of those that were closed and joined.
     asked: BTreeMap<usize, Option<u64>>,
     /// A slot is free, so a hint is worth waking up for.
@@ -91,7 +92,7 @@ impl Claims {
             let mut freed = self.slots.changes();
             let hint = self.broker.wait(&queues);
             let (ready, wait) = match self.round().await {
-                Ok(round) if round.claimed > 0 => {
+                Ok(round) if round.more => {
                     pause = PAUSES.0;
                     continue;
                 }
@@ -143,7 +144,7 @@ impl Claims {
     }
 
     async fn round(&mut self) -> Result<Round> {
-        let mut round = Round { claimed: 0, asked: BTreeMap::new(), ready: false, next: POLL };
+        let mut round = Round { more: false, asked: BTreeMap::new(), ready: false, next: POLL };
         if self.solitude.forbids(self.slots.counts().taken) {
             return Ok(round);
         }
@@ -183,8 +184,8 @@ impl Claims {
         round.asked.insert(index, ended.then_some(mark));
         round.ready = true;
         round.next = round.next.min(next.unwrap_or(POLL)).max(Duration::from_millis(1));
-        round.claimed += tasks.len();
         let full = tasks.len() == max;
+        round.more |= full;
         self.turns.got(index, tasks.len(), !full);
         if waiting_alone > 0 {
             self.solitude.hold(index, taken + tasks.len(), self.lease);

@@ -1,6 +1,6 @@
 //! Settlements leave in batches: whatever has piled up while the last batch was on its way.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, task::Poll, time::Duration};
 
 use manyhands_broker::{
     Broker, ClaimedTask, End, ErrorKind, Payload, Settled, Settlement,
@@ -11,33 +11,53 @@ use tokio::sync::mpsc;
 
 use crate::{Observer, Running, leases::Held, slots::Slot};
 
-/// A task that ran, on its way to the broker. Its slot is free when the answer is there.
+/// A task that ran, on its way to the broker.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) task: ClaimedTask,
     pub(crate) end: End,
     pub(crate) held: Held,
-    /// Free when this is dropped.
+    /// Free when the settlement is on its way.
     pub(crate) slot: Slot,
 }
 
 /// How long to wait after a failure, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
-/// Settles until the senders are gone.
-pub(crate) async fn settle_for_ever(
-    broker: Arc<dyn Broker>,
-    observer: Arc<dyn Observer>,
-    mut ended: mpsc::UnboundedReceiver<Ended>,
-) {
+/// The least that one call may carry, however few slots there are.
+const CALL: usize = 32;
+
+/// Through which settlements go.
+#[derive(Debug)]
+pub(crate) struct Settler {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) observer: Arc<dyn Observer>,
+    /// How many tasks run at a time.
+    pub(crate) slots: usize,
+    /// Whether slots are free when the settlements are on their way, or only when they are answered.
+    pub(crate) early: bool,
+}
+
+/// Settles until the senders are gone. A call carries half of the slots at most: while one half is settled, the other runs.
+pub(crate) async fn settle_for_ever(settler: Settler, mut ended: mpsc::UnboundedReceiver<Ended>) {
+    let most = (settler.slots / 2).clamp(CALL, limits::MAX_BATCH);
     let mut waiting = Vec::new();
     loop {
-        // At most one for every slot is under way, so this is bounded.
-        if waiting.is_empty() && ended.recv_many(&mut waiting, limits::MAX_BATCH).await == 0 {
-            return;
+        // At most one for every slot waits, and one call is under way, so this is bounded.
+        if waiting.is_empty() {
+            if ended.recv_many(&mut waiting, most).await == 0 {
+                return;
+            }
+            // Whoever can end without waiting for anything ends first, and goes along.
+            tokio::task::yield_now().await;
+            while waiting.len() < most
+                && let Ok(more) = ended.try_recv()
+            {
+                waiting.push(more);
+            }
         }
         let rest = waiting.split_off(call_size(&waiting));
-        settle(&*broker, &*observer, std::mem::replace(&mut waiting, rest)).await;
+        settle(&settler, std::mem::replace(&mut waiting, rest)).await;
     }
 }
 
@@ -57,7 +77,8 @@ fn call_size(ended: &[Ended]) -> usize {
 
 /// Settles one batch, for as long as it takes: what cannot be settled keeps its slot and its lease, and a lease
 /// that is lost meanwhile leaves the batch.
-async fn settle(broker: &dyn Broker, observer: &dyn Observer, mut batch: Vec<Ended>) {
+async fn settle(settler: &Settler, mut batch: Vec<Ended>) {
+    let Settler { broker, observer, early, .. } = settler;
     let mut pause = PAUSES.0;
     loop {
         batch.retain(|ended| {
@@ -74,7 +95,20 @@ async fn settle(broker: &dyn Broker, observer: &dyn Observer, mut batch: Vec<End
         let settlements: Vec<_> =
             batch.iter().map(|ended| Settlement::new(ended.task.lease.clone(), ended.end.clone())).collect();
         at(Point::SettlerAsking);
-        match broker.settle(&settlements).await {
+        let mut call = broker.settle(&settlements);
+        let answered = match futures_util::poll!(&mut call) {
+            Poll::Ready(answered) => answered,
+            Poll::Pending => {
+                if *early {
+                    // The call is made, and what is claimed for these slots comes behind it: a queue in a file settles and
+                    // claims in one commit, one behind a network in one round trip. Only one call of settlements is under
+                    // way, so a worker holds no more than its slots and that, whatever becomes of it.
+                    Slot::make_room(batch.iter_mut().map(|ended| &mut ended.slot));
+                }
+                call.await
+            }
+        };
+        match answered {
             Ok(answers) => {
                 at(Point::SettlerAnswered);
                 for (ended, answer) in batch.iter().zip(answers) {
@@ -85,8 +119,7 @@ async fn settle(broker: &dyn Broker, observer: &dyn Observer, mut batch: Vec<End
                     observer.settled(&Running { task: &ended.task }, answer);
                 }
                 at(Point::SettlerTold);
-                // All at once: whoever claims for free slots then claims for all of them, and not for the first alone.
-                Slot::free_all(batch.into_iter().map(|ended| ended.slot).collect());
+                Slot::make_room(batch.iter_mut().map(|ended| &mut ended.slot));
                 return;
             }
             // Only what is wrong with the settlement itself can be mended by another one; all else may pass.
@@ -109,7 +142,7 @@ async fn settle(broker: &dyn Broker, observer: &dyn Observer, mut batch: Vec<End
                 // One of them is to blame: alone, each gets its own answer.
                 _ => {
                     for ended in batch {
-                        Box::pin(settle(broker, observer, vec![ended])).await;
+                        Box::pin(settle(settler, vec![ended])).await;
                     }
                     return;
                 }

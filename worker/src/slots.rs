@@ -1,6 +1,10 @@
-//! Free slots: a worker claims no more than it can start at once.
+//! Free slots: a worker claims no more than it can start at once. A slot is free again when the settlement of its task is on its
+//! way, so that a broker can take the next task in the same breath.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -11,27 +15,27 @@ use crate::handler::Mode;
 pub(crate) struct Slots {
     waiting: Arc<Semaphore>,
     threads: Arc<Semaphore>,
-    /// How many are taken; whoever waits for a free one watches this.
-    counts: watch::Sender<Counts>,
+    taken: AtomicUsize,
+    running: AtomicUsize,
+    /// Counts how often there was room again, or nothing under way any more; whoever waits for either watches this.
+    changes: watch::Sender<u64>,
 }
 
-/// How many slots are in use.
+/// How many tasks are under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Taken: a task is under way, until its settlement is answered.
+    /// Until their settlements are answered.
     pub(crate) taken: usize,
     /// Of these, those whose handler has not ended.
     pub(crate) running: usize,
 }
 
-/// A slot that is taken, until it is dropped.
+/// A slot that is taken until the settlement is on its way, and counted until it is answered, or this is dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
     mode: Mode,
     permits: Vec<OwnedSemaphorePermit>,
     running: bool,
-    /// Whether it is to be counted as free when it is dropped.
-    taken: bool,
     slots: Arc<Slots>,
 }
 
@@ -40,7 +44,9 @@ impl Slots {
         Arc::new(Self {
             waiting: Arc::new(Semaphore::new(waiting)),
             threads: Arc::new(Semaphore::new(threads)),
-            counts: watch::Sender::new(Counts::default()),
+            taken: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            changes: watch::Sender::new(0),
         })
     }
 
@@ -55,14 +61,21 @@ impl Slots {
         self.of(mode).available_permits()
     }
 
-    /// How many slots are in use, of both kinds.
+    /// How many tasks are under way, of both kinds.
     pub(crate) fn counts(&self) -> Counts {
-        *self.counts.borrow()
+        Counts { taken: self.taken.load(Ordering::SeqCst), running: self.running.load(Ordering::SeqCst) }
     }
 
-    /// Changes whenever a slot is taken or becomes free.
-    pub(crate) fn changes(&self) -> watch::Receiver<Counts> {
-        self.counts.subscribe()
+    /// Changes whenever slots become free, and when nothing is under way any more.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Completes when nothing is under way.
+    pub(crate) async fn idle(&self) {
+        let mut changes = self.changes();
+        // The sender lives in `self`, so there is always a next change to wait for.
+        while self.counts().taken > 0 && changes.changed().await.is_ok() {}
     }
 
     /// Takes a slot. Only the claim loop takes any, and no more than were free, so there nearly always is one: a thread
@@ -70,17 +83,13 @@ impl Slots {
     /// ([`Slot::take_thread`]).
     pub(crate) fn take(self: &Arc<Self>, mode: Mode) -> Slot {
         let permit = Arc::clone(self.of(mode)).try_acquire_owned().ok();
-        self.counts.send_modify(|counts| {
-            counts.taken += 1;
-            counts.running += 1;
-        });
-        Slot {
-            mode,
-            permits: permit.into_iter().collect(),
-            running: true,
-            taken: true,
-            slots: Arc::clone(self),
-        }
+        self.taken.fetch_add(1, Ordering::SeqCst);
+        self.running.fetch_add(1, Ordering::SeqCst);
+        Slot { mode, permits: permit.into_iter().collect(), running: true, slots: Arc::clone(self) }
+    }
+
+    fn tell(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
     }
 }
 
@@ -95,24 +104,26 @@ impl Slot {
         }
     }
 
-    /// Frees slots of one worker together: who waits hears of it once, when all are free.
-    pub(crate) fn free_all(mut slots: Vec<Self>) {
-        let Some(all) = slots.first().map(|slot| Arc::clone(&slot.slots)) else { return };
-        for slot in &mut slots {
-            slot.permits.clear();
-        }
-        all.counts.send_modify(|counts| {
-            for slot in &mut slots {
-                counts.running -= usize::from(std::mem::take(&mut slot.running));
-                counts.taken -= usize::from(std::mem::take(&mut slot.taken));
+    /// Makes room: the handlers have ended, and the settlements are on their way. Who waits hears of it once, when there
+    /// is room for all.
+    pub(crate) fn make_room<'a>(ended: impl IntoIterator<Item = &'a mut Self>) {
+        let mut all = None;
+        for slot in ended {
+            slot.handler_ended();
+            if !slot.permits.is_empty() {
+                slot.permits.clear();
+                all = Some(&slot.slots);
             }
-        });
+        }
+        if let Some(slots) = all {
+            slots.tell();
+        }
     }
 
-    /// Notes that the handler ended; the slot is taken until the settlement is answered.
+    /// Notes that the handler ended.
     pub(crate) fn handler_ended(&mut self) {
         if std::mem::take(&mut self.running) {
-            self.slots.counts.send_modify(|counts| counts.running -= 1);
+            self.slots.running.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }
@@ -121,9 +132,11 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.handler_ended();
         // The permits first: who hears of the change must find them free.
+        let room = !self.permits.is_empty();
         self.permits.clear();
-        if self.taken {
-            self.slots.counts.send_modify(|counts| counts.taken -= 1);
+        let last = self.slots.taken.fetch_sub(1, Ordering::SeqCst) == 1;
+        if room || last {
+            self.slots.tell();
         }
     }
 }

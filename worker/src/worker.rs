@@ -11,7 +11,7 @@ use crate::{
     claims::{Claims, PAUSES, Solitude},
     leases::Leases,
     observer::Nobody,
-    settler,
+    settler::{self, Settler},
     slots::Slots,
     turns::{Served, Turns},
 };
@@ -127,7 +127,14 @@ impl Worker {
                 .because(e)
         })?;
         let (settler, ended) = mpsc::unbounded_channel();
-        let settling = settler::settle_for_ever(Arc::clone(&self.broker), Arc::clone(&observer), ended);
+        let settling = Settler {
+            broker: Arc::clone(&self.broker),
+            observer: Arc::clone(&observer),
+            slots: concurrency.max(threads),
+            // What is claimed while the next queue is full must have seen what was settled before.
+            early: self.served.iter().all(|served| served.feeds.is_empty()),
+        };
+        let settling = settler::settle_for_ever(settling, ended);
         let settling = tokio::spawn(settling);
         let mut claims = Claims {
             broker: self.broker,
@@ -183,20 +190,14 @@ impl Worker {
 /// Lets running tasks end, then stops those that do not; tells how many went on all the same.
 async fn finish(slots: &Slots, leases: &Leases, shutdown: &Shutdown, grace: Duration) -> usize {
     tokio::select! {
-        () = idle(slots) => return 0,
+        () = slots.idle() => return 0,
         () = shutdown.aborting() => {}
         () = tokio::time::sleep(grace) => {}
     }
     leases.cancel_all();
     // What is still under way after that is a thread that does not listen, or a broker that does not answer.
-    let _ = tokio::time::timeout(GIVE_BACK, idle(slots)).await;
+    let _ = tokio::time::timeout(GIVE_BACK, slots.idle()).await;
     slots.counts().running
-}
-
-async fn idle(slots: &Slots) {
-    let mut changes = slots.changes();
-    // The sender lives in `slots`, which we hold.
-    let _ = changes.wait_for(|counts| counts.taken == 0).await;
 }
 
 impl WorkerBuilder {
