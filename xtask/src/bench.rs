@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::workspace::Workspace;
+use crate::{servers, workspace::Workspace};
 
 /// What `cargo xtask bench` is given: all of it goes to the benchmark.
 #[derive(Args, Debug, Default)]
@@ -17,7 +17,8 @@ pub(crate) struct Options {
     args: Vec<OsString>,
 }
 
-/// Builds the benchmark, and the command that it starts, and runs it.
+/// Builds the benchmark, and the command that it starts, installs the server beside which it measures where that is possible,
+/// and runs it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::find()?;
     let mut build = workspace.cargo();
@@ -32,6 +33,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ]);
     let built = build.status().context("cannot start cargo build")?;
     ensure!(built.success(), "the benchmark cannot be built ({built})");
+    let given = |argument: &str| options.args.iter().any(|arg| arg == argument);
+    if given("local")
+        && !given("--quick")
+        && let Err(error) = servers::install(servers::BENCHMARK)
+    {
+        // It measures without, and says what is missing.
+        eprintln!("{error:#}");
+    }
     let program = workspace.target()?.join("release/manyhands-bench");
     let ended = Command::new(program).args(&options.args).status().context("cannot start the benchmark")?;
     ensure!(ended.success(), "the benchmark failed ({ended})");

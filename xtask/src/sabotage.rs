@@ -66,8 +66,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         workspace.has("nextest"),
         "cargo-nextest is needed for this: cargo install cargo-nextest --locked"
     );
-    servers::install()?;
-    servers::check()?;
+    servers::install(servers::TESTS)?;
+    servers::check(servers::TESTS)?;
     println!("== build");
     let built = nextest(&workspace, &["--no-run"]).status().context("cannot start cargo nextest")?;
     ensure!(built.success(), "the tests cannot be built ({built})");

@@ -1,4 +1,4 @@
-//! The servers that the tests start: installed from Debian's packages where that is possible.
+//! The servers that the tests and the benchmark start: installed from Debian's packages where that is possible.
 
 mod policy;
 pub(crate) mod running;
@@ -13,25 +13,28 @@ use manyhands_test_support::servers::RabbitMq;
 
 use self::policy::Policy;
 
-/// A program or library that the tests need.
-struct Needed {
+/// A program or library that is needed.
+pub(crate) struct Needed {
     /// The Debian package that brings it.
     package: &'static str,
     /// Whether it is there.
     there: fn() -> bool,
 }
 
-/// Everything that is needed.
-const NEEDED: [Needed; 3] = [
+/// What the tests need.
+pub(crate) const TESTS: &[Needed] = &[
     Needed { package: "redis-server", there: has_redis },
     Needed { package: "rabbitmq-server", there: RabbitMq::is_installed },
     // Moves the clock of a server under test.
     Needed { package: "libfaketime", there: has_faketime },
 ];
 
+/// What the benchmark needs, beside which it measures.
+pub(crate) const BENCHMARK: &[Needed] = &[Needed { package: "nats-server", there: has_nats }];
+
 /// The packages of what is not there.
-fn missing() -> Vec<&'static str> {
-    NEEDED.iter().filter(|needed| !(needed.there)()).map(|needed| needed.package).collect()
+fn missing(needed: &[Needed]) -> Vec<&'static str> {
+    needed.iter().filter(|needed| !(needed.there)()).map(|needed| needed.package).collect()
 }
 
 /// Something is missing that cannot be installed from here.
@@ -55,8 +58,8 @@ impl fmt::Display for Missing {
 impl std::error::Error for Missing {}
 
 /// Ends with [`Missing`] if something is not there.
-pub(crate) fn check() -> Result<()> {
-    let packages = missing();
+pub(crate) fn check(needed: &[Needed]) -> Result<()> {
+    let packages = missing(needed);
     if packages.is_empty() { Ok(()) } else { Err(Missing { packages }.into()) }
 }
 
@@ -64,8 +67,8 @@ pub(crate) fn check() -> Result<()> {
 const INSTALL: &str = "sudo apt-get install --yes --no-install-recommends";
 
 /// Installs what is missing, as root on a Debian system; elsewhere says how and ends with [`Missing`].
-pub(crate) fn install() -> Result<()> {
-    let packages = missing();
+pub(crate) fn install(needed: &[Needed]) -> Result<()> {
+    let packages = missing(needed);
     if packages.is_empty() {
         return Ok(());
     }
@@ -79,7 +82,7 @@ pub(crate) fn install() -> Result<()> {
     apt(&[&["install", "--yes", "--no-install-recommends"], packages.as_slice()].concat())?;
     drop(policy);
     // A package that is there but brings something else than was looked for would fail in every test.
-    check()
+    check(needed)
 }
 
 fn apt(arguments: &[&str]) -> Result<()> {
@@ -100,7 +103,16 @@ fn is_root() -> bool {
 }
 
 fn has_redis() -> bool {
-    let mut command = Command::new("redis-server");
+    starts("redis-server")
+}
+
+fn has_nats() -> bool {
+    starts("nats-server")
+}
+
+/// Whether a server is there that can say its version.
+fn starts(server: &str) -> bool {
+    let mut command = Command::new(server);
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }

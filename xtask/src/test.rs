@@ -172,7 +172,7 @@ fn run_part(workspace: &Workspace, part: Part, calls: &[Call], env: &[(&str, Str
 
 /// Runs the tests, and beside them the RabbitMQ server that those share which keep to namespaces of their own.
 fn run_tests(workspace: &Workspace, options: &Options) -> Result<()> {
-    servers::check()?;
+    servers::check(servers::TESTS)?;
     // Ends when it is dropped, and also if this process is killed.
     let rabbit = RabbitMq::start()?;
     let calls = Part::Tests.calls(options.long, workspace.has("nextest"));
@@ -194,7 +194,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         } else if part == Part::Servers {
             println!("== {part}");
             let start = Instant::now();
-            servers::install()?;
+            servers::install(servers::TESTS)?;
             Outcome::Passed(start.elapsed())
         } else if part == Part::Deny && !workspace.has("deny") {
             Outcome::NotInstalled("cargo-deny")

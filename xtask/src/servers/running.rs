@@ -57,7 +57,7 @@ impl Kind {
 /// Does what the command line says.
 pub(crate) fn run(command: &Command) -> Result<()> {
     if matches!(command, Command::Start { .. }) {
-        super::check()?;
+        super::check(super::TESTS)?;
     }
     let (Command::Start { server } | Command::Stop { server }) = command;
     let kinds = server.map_or_else(|| Kind::value_variants().to_vec(), |kind| vec![kind]);
