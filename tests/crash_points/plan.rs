@@ -67,12 +67,14 @@ impl Plan {
     /// Whether a child that does not pass the point is a defect. Later passages, and those after a later moment, are
     /// not there for every point.
     pub(crate) fn must_be_reached(&self) -> bool {
-        self.passage == 1 && (self.moment == Moment::Start || self.every_call())
+        let synced = self.moment == Moment::Send && self.point() == Point::WriterSynced;
+        self.passage == 1 && (self.moment == Moment::Start || synced || self.every_call())
     }
 
-    /// Whether whatever a session does passes the point, again and again.
+    /// Whether whatever a session does passes the point, again and again; only what must survive a power cut is synced.
     fn every_call(&self) -> bool {
-        let mut once = ["writer.read", "writer.failed", "writer.ending", "writer.ended"].iter();
+        let mut once =
+            ["writer.read", "writer.synced", "writer.failed", "writer.ending", "writer.ended"].iter();
         let name = self.point().name();
         name == "step.queue-saved" || self.area() == "writer" && !once.any(|once| *once == name)
     }

@@ -44,16 +44,15 @@ impl Broker for LocalBroker {
     }
 
     async fn enqueue(&self, tasks: &[NewTask], token: Option<Token>) -> Result<Vec<Enqueued>> {
-        let (tasks, same_tasks) = (tasks.to_vec(), token.map(|_| tasks.to_vec()).unwrap_or_default());
+        let tasks = tasks.to_vec();
         let durability = if planted(Defect::PromisedUnsynced) { Process } else { Power };
-        let call = Call::write("enqueue", durability, move |steps| steps.enqueue(&tasks, token))
-            .or_read(move |steps| steps.answered(token, &same_tasks));
+        let call = Call::write("enqueue", durability, move |steps| steps.enqueue(&tasks, token));
         self.call("enqueue", call).await
     }
 
     async fn claim(&self, claim: &Claim) -> Result<ClaimReply> {
         let (claim, peek, incarnation) = (claim.clone(), claim.clone(), self.incarnation);
-        let step = move |steps: &mut super::steps::Steps<'_>| {
+        let step = move |steps: &mut super::steps::Steps<'_, '_>| {
             steps.claim(&claim, incarnation).map_err(|e| sqlite("claim", e))
         };
         let call = Call::write("claim", Process, step)

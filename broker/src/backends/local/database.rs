@@ -71,8 +71,6 @@ fn open_whole(path: &Path, clock: &dyn Clock) -> Result<Connection> {
     connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
     // A plan once for each statement: without this SQLite plans one anew whenever another number is bound to a LIMIT.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(failed)?;
-    // All of them.
-    connection.set_prepared_statement_cache_capacity(128);
     let header = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (application, format) =
         (header("application_id").map_err(failed)?, header("user_version").map_err(failed)?);
@@ -91,6 +89,8 @@ fn open_whole(path: &Path, clock: &dyn Clock) -> Result<Connection> {
         create(&mut connection, clock).map_err(failed)?;
     }
     set_generation(&mut connection, clock).map_err(failed)?;
+    // From here on, what must survive a power cut is synced by itself: see `log`.
+    connection.pragma_update(None, "synchronous", "normal").map_err(failed)?;
     Ok(connection)
 }
 

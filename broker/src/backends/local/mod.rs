@@ -4,6 +4,7 @@
 //!
 //! * [`turn`]: processes take turns at writing, so that nobody starves in SQLite's own busy handler.
 //! * [`writer`]: one thread a process commits; what piles up meanwhile forms the next group.
+//! * [`log`]: what must survive a power cut is synced outside the turn.
 //! * [`liveness`]: a lock on a file a process start, which the kernel drops when the process dies.
 //! * [`wakeup`]: inotify tells of both commits and deaths; polling alone would do, later.
 //!
@@ -17,6 +18,8 @@ mod error;
 mod fsck;
 mod keys;
 mod liveness;
+mod log;
+mod prepared;
 mod session;
 mod statements;
 mod steps;

@@ -9,7 +9,7 @@ CREATE TABLE meta (
     boot          TEXT    NOT NULL,  -- the boot in which leased_until counts
     generation    INTEGER NOT NULL,  -- raises all epochs; see machine::Progress::claim
     ended_batches INTEGER NOT NULL DEFAULT 0,  -- how many rows of batches are of ended ones
-    touched       INTEGER NOT NULL DEFAULT 0  -- counts what was written only so that a sync has something to sync
+    touched       INTEGER NOT NULL DEFAULT 0  -- not used any more
 ) STRICT;
 
 CREATE TABLE queues (

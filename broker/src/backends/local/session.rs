@@ -7,6 +7,7 @@ use tokio::sync::{oneshot, watch};
 use super::{
     LocalConfig, database, error,
     liveness::{Alive, Dead},
+    log::Log,
     turn::Turn,
     wakeup::{Bell, Stop, Watch},
     writer::{Call, Durability, Writer},
@@ -69,11 +70,13 @@ impl LocalBroker {
             let _turn = turn.take().map_err(|e| error::file("open", &config.turn(), e))?;
             database::open(&config.database(), config.clock.as_ref())?
         };
+        let log = Log::open(&config.database())?;
         let incarnation = Incarnation::generate();
         let alive = Arc::new(Alive::register(&config.incarnations(), incarnation)?);
         let no_thread = |e| Error::new(ErrorKind::Unavailable, "open", "no thread can be started").because(e);
         let clock = Arc::clone(&config.clock);
-        let writer = Writer::start(connection, turn, bell, clock, Arc::clone(&alive)).map_err(no_thread)?;
+        let writer =
+            Writer::start(connection, log, turn, bell, clock, Arc::clone(&alive)).map_err(no_thread)?;
         at(Point::OpenWriter);
         let changes = watch::Sender::new(0);
         let (watch, stop) = Watch::new(&config.bell(), &config.incarnations())

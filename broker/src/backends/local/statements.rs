@@ -12,10 +12,6 @@ macro_rules! task {
     };
 }
 
-/// Writes for nothing but this: a commit that is synced then syncs all that was committed before it. SQLite leaves a page alone that
-/// would be as it was, so something must change.
-pub(super) const TOUCH: &str = "UPDATE meta SET touched = touched + 1";
-
 /// 1 name
 pub(super) const QUEUE: &str = "SELECT queue, capacity, remember_ids_ms, revision, configured, closed, \
     last_sequence, last_death, ready, ready_alone, scheduled, leased, dead, remembered, claim_order, paused, results, \
@@ -290,7 +286,6 @@ pub(super) mod tests {
     use super::*;
 
     pub(in super::super) const ALL: &[&str] = &[
-        TOUCH,
         QUEUE,
         QUEUE_BY_KEY,
         ADD_QUEUE,

@@ -1,15 +1,18 @@
 //! The one thread of a process that writes.
 //!
 //! Callers hand it jobs. It takes all that have piled up as one group, waits for the turn, runs them in one
-//! transaction, with what comes meanwhile, and commits: under load many calls share one sync, without any timer. A group in which anything
-//! must survive a power cut is synced; one in which nothing must is not, and survives a kill all the same.
+//! transaction, with what comes meanwhile, and commits: under load many calls share one commit and one sync, without any timer.
+//!
+//! A commit itself is never synced: it survives a kill, and the turn is short. What must survive a power cut is answered
+//! after the log was synced, once for the whole group, while others write already. They may see what is not synced yet, and act on
+//! it: what they write comes behind it in the log, which a power cut leaves as a prefix.
 
 use std::sync::{Arc, mpsc};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::{error, liveness::Alive, steps::Steps, turn::Turn, wakeup::Bell};
+use super::{error, liveness::Alive, log::Log, prepared::Prepared, steps::Steps, turn::Turn, wakeup::Bell};
 use crate::{
     Error, ErrorKind, Result,
     clock::Clock,
@@ -34,15 +37,15 @@ trait Job: Send {
     /// Whether it has a part in transactions.
     fn writes(&self) -> bool;
     /// Answers without writing, if that is possible.
-    fn peek(&mut self, steps: &Steps<'_>) -> bool;
+    fn peek(&mut self, steps: &Steps<'_, '_>) -> bool;
     /// Does its part of the transaction.
-    fn step(&mut self, steps: &mut Steps<'_>) -> Result<()>;
+    fn step(&mut self, steps: &mut Steps<'_, '_>) -> Result<()>;
     /// Answers, after the commit or instead of it.
     fn finish(self: Box<Self>, failed: Option<Error>);
 }
 
-type Step<T> = Box<dyn FnMut(&mut Steps<'_>) -> Result<T> + Send>;
-type Peek<T> = Box<dyn FnMut(&Steps<'_>) -> Result<Option<T>> + Send>;
+type Step<T> = Box<dyn FnMut(&mut Steps<'_, '_>) -> Result<T> + Send>;
+type Peek<T> = Box<dyn FnMut(&Steps<'_, '_>) -> Result<Option<T>> + Send>;
 
 /// A call with a typed answer.
 pub(super) struct Call<T> {
@@ -58,7 +61,7 @@ impl<T: Send + 'static> Call<T> {
     pub(super) fn write(
         operation: &'static str,
         durability: Durability,
-        step: impl FnMut(&mut Steps<'_>) -> Result<T> + Send + 'static,
+        step: impl FnMut(&mut Steps<'_, '_>) -> Result<T> + Send + 'static,
     ) -> Self {
         Self { durability, operation, peek: None, step: Some(Box::new(step)), answer: None }
     }
@@ -66,7 +69,7 @@ impl<T: Send + 'static> Call<T> {
     /// A call that only reads.
     pub(super) fn read(
         operation: &'static str,
-        mut read: impl FnMut(&Steps<'_>) -> Result<T> + Send + 'static,
+        mut read: impl FnMut(&Steps<'_, '_>) -> Result<T> + Send + 'static,
     ) -> Self {
         let peek: Peek<T> = Box::new(move |steps| read(steps).map(Some));
         Self { durability: Durability::Process, operation, peek: Some(peek), step: None, answer: None }
@@ -75,7 +78,7 @@ impl<T: Send + 'static> Call<T> {
     /// Lets the call be answered by reading where that is enough.
     pub(super) fn or_read(
         mut self,
-        peek: impl FnMut(&Steps<'_>) -> Result<Option<T>> + Send + 'static,
+        peek: impl FnMut(&Steps<'_, '_>) -> Result<Option<T>> + Send + 'static,
     ) -> Self {
         self.peek = Some(Box::new(peek));
         self
@@ -96,12 +99,12 @@ impl<T: Send + 'static> Job for Pending<T> {
         self.call.step.is_some()
     }
 
-    fn peek(&mut self, steps: &Steps<'_>) -> bool {
+    fn peek(&mut self, steps: &Steps<'_, '_>) -> bool {
         self.call.answer = self.call.peek.as_mut().and_then(|peek| peek(steps).transpose());
         self.call.answer.is_some()
     }
 
-    fn step(&mut self, steps: &mut Steps<'_>) -> Result<()> {
+    fn step(&mut self, steps: &mut Steps<'_, '_>) -> Result<()> {
         if let Some(step) = &mut self.call.step {
             self.call.answer = Some(Ok(step(steps)?));
         }
@@ -125,18 +128,23 @@ impl Writer {
     /// Starts the thread.
     pub(super) fn start(
         connection: Connection,
+        log: Log,
         turn: Turn,
         bell: Bell,
         clock: Arc<dyn Clock>,
         alive: Arc<Alive>,
     ) -> std::io::Result<Self> {
         let (sender, jobs) = mpsc::channel();
-        let mut thread =
-            Thread { connection, turn, bell, clock, jobs, next: None, synced: None, _alive: alive };
         let run = move || {
+            let prepared = Prepared::new(&connection);
+            let mut thread =
+                Thread { connection: &connection, prepared, log, turn, bell, clock, jobs, next: None };
             thread.run();
             at(Point::WriterEnding);
             drop(thread);
+            drop(connection);
+            // Held for as long as anything may still be committed in this incarnation's name: it is not dead before that.
+            drop(alive);
             at(Point::WriterEnded);
         };
         std::thread::Builder::new().name("mh-writer".to_owned()).spawn(run)?;
@@ -152,21 +160,19 @@ impl Writer {
     }
 }
 
-struct Thread {
-    connection: Connection,
+struct Thread<'c> {
+    connection: &'c Connection,
+    prepared: Prepared<'c>,
+    log: Log,
     turn: Turn,
     bell: Bell,
     clock: Arc<dyn Clock>,
     jobs: mpsc::Receiver<Box<dyn Job>>,
     /// One that came too late for a group, and could not go along.
     next: Option<Box<dyn Job>>,
-    /// The `synchronous` in force, which cannot change inside a transaction.
-    synced: Option<Durability>,
-    /// Held as long as anything may still be committed in this incarnation's name: it is not dead before that.
-    _alive: Arc<Alive>,
 }
 
-impl Thread {
+impl Thread<'_> {
     fn run(&mut self) {
         while let Some(first) = self.next.take().or_else(|| self.jobs.recv().ok()) {
             let mut group = vec![first];
@@ -182,18 +188,39 @@ impl Thread {
     }
 
     /// Answers what needs no writing and returns the rest.
-    fn answer_by_reading(&self, group: Vec<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
-        let steps = Steps::new(&self.connection, self.clock.now());
-        let mut rest = Vec::new();
+    fn answer_by_reading(&mut self, group: Vec<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
+        let steps = Steps::new(&self.prepared, self.clock.now());
+        let (mut read, mut rest) = (Vec::new(), Vec::new());
         for mut job in group {
             if job.peek(&steps) {
-                job.finish(None);
                 at(Point::WriterRead);
+                read.push(job);
             } else {
                 rest.push(job);
             }
         }
+        drop(steps);
+        self.answer(read);
         rest
+    }
+
+    /// Answers calls whose part is committed, or was, by whomever: those that must survive a power cut when it would.
+    fn answer(&mut self, group: Vec<Box<dyn Job>>) {
+        let (durable, rest): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|job| job.durability() == Durability::Power);
+        for job in rest {
+            job.finish(None);
+            at(Point::WriterAnswered);
+        }
+        if durable.is_empty() {
+            return;
+        }
+        let synced = self.log.sync();
+        at(Point::WriterSynced);
+        for job in durable {
+            job.finish(synced.as_ref().err().map(again));
+            at(Point::WriterAnswered);
+        }
     }
 
     /// Writes a group, with those that come meanwhile if it is `open`.
@@ -201,10 +228,7 @@ impl Thread {
         let committed = self.commit(&mut group, open);
         at(if committed.is_ok() { Point::WriterGiven } else { Point::WriterFailed });
         match committed {
-            Ok(()) => group.into_iter().for_each(|job| {
-                job.finish(None);
-                at(Point::WriterAnswered);
-            }),
+            Ok(()) => self.answer(group),
             Err(error) => match <[Box<dyn Job>; 1]>::try_from(group) {
                 Ok([job]) => job.finish(Some(error)),
                 // A lock or a disk that does not let one of them through lets none through, and each would wait again.
@@ -224,24 +248,19 @@ impl Thread {
             Error::new(ErrorKind::Unavailable, "commit", "the turn at writing cannot be taken").because(e)
         })?;
         at(Point::WriterTurn);
-        let power = group.iter().any(|job| job.durability() == Durability::Power);
-        let wanted = if power { Durability::Power } else { Durability::Process };
-        if self.synced != Some(wanted) {
-            let level = if power { "full" } else { "normal" };
-            self.connection.pragma_update(None, "synchronous", level).map_err(failed)?;
-            self.synced = Some(wanted);
-        }
-        let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        // Nobody else begins transactions of this connection.
+        let begun = Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate);
+        let tx = begun.map_err(failed)?;
         at(Point::WriterBegun);
-        let mut steps = Steps::new(&tx, self.clock.now());
+        let mut steps = Steps::new(&self.prepared, self.clock.now());
         for job in group.iter_mut() {
             job.step(&mut steps)?;
             at(Point::WriterStepped);
         }
         while open && group.len() < GROUP {
             let Ok(mut job) = self.jobs.try_recv() else { break };
-            if !job.writes() || job.durability() == Durability::Power && !power {
-                // What was not committed yet is not to be read; and the level of a transaction is set when it begins.
+            if !job.writes() {
+                // What was not committed yet is not to be read.
                 self.next = Some(job);
                 break;
             }

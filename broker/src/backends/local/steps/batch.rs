@@ -19,7 +19,7 @@ use crate::{
 /// Later than any time: a key that is held until a batch ends is kept until this and the batch's number.
 pub(super) const HELD: i64 = 1 << 62;
 
-impl Steps<'_> {
+impl Steps<'_, '_> {
     /// As `Machine::batch`.
     pub(in super::super) fn batch(&self, batch: &BatchName) -> rusqlite::Result<Option<BatchStatus>> {
         let found = self.find(statements::BATCH, [batch.as_str()], |row| {

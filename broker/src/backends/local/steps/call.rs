@@ -16,7 +16,7 @@ use crate::{
     machine::repeated,
 };
 
-impl Steps<'_> {
+impl Steps<'_, '_> {
     /// As `Machine::answered`.
     pub(in super::super) fn answered(
         &self,

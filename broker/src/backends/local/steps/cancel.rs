@@ -10,7 +10,7 @@ use crate::{
     machine::Fate,
 };
 
-impl Steps<'_> {
+impl Steps<'_, '_> {
     /// As `Machine::cancel`.
     pub(in super::super) fn cancel(
         &mut self,

@@ -41,7 +41,7 @@ impl Next {
     }
 }
 
-impl Steps<'_> {
+impl Steps<'_, '_> {
     /// Answers a claim that would change nothing: there is nothing to take and nothing to tidy up. So an idle worker
     /// never writes. `None` when it would change something.
     pub(in super::super) fn peek(&self, claim: &Claim) -> rusqlite::Result<Option<ClaimReply>> {

@@ -12,7 +12,7 @@ use crate::{
     machine::{failures, place},
 };
 
-impl Steps<'_> {
+impl Steps<'_, '_> {
     /// As `Machine::dead`.
     pub(in super::super) fn dead(
         &self,

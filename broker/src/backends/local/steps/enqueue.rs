@@ -18,7 +18,7 @@ use crate::{
     sabotage::{Defect, planted},
 };
 
-impl Steps<'_> {
+impl Steps<'_, '_> {
     /// As `Machine::enqueue`.
     pub(in super::super) fn enqueue(
         &mut self,
@@ -33,11 +33,6 @@ impl Steps<'_> {
         let answers = answers.map_err(|e| sqlite("enqueue", e))?;
         if let Some(token) = token {
             self.keep_answers(token, &answers).map_err(|e| sqlite("enqueue", e))?;
-        }
-        // Who is told that a task is there already relies on it as much as who is told that it was enqueued; and it may be the
-        // child of a settlement, which nobody synced.
-        if answers.iter().any(|answer| matches!(answer, Enqueued::Exists | Enqueued::Duplicate(_))) {
-            self.execute(statements::TOUCH, []).map_err(|e| sqlite("enqueue", e))?;
         }
         Ok(answers)
     }

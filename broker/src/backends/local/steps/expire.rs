@@ -14,7 +14,7 @@ use crate::{
     limits,
 };
 
-impl Steps<'_> {
+impl Steps<'_, '_> {
     /// As `Machine::beat`.
     pub(in super::super) fn beat(
         &mut self,

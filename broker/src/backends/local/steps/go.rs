@@ -42,7 +42,7 @@ impl QueueRow {
     }
 }
 
-impl Steps<'_> {
+impl Steps<'_, '_> {
     /// Sends a task where its fate says, as `Queue::go`.
     pub(super) fn go(&mut self, name: &QueueName, task: &TaskRow, fate: Fate) -> rusqlite::Result<()> {
         self.news = true;

@@ -31,7 +31,7 @@ impl Line {
     }
 }
 
-impl Steps<'_> {
+impl Steps<'_, '_> {
     /// A task of this key left a state, if it had one, and stands in its new one, unless that is ready. Lets tasks of the key
     /// become ready, as many as may, as `Queue::admit`. Those that were never claimed get their places now.
     pub(super) fn admit(

@@ -17,16 +17,20 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
-use rusqlite::{Connection, Row};
+use rusqlite::Row;
 
 pub(super) use call::read as read_answers;
 pub(super) use queue::QueueRow;
+use queue::Queues;
 
-use super::keys::{StoredBatch, StoredHistory, StoredId, StoredKey, StoredLimit, uint};
+use super::{
+    keys::{StoredBatch, StoredHistory, StoredId, StoredKey, StoredLimit, uint},
+    prepared::Prepared,
+};
 use crate::{
-    BatchName, Hold, LimitKey, QueueName, TaskId, Unique, Wanted,
+    BatchName, Hold, LimitKey, TaskId, Unique, Wanted,
     clock::Now,
     machine::{Fate, Progress},
 };
@@ -34,10 +38,10 @@ use crate::{
 /// One transaction. Queues are read once and written back at the end, so that a hundred settlements touch the
 /// counters once.
 #[derive(Debug)]
-pub(super) struct Steps<'c> {
-    connection: &'c Connection,
+pub(super) struct Steps<'p, 'c> {
+    prepared: &'p Prepared<'c>,
     pub(super) now: Now,
-    queues: HashMap<QueueName, QueueRow>,
+    queues: Queues,
     /// The batches of tasks that the present step has settled, and how.
     settled: Vec<(BatchName, Fate)>,
     /// Whether something happened that others may wait for.
@@ -105,34 +109,33 @@ fn stored_hold(ms: i64) -> Hold {
     if ms == HOLD_OF_BATCH { Hold::Batch } else { Hold::For(Duration::from_millis(uint(ms))) }
 }
 
-impl<'c> Steps<'c> {
-    pub(super) fn new(connection: &'c Connection, now: Now) -> Self {
-        Self { connection, now, queues: HashMap::new(), settled: Vec::new(), news: false }
+impl<'p, 'c> Steps<'p, 'c> {
+    pub(super) fn new(prepared: &'p Prepared<'c>, now: Now) -> Self {
+        Self { prepared, now, queues: Queues::default(), settled: Vec::new(), news: false }
     }
 
-    /// Runs a statement, prepared once a connection.
-    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<usize> {
-        self.connection.prepare_cached(sql)?.execute(params)
+    /// As [`Prepared::execute`].
+    fn execute(&self, sql: &'static str, params: impl rusqlite::Params) -> rusqlite::Result<usize> {
+        self.prepared.execute(sql, params)
     }
 
-    /// Reads at most one row.
+    /// As [`Prepared::find`].
     fn find<T>(
         &self,
-        sql: &str,
+        sql: &'static str,
         params: impl rusqlite::Params,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Option<T>> {
-        use rusqlite::OptionalExtension;
-        self.connection.prepare_cached(sql)?.query_row(params, read).optional()
+        self.prepared.find(sql, params, read)
     }
 
-    /// Reads all rows.
+    /// As [`Prepared::list`].
     fn list<T>(
         &self,
-        sql: &str,
+        sql: &'static str,
         params: impl rusqlite::Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Vec<T>> {
-        self.connection.prepare_cached(sql)?.query_map(params, read)?.collect()
+        self.prepared.list(sql, params, read)
     }
 }

@@ -46,7 +46,7 @@ const SEEN: Kept = Kept {
     drop_first: statements::DROP_FIRST_KEYS,
 };
 
-impl Steps<'_> {
+impl Steps<'_, '_> {
     /// As `Machine::outcomes`.
     pub(in super::super) fn outcomes(
         &self,

@@ -1,6 +1,6 @@
 //! Queues: read once a transaction, written back at its end.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use super::Steps;
 use crate::{
@@ -37,6 +37,41 @@ pub(in super::super) struct QueueRow {
     pub(super) has_others: bool,
     /// Whether it must be written back.
     pub(super) changed: bool,
+}
+
+/// The queues of one transaction.
+#[derive(Debug, Default)]
+pub(super) struct Queues {
+    rows: Vec<QueueRow>,
+    places: HashMap<QueueName, usize>,
+    /// The one that was asked for last: mostly, it is asked for again.
+    last: Option<(QueueName, usize)>,
+}
+
+impl Queues {
+    fn place(&self, name: &QueueName) -> Option<usize> {
+        match &self.last {
+            Some((last, place)) if last == name => Some(*place),
+            _ => self.places.get(name).copied(),
+        }
+    }
+
+    fn get(&self, name: &QueueName) -> Option<&QueueRow> {
+        self.rows.get(self.place(name)?)
+    }
+
+    fn get_mut(&mut self, name: &QueueName) -> Option<&mut QueueRow> {
+        let place = self.place(name)?;
+        if self.last.as_ref().is_none_or(|(_, last)| *last != place) {
+            self.last = Some((name.clone(), place));
+        }
+        self.rows.get_mut(place)
+    }
+
+    fn add(&mut self, name: &QueueName, row: QueueRow) {
+        self.places.insert(name.clone(), self.rows.len());
+        self.rows.push(row);
+    }
 }
 
 impl QueueRow {
@@ -97,7 +132,7 @@ impl QueueRow {
     }
 }
 
-impl Steps<'_> {
+impl Steps<'_, '_> {
     /// A queue for reading; `None` when there is none of that name.
     pub(in super::super) fn peek_queue(&self, name: &QueueName) -> rusqlite::Result<Option<QueueRow>> {
         match self.queues.get(name) {
@@ -109,10 +144,10 @@ impl Steps<'_> {
     /// A queue as the steps so far left it; `None` when there is none of that name. Whoever changes it takes
     /// [`queue`](Self::queue).
     pub(super) fn load_queue(&mut self, name: &QueueName) -> rusqlite::Result<Option<&mut QueueRow>> {
-        if !self.queues.contains_key(name)
+        if self.queues.place(name).is_none()
             && let Some(row) = self.find(statements::QUEUE, [name.as_str()], QueueRow::read)?
         {
-            self.queues.insert(name.clone(), row);
+            self.queues.add(name, row);
         }
         Ok(self.queues.get_mut(name))
     }
@@ -145,7 +180,7 @@ impl Steps<'_> {
 
     /// Writes the queues back. The last step of every transaction.
     pub(in super::super) fn finish(&mut self) -> rusqlite::Result<()> {
-        for row in self.queues.values().filter(|row| row.changed) {
+        for row in self.queues.rows.iter().filter(|row| row.changed) {
             let (Configuration { options, revision, configured }, flag) = (&row.configuration, i64::from);
             let params = [
                 row.key,

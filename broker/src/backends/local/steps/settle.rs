@@ -12,7 +12,7 @@ use crate::{
     sabotage::{Defect, planted},
 };
 
-impl Steps<'_> {
+impl Steps<'_, '_> {
     /// As `Machine::settle`.
     pub(in super::super) fn settle(&mut self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
         for settlement in settlements {

@@ -1,38 +1,34 @@
 //! What a call costs, in statements. A commit costs more than all of them, but it is shared by a group of calls; they are not.
 
-use rusqlite::{Connection, StatementStatus};
+use rusqlite::Connection;
 
 use super::*;
 use crate::{
-    Claim, End, Incarnation, NewTask, Payload, QueueOptions, Settlement, TaskName, Token,
-    backends::local::{database::SCHEMA, statements::tests::ALL},
+    Claim, End, Incarnation, NewTask, Payload, QueueName, QueueOptions, Settlement, TaskName, Token,
+    backends::local::database::SCHEMA,
 };
 
 /// An open database, as sessions have it, but in memory.
 fn database() -> Connection {
     let connection = Connection::open_in_memory().unwrap();
-    connection.set_prepared_statement_cache_capacity(ALL.len());
     connection.execute_batch(SCHEMA).unwrap();
     connection.execute("INSERT INTO meta VALUES (1, 3, 3, 'boot', 1, 0, 0)", []).unwrap();
     connection
 }
 
 /// How many statements a transaction ran, and what it answered.
-fn count<T>(connection: &Connection, call: impl FnOnce(&mut Steps<'_>) -> T) -> (i32, T) {
-    let ran = || -> i32 {
-        let runs = |sql: &&str| connection.prepare_cached(sql).unwrap().get_status(StatementStatus::Run);
-        ALL.iter().map(runs).sum()
-    };
-    let before = ran();
-    let mut steps = Steps::new(connection, Now { wall: 1_000_000, steady: 1_000_000 });
+fn count<T>(prepared: &Prepared<'_>, call: impl FnOnce(&mut Steps<'_, '_>) -> T) -> (i32, T) {
+    let before = prepared.runs();
+    let mut steps = Steps::new(prepared, Now { wall: 1_000_000, steady: 1_000_000 });
     let answer = call(&mut steps);
     steps.finish().unwrap();
-    (ran() - before, answer)
+    (prepared.runs() - before, answer)
 }
 
 /// What `tasks` cost to enqueue, to claim and to complete, all of them in one call each.
 fn costs(options: &QueueOptions, tasks: &[NewTask], token: Option<Token>) -> [i32; 3] {
     let (connection, me) = (database(), Incarnation::generate());
+    let connection = Prepared::new(&connection);
     let queue = &tasks[0].queue;
     count(&connection, |steps| steps.declare(queue, Some(options)).unwrap());
     let (enqueue, _) = count(&connection, |steps| steps.enqueue(tasks, token).unwrap());
