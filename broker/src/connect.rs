@@ -28,7 +28,10 @@ pub async fn connect(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
         }
         #[cfg(feature = "local")]
         Place::Local(path) => {
-            let config = backends::local::LocalConfig::new(path, url.namespace.clone());
+            let mut config = backends::local::LocalConfig::new(path, url.namespace.clone());
+            if let Some(durability) = url.durability {
+                config = config.with_durability(durability);
+            }
             Ok(Arc::new(Guard::new(backends::local::LocalBroker::open(config).await?)))
         }
         #[cfg(feature = "rabbitmq")]

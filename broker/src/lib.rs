@@ -26,6 +26,7 @@ mod contract;
 #[doc(hidden)]
 pub mod crash;
 mod dead;
+mod durability;
 mod error;
 mod ext;
 mod fsck;
@@ -53,6 +54,7 @@ pub use capabilities::Capabilities;
 pub use connect::connect;
 pub use contract::{Beaten, Broker, Claim, ClaimReply, Enqueued, Settled, Waiter};
 pub use dead::{DeadLetters, DeadTask, Failure, Revived};
+pub use durability::Durability;
 pub use error::{Error, ErrorKind, Result};
 pub use ext::BrokerExt;
 pub use fsck::{Finding, Fsck, Report};

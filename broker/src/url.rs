@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use crate::{Error, Namespace, Result};
+use crate::{Durability, Error, Namespace, Result};
 
 /// A broker's URL, checked.
 ///
@@ -13,7 +13,8 @@ use crate::{Error, Namespace, Result};
 ///
 /// `?namespace=NAME` chooses the set of queues; `mh` unless given. `memory:?adversary=SEED`, for tests, refuses calls, loses
 /// leases, answers and hints, and does whatever else a broker may: see
-/// [`adversary`](crate::backends::memory::adversary).
+/// [`adversary`](crate::backends::memory::adversary). `local:/path?durability=process` makes a directory in which calls survive
+/// killed processes, but not always a power cut: see [`Durability`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerUrl {
     /// Which broker.
@@ -22,6 +23,8 @@ pub struct BrokerUrl {
     pub namespace: Namespace,
     /// The seed of the adversary that is asked for; only in memory.
     pub adversary: Option<u64>,
+    /// What calls are to survive, where a directory is made, and what it must be where there is one; only of directories.
+    pub durability: Option<Durability>,
 }
 
 /// The part of a URL that differs from broker to broker.
@@ -122,7 +125,7 @@ impl FromStr for BrokerUrl {
             _ => return Err(bad(text, "it begins with no known scheme").advise("local:/path/of/a/directory")),
         };
         let mut namespace = Namespace::default();
-        let mut adversary = None;
+        let (mut adversary, mut durability) = (None, None);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("namespace", name)) => namespace = Namespace::new(name)?,
@@ -132,6 +135,9 @@ impl FromStr for BrokerUrl {
                     })?;
                     adversary = Some(seed);
                 }
+                Some(("durability", text)) if matches!(place, Place::Local(_)) => {
+                    durability = Some(text.parse()?);
+                }
                 // Only the name: what follows may be the rest of a password that has a question mark in it.
                 _ => {
                     let name = pair.split('=').next().unwrap_or_default();
@@ -140,7 +146,7 @@ impl FromStr for BrokerUrl {
                 }
             }
         }
-        Ok(Self { place, namespace, adversary })
+        Ok(Self { place, namespace, adversary, durability })
     }
 }
 
@@ -156,8 +162,12 @@ impl fmt::Display for BrokerUrl {
             write!(f, "{separator}namespace={}", self.namespace)?;
             separator = "&";
         }
-        match self.adversary {
-            Some(seed) => write!(f, "{separator}adversary={seed}"),
+        if let Some(seed) = self.adversary {
+            write!(f, "{separator}adversary={seed}")?;
+            separator = "&";
+        }
+        match self.durability {
+            Some(durability) => write!(f, "{separator}durability={durability}"),
             None => Ok(()),
         }
     }
@@ -181,6 +191,8 @@ mod tests {
             "local:/var/lib/mh",
             "local:rel/dir",
             "local:/a?namespace=films",
+            "local:/a?durability=power",
+            "local:/a?namespace=films&durability=process",
         ] {
             assert_eq!(text.parse::<BrokerUrl>().unwrap().to_string(), text);
         }
@@ -212,6 +224,8 @@ mod tests {
             ("memory:x", "no path"),
             ("local:/a?capacity=3", "no option"),
             ("local:/a?adversary=3", "\"adversary\" is no option"),
+            ("local:/a?durability=disk", "\"disk\" is no durability: power, process"),
+            ("memory:?durability=process", "\"durability\" is no option"),
             ("memory:?adversary=films", "seed is no number"),
             ("local:/a?namespace=../b", "may not begin"),
             ("amqps://user:secret@host", "no amqps broker yet"),

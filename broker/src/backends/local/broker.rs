@@ -4,18 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{
-    LocalBroker,
-    error::sqlite,
-    writer::{
-        Call,
-        Durability::{Power, Process},
-    },
-};
+use super::{LocalBroker, error::sqlite, writer::Call};
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    DeadTask, Enqueued, Fsck, Incarnation, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result,
-    Revived, Settled, Settlement, TaskId, Token, Waiter,
+    DeadTask,
+    Durability::{Power, Process},
+    Enqueued, Fsck, Incarnation, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived,
+    Settled, Settlement, TaskId, Token, Waiter,
     sabotage::{Defect, planted},
 };
 

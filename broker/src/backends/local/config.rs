@@ -6,13 +6,14 @@ use std::{
 };
 
 use super::clock::BootClock;
-use crate::{Namespace, clock::Clock};
+use crate::{Durability, Namespace, clock::Clock};
 
 /// Where a local broker keeps its files.
 #[derive(Clone, Debug)]
 pub struct LocalConfig {
     pub(super) dir: PathBuf,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) durability: Option<Durability>,
 }
 
 impl LocalConfig {
@@ -21,7 +22,7 @@ impl LocalConfig {
     pub fn new(dir: &Path, namespace: Namespace) -> Self {
         // A namespace is a folder of its own: what settles together is one database file.
         let dir = dir.join(namespace.as_str());
-        Self { dir, clock: Arc::new(BootClock) }
+        Self { dir, clock: Arc::new(BootClock), durability: None }
     }
 
     /// Uses another clock; all sessions with one directory must use the same.
@@ -29,6 +30,18 @@ impl LocalConfig {
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
+    }
+
+    /// Says what calls are to survive. A directory that is made gets it, [`Durability::Power`] if nothing is said; in one that is
+    /// there, opening is refused if it has another.
+    #[must_use]
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
+    pub(super) fn durability(&self) -> PathBuf {
+        self.dir.join("durability")
     }
 
     pub(super) fn database(&self) -> PathBuf {

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Durability, Error, ErrorKind, Result};
 
 /// The log of an open database. It exists for as long as a connection is open.
 #[derive(Debug)]
@@ -19,22 +19,27 @@ pub(super) struct Log {
     file: File,
     /// Whether it could not be synced once. The kernel tells of a failed write once only, so no later sync can be believed.
     failed: bool,
+    /// What the directory promises: nothing is synced for more than that.
+    durability: Durability,
 }
 
 impl Log {
     /// Opens the log of a database that a connection of this process has open.
-    pub(super) fn open(database: &Path) -> Result<Self> {
+    pub(super) fn open(database: &Path, durability: Durability) -> Result<Self> {
         let path = database.with_extension("db-wal");
         let file = File::open(&path).map_err(|e| super::error::file("open", &path, e))?;
-        Ok(Self { path, file, failed: false })
+        Ok(Self { path, file, failed: false, durability })
     }
 
-    /// Waits until a power cut would leave all that is committed.
+    /// Waits until a power cut would leave all that is committed, in a directory that promises it.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] when the disk does not take it, now or ever before: what was committed may be lost with the
     /// power, or may not.
     pub(super) fn sync(&mut self) -> Result<()> {
+        if self.durability == Durability::Process {
+            return Ok(());
+        }
         let synced = if self.failed { Ok(()) } else { self.file.sync_data() };
         self.failed |= synced.is_err();
         if !self.failed {
@@ -59,7 +64,10 @@ mod tests {
 
     #[test]
     fn after_a_failure_nothing_is_promised_any_more() {
-        let at = |path: &Path| Log { path: path.to_owned(), file: File::open(path).unwrap(), failed: false };
+        let at = |path: &Path| {
+            let (path, file) = (path.to_owned(), File::open(path).unwrap());
+            Log { path, file, failed: false, durability: Durability::Power }
+        };
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(at(file.path()).sync().is_ok());
         // A device cannot be synced.

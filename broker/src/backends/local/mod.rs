@@ -14,6 +14,7 @@ mod broker;
 mod clock;
 mod config;
 mod database;
+mod durability;
 mod error;
 mod fsck;
 mod keys;

@@ -5,15 +5,15 @@ use std::{fs, path::Path, sync::Arc};
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    LocalConfig, database, error,
+    LocalConfig, database, durability, error,
     liveness::{Alive, Dead},
     log::Log,
     turn::Turn,
     wakeup::{Bell, Stop, Watch},
-    writer::{Call, Durability, Writer},
+    writer::{Call, Writer},
 };
 use crate::crash::{Point, at};
-use crate::{Capabilities, Error, ErrorKind, Incarnation, Result};
+use crate::{Capabilities, Durability, Error, ErrorKind, Incarnation, Result};
 
 /// A session with a queue in a directory.
 ///
@@ -66,11 +66,12 @@ impl LocalBroker {
         let turn = Turn::open(&config.turn(), &config.line())?;
         let bell = Bell::open(&config.bell())?;
         at(Point::OpenFiles);
-        let connection = {
+        let (durability, connection) = {
             let _turn = turn.take().map_err(|e| error::file("open", &config.turn(), e))?;
-            database::open(&config.database(), config.clock.as_ref())?
+            let durability = durability::settle(config)?;
+            (durability, database::open(&config.database(), config.clock.as_ref())?)
         };
-        let log = Log::open(&config.database())?;
+        let log = Log::open(&config.database(), durability)?;
         let incarnation = Incarnation::generate();
         let alive = Arc::new(Alive::register(&config.incarnations(), incarnation)?);
         let no_thread = |e| Error::new(ErrorKind::Unavailable, "open", "no thread can be started").because(e);

@@ -14,22 +14,13 @@ use tokio::sync::oneshot;
 
 use super::{error, liveness::Alive, log::Log, prepared::Prepared, steps::Steps, turn::Turn, wakeup::Bell};
 use crate::{
-    Error, ErrorKind, Result,
+    Durability, Error, ErrorKind, Result,
     clock::Clock,
     crash::{Point, at},
 };
 
 /// The most jobs of one group.
 const GROUP: usize = 256;
-
-/// What a job leaves behind if the machine loses power right after the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Durability {
-    /// All of it: the answer comes after the sync.
-    Power,
-    /// Perhaps nothing, as if it had not happened; a killed process still leaves all of it.
-    Process,
-}
 
 /// One call on its way through the thread.
 trait Job: Send {
@@ -49,6 +40,7 @@ type Peek<T> = Box<dyn FnMut(&Steps<'_, '_>) -> Result<Option<T>> + Send>;
 
 /// A call with a typed answer.
 pub(super) struct Call<T> {
+    /// What its answer promises, where the directory promises as much.
     durability: Durability,
     operation: &'static str,
     peek: Option<Peek<T>>,
