@@ -9,19 +9,21 @@ COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
 COPY bench/Cargo.toml bench/
 COPY broker/Cargo.toml broker/
+COPY cli/Cargo.toml cli/
 COPY producer/Cargo.toml producer/
 COPY worker/Cargo.toml worker/
 COPY tests/recorder/Cargo.toml tests/recorder/
 COPY tests/support/Cargo.toml tests/support/
 COPY xtask/Cargo.toml xtask/
 # Every file that a manifest names must be there, though only those of the program are compiled.
-RUN for crate in . bench broker producer worker tests/recorder tests/support xtask; do \
+RUN for crate in . bench broker cli producer worker tests/recorder tests/support xtask; do \
       mkdir -p $crate/src $crate/tests $crate/examples && touch $crate/src/lib.rs && \
       for name in $(sed -n '/^\[\[/{n;s/^name = "\(.*\)"/\1/p}' $crate/Cargo.toml); do \
         touch $crate/tests/$name.rs $crate/examples/$name.rs; \
       done; \
     done && \
-    echo 'fn main() {}' | tee src/main.rs bench/src/main.rs >xtask/src/main.rs && \
+    mkdir -p src/bin && \
+    echo 'fn main() {}' | tee src/main.rs src/bin/worker.rs src/bin/producer.rs bench/src/main.rs >xtask/src/main.rs && \
     cargo build --release --locked --bin manyhands
 COPY . .
 # Cargo goes by times, and ours may be older than those of the empty crates.

@@ -24,6 +24,7 @@ fn command(program: impl AsRef<std::ffi::OsStr>, folder: &TempDir) -> Command {
     let mut command = Command::new(program);
     // Neither the user's broker nor the user's folder.
     command.env_remove("MANYHANDS_BROKER").env("XDG_DATA_HOME", folder.path());
+    command.env("XDG_CONFIG_HOME", folder.path());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

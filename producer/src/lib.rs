@@ -14,9 +14,12 @@
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
 //! ```
 //!
-//! This crate reads no environment, prints nothing and never ends the process.
+//! But for `entry` (feature `cli`), which is the code of the `producer` program, this crate reads no environment, prints
+//! nothing and never ends the process.
 
 mod client;
+#[cfg(feature = "cli")]
+pub mod entry;
 mod sending;
 
 pub use client::Client;

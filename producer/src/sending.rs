@@ -217,8 +217,11 @@ impl Client {
             Some(Enqueued::Enqueued | Enqueued::Exists) => Ok(task.id),
             Some(Enqueued::Full) => {
                 let status = self.broker().status(queue).await?;
-                let capacity = status.map_or(0, |status| status.options.capacity);
-                let message = format!("queue \"{queue}\" is full ({capacity} tasks are not settled)");
+                let (tasks, capacity) =
+                    status.map_or((0, 0), |status| (status.unsettled(), status.options.capacity));
+                // It may have got room since.
+                let message =
+                    format!("queue \"{queue}\" is full ({} of {capacity} tasks)", tasks.max(capacity));
                 Err(Error::new(ErrorKind::Full, "send", message)
                     .advise("start more workers, or send it later"))
             }

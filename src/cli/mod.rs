@@ -1,14 +1,15 @@
 //! The command line: one file a command.
 
+mod config;
 #[cfg(feature = "demo")]
 mod demo;
 mod fsck;
-mod send;
-mod text;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use manyhands_producer::entry::send;
+use manyhands_worker::entry as worker;
 
 /// A task queue for one box or many.
 #[derive(Debug, Parser)]
@@ -21,6 +22,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Send(Box<send::Args>),
+    Worker(Box<worker::Args>),
+    Config(config::Args),
     Fsck(fsck::Args),
     #[cfg(feature = "demo")]
     Demo(Box<demo::Args>),
@@ -30,6 +33,8 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Send(args) => send::run(*args),
+        Command::Worker(args) => worker::run(&args, "manyhands worker", |app| app),
+        Command::Config(args) => config::run(&args),
         Command::Fsck(args) => fsck::run(args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(*args),

@@ -31,7 +31,7 @@ async fn refusals_name_the_queue() {
     let full = client.send(Work(2)).queue("q").await.unwrap_err();
     assert_eq!(
         (full.kind(), full.to_string().as_str()),
-        (ErrorKind::Full, "queue \"q\" is full (1 tasks are not settled)")
+        (ErrorKind::Full, "queue \"q\" is full (1 of 1 tasks)")
     );
     client.close(&q).await.unwrap();
     let closed = client.send(Work(3)).queue("q").await.unwrap_err();

@@ -1,35 +1,36 @@
 //! The main function of worker programs, and what the commands share with it.
 //!
-//! The only part of the libraries that reads arguments and environment, writes to the terminal and chooses
-//! exit codes: a worker of your own gets the flags, logging, signals and exit codes of the stock commands.
+//! The only part of this crate that reads arguments and environment, writes to the terminal and chooses
+//! exit codes: a worker of your own gets the flags, configuration, logging, signals and exit codes of the stock one.
 
 mod args;
-mod broker;
-mod exit;
-mod logging;
+mod serve;
 mod signals;
 
 use std::{process::ExitCode, time::Duration};
 
-use clap::{CommandFactory, FromArgMatches};
-use manyhands_broker::{Error, Result};
+use clap::{CommandFactory, FromArgMatches, Parser};
+use manyhands_broker::{Error, ErrorKind};
 
 pub use self::{
-    args::{BrokerArg, LogArgs},
-    broker::{resolve, session},
-    exit::{code, report, success},
-    logging::start as start_logging,
+    args::Args,
     signals::{Signals, until_signal},
 };
-use crate::{
-    App, Worker,
-    worker::{MAX_THREADS, Summary},
-};
+pub use manyhands_cli::{BrokerArg, LogArgs, code, report, resolve, session, start_logging, success};
 
-/// Runs a worker program: reads its flags, opens the broker, runs the handlers that `register` adds, and drains on
-/// SIGTERM or SIGINT.
+use crate::App;
+
+/// A worker program: it has no commands, only flags.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Program {
+    #[command(flatten)]
+    args: Args,
+}
+
+/// Runs a worker program: reads its flags and its configuration, opens the broker, runs the handlers that `register` adds, and drains on SIGTERM or SIGINT.
 ///
-/// Exit codes: 0 after a clean drain, 2 wrong usage, 3 the broker could not be reached, 4 refused, 130
+/// Exit codes: 0 after a clean drain, 2 wrong usage or configuration, 3 the broker could not be reached, 4 refused, 130
 /// ended at once by a second signal. `--help` says the rest.
 ///
 /// ```no_run
@@ -46,20 +47,20 @@ use crate::{
 /// ```
 pub fn main(register: impl FnOnce(App) -> App) -> ExitCode {
     let name = program();
-    let command = args::WorkerArgs::command().name(name.clone()).bin_name(name);
-    let args =
-        match command.try_get_matches().and_then(|matches| args::WorkerArgs::from_arg_matches(&matches)) {
-            Ok(args) => args,
-            Err(error) => return exit::usage(&error),
-        };
+    let command = Program::command().name(name.clone()).bin_name(name.clone());
+    match command.try_get_matches().and_then(|matches| Program::from_arg_matches(&matches)) {
+        Ok(Program { args }) => run(&args, &name, register),
+        Err(error) => manyhands_cli::usage(&error),
+    }
+}
+
+/// As [`main`], with arguments that are read already, under a name.
+pub fn run(args: &Args, name: &str, register: impl FnOnce(App) -> App) -> ExitCode {
     start_logging(&args.log);
     let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().enable_all().build() else {
-        return report(
-            &Error::new(manyhands_broker::ErrorKind::Internal, "start", "no threads can be started"),
-            None,
-        );
+        return report(&Error::new(ErrorKind::Internal, "start", "no threads can be started"), None);
     };
-    let result = runtime.block_on(run(&args, register(App::new())));
+    let result = runtime.block_on(serve::serve(args, name, register(App::new())));
     // A blocking handler that does not listen must not keep the process: its end is what gives the task back.
     runtime.shutdown_timeout(Duration::ZERO);
     match result {
@@ -75,29 +76,12 @@ fn program() -> String {
     name.unwrap_or("worker").to_owned()
 }
 
-async fn run(args: &args::WorkerArgs, app: App) -> Result<ExitCode> {
-    let (url, broker) = session(&args.broker).await?;
-    let mut builder = Worker::builder(broker)
-        .app(app)
-        .queues(args.queues()?)
-        .strict(args.strict)
-        .until_ended(args.until_ended);
-    if let Some(slots) = args.concurrency {
-        builder = builder.concurrency(slots).threads(slots.min(MAX_THREADS));
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        super::Program::command().debug_assert();
     }
-    let worker = builder.build()?;
-    if !args.log.quiet {
-        exit::note(&format!(
-            "{} {}: broker {url}; {}",
-            program(),
-            env!("CARGO_PKG_VERSION"),
-            worker.describe()
-        ));
-    }
-    let (shutdown, signals) = until_signal()?;
-    let Summary { strays } = worker.run(&shutdown).await?;
-    if strays > 0 {
-        exit::note(&format!("{strays} handlers did not stop; their tasks are taken back by other workers"));
-    }
-    Ok(if signals.count() > 1 { ExitCode::from(exit::INTERRUPTED) } else { success() })
 }

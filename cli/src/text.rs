@@ -2,10 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use manyhands::Hold;
+use manyhands_broker::Hold;
 
 /// Reads a duration: a whole number and its unit, `150ms`, `5s`, `2m`, `1h` or `7d`, or several such, `1h30m`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// When it is anything else, with the reason.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration: write 150ms, 5s, 2m, 1h, 7d or 1h30m");
     let mut rest = text;
     let mut sum = Duration::ZERO;
@@ -29,7 +32,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads for how long a unique key is held: a duration, or `batch`.
-pub(super) fn hold(text: &str) -> Result<Hold, String> {
+///
+/// # Errors
+/// When it is neither, with the reason.
+pub fn hold(text: &str) -> Result<Hold, String> {
     match text {
         "batch" => Ok(Hold::Batch),
         _ => duration(text).map(Hold::For).map_err(|wrong| format!("{wrong}, or batch")),
@@ -37,7 +43,10 @@ pub(super) fn hold(text: &str) -> Result<Hold, String> {
 }
 
 /// Reads a time with its zone: `2026-12-24T18:00:00Z`, or with an offset, `2026-12-24T19:00:00+01:00`.
-pub(super) fn time(text: &str) -> Result<SystemTime, String> {
+///
+/// # Errors
+/// When it is anything else, with the reason.
+pub fn time(text: &str) -> Result<SystemTime, String> {
     let read: Result<jiff::Timestamp, _> = text.parse();
     read.map(SystemTime::from)
         .map_err(|_| format!("{text:?} is no time: write 2026-12-24T18:00:00Z, or 2026-12-24T19:00:00+01:00"))

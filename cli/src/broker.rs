@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use manyhands_broker::{Broker, BrokerUrl, Error, Result, connect};
 
-use super::BrokerArg;
+use crate::BrokerArg;
 
 /// Turns what was given into a URL: `local:` without a path, or nothing at all, is the user's data folder, so that a
 /// producer and a worker that were started in different folders meet.
@@ -25,12 +25,12 @@ pub fn resolve(given: Option<&str>) -> Result<BrokerUrl> {
     }
 }
 
-/// Opens a session with the broker that was given.
+/// Opens a session with the broker that was given, by a flag, the environment or the configuration file.
 ///
 /// # Errors
-/// As [`resolve`], and what [`connect`] says.
+/// As [`BrokerArg::url`], and what [`connect`] says.
 pub async fn session(given: &BrokerArg) -> Result<(BrokerUrl, Arc<dyn Broker>)> {
-    let url = resolve(given.text())?;
+    let url = given.url()?;
     let broker = connect(&url).await?;
     Ok((url, broker))
 }

@@ -1,22 +1,24 @@
-//! `manyhands send`: one task on its way; prints its id, or its result.
+//! `producer send`: one task on its way; prints its id, or its result.
 
 use std::{
     io::{Read, Write},
     process::ExitCode,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use manyhands::{
-    BatchName, Client, Error, ErrorKind, Hold, LimitKey, NewTask, Payload, QueueName, Result, Start, TaskId,
-    TaskName, Unique, UniqueKey, Wanted,
+use manyhands_broker::{
+    BatchName, Broker, Error, ErrorKind, Hold, LimitKey, NewTask, Payload, QueueName, Result, Start, TaskId,
+    Unique, UniqueKey, Wanted, limits,
 };
-use manyhands_worker::entry::{BrokerArg, LogArgs, report, session, start_logging, success};
+use manyhands_cli::{BrokerArg, LogArgs, report, session, start_logging, success, text};
 
-use super::text;
+use super::target::Target;
+use crate::Client;
 
 /// Puts one task on a queue and prints its id; with --wait, its result
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub struct Args {
     /// The name of the task, by which a worker finds the handler
     task: String,
 
@@ -24,15 +26,15 @@ pub(super) struct Args {
     #[arg(default_value = "null", allow_hyphen_values = true)]
     json: String,
 
-    /// The queue
-    #[arg(long, default_value = "default")]
-    queue: String,
+    /// The queue  [default: as the configuration file says for this task, else default]
+    #[arg(long)]
+    queue: Option<String>,
 
     /// An id of your own: sending it again changes nothing
     #[arg(long)]
     id: Option<String>,
 
-    /// How many failures of the handler make the task dead  [default: 5]
+    /// How many failures of the handler make the task dead  [default: as the configuration file says, else 5]
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
 
@@ -87,16 +89,17 @@ pub(super) struct Args {
     log: LogArgs,
 }
 
-pub(super) fn run(args: Args) -> ExitCode {
+/// Runs the command.
+#[must_use]
+pub fn run(args: Args) -> ExitCode {
     start_logging(&args.log);
-    let given = args.broker.text().map(str::to_owned);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let sent = runtime
         .map_err(|e| Error::new(ErrorKind::Internal, "send", "no runtime can be started").because(e))
-        .and_then(|runtime| runtime.block_on(send(args)));
+        .and_then(|runtime| runtime.block_on(send(&args)));
     match sent.and_then(|answer| print(&answer)) {
         Ok(()) => success(),
-        Err(error) => report(&error, given.as_deref()),
+        Err(error) => report(&error, args.broker.text()),
     }
 }
 
@@ -106,14 +109,20 @@ struct Answer {
     result: Option<Payload>,
 }
 
-async fn send(args: Args) -> Result<Answer> {
-    let task = task(&args)?;
+async fn send(args: &Args) -> Result<Answer> {
+    let target = Target::of(&args.task, args.queue.as_deref(), args.broker.configuration()?)?;
+    let task = task(args, &target)?;
     let (_, broker) = session(&args.broker).await?;
-    let client = Client::new(broker);
+    target.declare(&*broker).await?;
+    let client = Client::new(Arc::clone(&broker));
     let queue = task.queue.clone();
-    let id = match args.wait_for_room {
-        Some(timeout) => client.send_when_room(task, timeout).await?,
-        None => client.send_task(task).await?,
+    let sent = match args.wait_for_room {
+        Some(timeout) => client.send_when_room(task, timeout).await,
+        None => client.send_task(task).await,
+    };
+    let id = match sent {
+        Ok(id) => id,
+        Err(error) => return Err(advised(error, &*broker, &queue).await),
     };
     let result = match args.wait {
         Some(timeout) => Some(client.result(&queue, &id, timeout).await?),
@@ -122,10 +131,26 @@ async fn send(args: Args) -> Result<Answer> {
     Ok(Answer { id, result })
 }
 
-fn task(args: &Args) -> Result<NewTask> {
+/// What to do about a full queue, by the means of the command line.
+async fn advised(error: Error, broker: &dyn Broker, queue: &QueueName) -> Error {
+    // A full disk is another matter.
+    if error.kind() != ErrorKind::Full || error.operation() != "send" {
+        return error;
+    }
+    match broker.status(queue).await {
+        Ok(Some(status)) => {
+            let capacity = status.options.capacity.saturating_mul(2);
+            error.advise(format!(
+                "--wait-for-room 30s, or: manyhands queues set {queue} --capacity {capacity}"
+            ))
+        }
+        _ => error,
+    }
+}
+
+fn task(args: &Args, target: &Target) -> Result<NewTask> {
     let payload = if args.json == "-" { read_stdin()? } else { args.json.clone() };
-    let mut task =
-        NewTask::new(QueueName::new(&args.queue)?, TaskName::new(&args.task)?, Payload::from_json(&payload)?);
+    let mut task = target.task(Payload::from_json(&payload)?);
     if let Some(id) = &args.id {
         task = task.with_id(TaskId::new(id)?);
     }
@@ -151,7 +176,7 @@ fn task(args: &Args) -> Result<NewTask> {
     if let Some(key) = &args.key {
         task = task.with_key(LimitKey::new(key)?);
     }
-    let kept = args.wait.map(|_| manyhands_broker::limits::KEEP_RESULT);
+    let kept = args.wait.map(|_| limits::KEEP_RESULT);
     if let Some(time) = args.keep_result.or(kept) {
         task = task.with_result(Wanted::Keep(time));
     }
@@ -160,7 +185,7 @@ fn task(args: &Args) -> Result<NewTask> {
 
 fn read_stdin() -> Result<String> {
     // One byte more than is allowed is enough to be refused with the reason.
-    let most = manyhands_broker::limits::MAX_PAYLOAD as u64 + 1;
+    let most = limits::MAX_PAYLOAD as u64 + 1;
     let mut text = String::new();
     let read = std::io::stdin().lock().take(most).read_to_string(&mut text);
     read.map_err(|e| Error::invalid("send", "the payload cannot be read from standard input").because(e))?;

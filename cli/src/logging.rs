@@ -2,7 +2,7 @@
 
 use tracing_subscriber::{EnvFilter, fmt};
 
-use super::{LogArgs, exit::on_terminal};
+use crate::{LogArgs, on_terminal};
 
 /// Starts logging. Does nothing if the program started it already.
 pub fn start(args: &LogArgs) {
@@ -14,9 +14,11 @@ pub fn start(args: &LogArgs) {
     };
     // What goes wrong there comes back as our own errors, and some of it is only a look at what is not there yet.
     let client = if args.verbose > 1 { "info" } else { "off" };
+    // What handlers in processes of their own write to their standard error is their log: shown unless less is wanted.
+    let children = if args.quiet { "error" } else { "info" };
     let color = on_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let _ = fmt()
-        .with_env_filter(EnvFilter::new(format!("{level},lapin={client}")))
+        .with_env_filter(EnvFilter::new(format!("{level},handler={children},lapin={client}")))
         .with_writer(std::io::stderr)
         .with_ansi(color)
         .with_target(false)

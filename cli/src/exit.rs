@@ -10,8 +10,11 @@ use manyhands_broker::{BrokerUrl, Error, ErrorKind};
 /// Wrong usage or configuration.
 const USAGE: u8 = 2;
 
+/// Something was refused: a queue is full, a line is wrong, the broker cannot do it.
+pub const REFUSED: u8 = 4;
+
 /// Ended by a signal before everything was done.
-pub(super) const INTERRUPTED: u8 = 130;
+pub const INTERRUPTED: u8 = 130;
 
 /// The exit code of an error: 1 the answer is no, 2 wrong usage, 3 the broker could not be reached, 4 refused, 5 time
 /// ran out.
@@ -24,7 +27,7 @@ pub fn code(error: &Error) -> u8 {
         | ErrorKind::Conflict
         | ErrorKind::Full
         | ErrorKind::Closed
-        | ErrorKind::Duplicate => 4,
+        | ErrorKind::Duplicate => REFUSED,
         ErrorKind::Timeout => 5,
         _ => 1,
     }
@@ -52,12 +55,13 @@ pub fn report(error: &Error, broker: Option<&str>) -> ExitCode {
 }
 
 /// Writes a line to standard error.
-pub(super) fn note(line: &str) {
+pub fn note(line: &str) {
     say(&format!("{line}\n"));
 }
 
-/// Writes what clap has to say: help to standard output, errors to standard error.
-pub(super) fn usage(error: &clap::Error) -> ExitCode {
+/// Writes what clap has to say: help to standard output, errors to standard error. Returns the exit code.
+#[must_use]
+pub fn usage(error: &clap::Error) -> ExitCode {
     // A closed pipe is no reason to fail.
     let _ = error.print();
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
@@ -69,6 +73,7 @@ fn say(text: &str) {
 }
 
 /// Whether standard error is a terminal.
-pub(super) fn on_terminal() -> bool {
+#[must_use]
+pub fn on_terminal() -> bool {
     std::io::stderr().is_terminal()
 }

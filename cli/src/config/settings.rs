@@ -1,0 +1,256 @@
+//! The values as types.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+
+use manyhands_broker::{BrokerUrl, Error, Order, QueueName, QueueOptions, Result, TaskName, limits};
+
+use super::{Entry, Raw, keys};
+use crate::text;
+
+/// The most processes of one handler, or of a worker.
+const MAX_PROCESSES: u64 = 512;
+
+/// The most tasks at a time.
+const MAX_CONCURRENCY: u64 = 10_000;
+
+/// All that is configured.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The broker's URL, as it was written; with its password.
+    pub broker: Option<String>,
+    /// What workers are told.
+    pub worker: WorkerSettings,
+    /// The queues that are configured.
+    pub queues: BTreeMap<QueueName, QueueOptions>,
+    /// The kinds of tasks that are configured.
+    pub tasks: BTreeMap<TaskName, TaskSettings>,
+    /// The folder of the configuration file, where its programs run; empty for the one that the process is in.
+    pub folder: PathBuf,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the broker: it may have a password.
+        f.debug_struct("Settings").field("queues", &self.queues).finish_non_exhaustive()
+    }
+}
+
+/// What workers are told, `[worker]`.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct WorkerSettings {
+    /// The queues to serve, with weights, as `--queues` has them.
+    pub queues: Option<String>,
+    /// Whether the queues are served strictly in their order.
+    pub strict: bool,
+    /// How many tasks of each kind run at a time.
+    pub concurrency: Option<usize>,
+    /// How long leases last.
+    pub lease: Option<Duration>,
+    /// How long running tasks get after the order to stop.
+    pub grace: Option<Duration>,
+}
+
+/// What a kind of task is told, `[tasks.NAME]`.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct TaskSettings {
+    /// Its queue.
+    pub queue: Option<QueueName>,
+    /// The program that runs it, if a worker is to.
+    pub program: Option<Program>,
+    /// How many processes of the program run at a time.
+    pub processes: Option<usize>,
+    /// How long the program may run for one task.
+    pub run_limit: Option<Duration>,
+    /// How many failures make a task dead.
+    pub max_attempts: Option<u32>,
+}
+
+/// A program that handles tasks: its name and arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// Started for each task.
+    Command(Vec<String>),
+    /// Started once, and given one task after the other.
+    Process(Vec<String>),
+}
+
+/// What holds unless anything is said, of the keys that always have a value.
+pub(super) fn defaults() -> Vec<(&'static [&'static str], Raw)> {
+    vec![
+        (&["broker"], Raw::Text("local:".to_owned())),
+        (&["worker", "strict"], Raw::Bool(false)),
+        (&["worker", "lease"], Raw::Text("30s".to_owned())),
+        (&["worker", "grace"], Raw::Text("30s".to_owned())),
+    ]
+}
+
+impl Settings {
+    pub(super) fn of(entries: &[Entry], folder: PathBuf) -> Result<Self> {
+        let mut settings = Self { folder, ..Self::default() };
+        for entry in entries {
+            settings.take(entry).map_err(|why| wrong(entry, &why))?;
+        }
+        for (name, task) in &settings.tasks {
+            let key = |key: &'static str| keys::find(entries, &["tasks", name.as_str(), key]);
+            if let (Some(_), Some(other)) = (key("command"), key("process")) {
+                return Err(wrong(other, "a task has a command or a process, not both"));
+            }
+            if let Some(entry) = key("processes").or(key("run_limit")).filter(|_| task.program.is_none()) {
+                return Err(wrong(entry, "it needs a command or a process beside it"));
+            }
+        }
+        Ok(settings)
+    }
+
+    fn take(&mut self, entry: &Entry) -> Result<(), String> {
+        let parts: Vec<&str> = entry.path.iter().map(String::as_str).collect();
+        let value = &entry.value;
+        match parts.as_slice() {
+            ["broker"] => {
+                let url = value.text()?;
+                if url != "local:" && !url.starts_with("local:?") {
+                    url.parse::<BrokerUrl>().map_err(|e| e.report())?;
+                }
+                self.broker = Some(url);
+            }
+            ["worker", "queues"] => self.worker.queues = Some(value.text()?),
+            ["worker", "strict"] => self.worker.strict = value.bool()?,
+            ["worker", "concurrency"] => {
+                self.worker.concurrency = Some(size(value.number(1, MAX_CONCURRENCY)?));
+            }
+            ["worker", "lease"] => self.worker.lease = Some(value.duration()?),
+            ["worker", "grace"] => self.worker.grace = Some(value.duration()?),
+            ["queues", name, key] => {
+                let name = QueueName::new(name).map_err(|e| e.report())?;
+                let options = self.queues.entry(name).or_default();
+                let old = std::mem::take(options);
+                *options = match *key {
+                    "order" => old.with_order(value.order()?),
+                    "capacity" => old.with_capacity(value.number(1, i64::MAX as u64)?),
+                    "key_limit" => {
+                        let limit = value.number(1, u64::from(limits::MAX_KEY_LIMIT))?;
+                        old.with_key_limit(u32::try_from(limit).unwrap_or(limits::MAX_KEY_LIMIT))
+                    }
+                    "key_interval" => old.with_key_interval(value.duration()?),
+                    _ => old.with_remember_ids(value.duration()?),
+                };
+            }
+            ["tasks", name, key] => {
+                let name = TaskName::new(name).map_err(|e| e.report())?;
+                let task = self.tasks.entry(name).or_default();
+                match *key {
+                    "queue" => task.queue = Some(QueueName::new(&value.text()?).map_err(|e| e.report())?),
+                    "command" => task.program = Some(Program::Command(value.program()?)),
+                    "process" => task.program = Some(Program::Process(value.program()?)),
+                    "processes" => task.processes = Some(size(value.number(1, MAX_PROCESSES)?)),
+                    "run_limit" => {
+                        task.run_limit = Some(value.duration()?).filter(|limit| !limit.is_zero());
+                        if task.run_limit.is_none() {
+                            return Err("a limit of nothing lets nothing run".to_owned());
+                        }
+                    }
+                    _ => {
+                        let most = value.number(1, u64::from(u32::MAX))?;
+                        task.max_attempts = u32::try_from(most).ok();
+                    }
+                }
+            }
+            // No other key has a value: see `keys`.
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn wrong(entry: &Entry, why: &str) -> Error {
+    Error::invalid("configuration", format!("{}: {}: {why}", entry.source, entry.key()))
+}
+
+impl Raw {
+    fn text(&self) -> Result<String, String> {
+        match self {
+            Self::Text(text) => Ok(text.clone()),
+            other => Err(format!("{other} is no text")),
+        }
+    }
+
+    fn bool(&self) -> Result<bool, String> {
+        match self {
+            Self::Bool(yes) => Ok(*yes),
+            // All that the environment says is text.
+            Self::Text(text) if text == "true" => Ok(true),
+            Self::Text(text) if text == "false" => Ok(false),
+            other => Err(format!("{other} is neither true nor false")),
+        }
+    }
+
+    fn number(&self, least: u64, most: u64) -> Result<u64, String> {
+        let number = match self {
+            Self::Number(number) => u64::try_from(*number).ok(),
+            Self::Text(text) => text.parse().ok(),
+            _ => None,
+        };
+        let within = number.filter(|number| (least..=most).contains(number));
+        within.ok_or_else(|| format!("{self} is no whole number from {least} to {most}"))
+    }
+
+    fn duration(&self) -> Result<Duration, String> {
+        match self {
+            Self::Text(text) => text::duration(text),
+            other => {
+                Err(format!("{other} is no duration: write \"150ms\", \"5s\", \"2m\", \"1h\" or \"7d\""))
+            }
+        }
+    }
+
+    fn order(&self) -> Result<Order, String> {
+        match self.text()?.as_str() {
+            "fifo" => Ok(Order::Fifo),
+            "lifo" => Ok(Order::Lifo),
+            "priority" => Ok(Order::Priority),
+            other => Err(format!("{other:?} is no order: there are fifo, lifo and priority")),
+        }
+    }
+
+    /// A program and its arguments; in the environment, a list in JSON.
+    fn program(&self) -> Result<Vec<String>, String> {
+        let parts = match self {
+            Self::List(parts) => parts.clone(),
+            Self::Text(text) if text.trim_start().starts_with('[') => {
+                serde_json::from_str(text).map_err(|_| format!("{text:?} is no list of texts in JSON"))?
+            }
+            other => {
+                return Err(format!(
+                    "{other} is no list: write the program and its arguments apart, [\"python3\", \"resize.py\"]; there is no shell"
+                ));
+            }
+        };
+        match parts.first() {
+            Some(program) if !program.is_empty() => {}
+            _ => return Err("the list names no program".to_owned()),
+        }
+        if let Some(bad) = parts.iter().find(|part| part.contains('\0')) {
+            return Err(format!("{bad:?} has a zero byte in it, which no argument can have"));
+        }
+        Ok(parts)
+    }
+}
+
+impl fmt::Display for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{:?}", super::without_password(text)),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Bool(yes) => write!(f, "{yes}"),
+            Self::List(items) => write!(f, "{items:?}"),
+            Self::Other(what) => f.write_str(what),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What the programs of manyhands share: flags, the configuration file, logging, the form of errors, exit codes.
+//!
+//! It is the part that reads the environment, writes to the terminal and chooses exit codes, so that the other libraries do
+//! none of that. Programs call it, other libraries do not, but for the `entry` modules of the producer and the worker, which
+//! are the code of programs.
+
+mod args;
+mod broker;
+pub mod config;
+mod exit;
+mod logging;
+pub mod text;
+
+pub use args::{BrokerArg, LogArgs};
+pub use broker::{resolve, session};
+pub use exit::{INTERRUPTED, REFUSED, code, note, on_terminal, report, success, usage};
+pub use logging::start as start_logging;
