@@ -221,6 +221,26 @@ fn a_worker_says_what_is_wrong_with_its_flags() {
     }
 }
 
+/// A worker of one's own also runs the programs that the configuration file names.
+#[test]
+fn the_configuration_is_for_ones_own_worker_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("manyhands.toml");
+    std::fs::write(&file, "[tasks.echo]\ncommand = [\"cat\"]\nprocesses = 3\n").unwrap();
+    let config = file.to_str().unwrap();
+    let worker = Worker::start(&folder, &["--config", config]);
+    let sent = send(&folder, &["echo", "[1, 2]", "--wait", "20s"]);
+    assert_eq!((sent.status.code(), text(&sent.stdout)), (Some(0), "[1, 2]\n"), "{}", text(&sent.stderr));
+    let (code, err) = worker.end(Signal::TERM);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(err.contains("handlers count,echo; slots ") && err.contains(", 3 processes\n"), "{err}");
+    std::fs::write(&file, "[tasks.count]\ncommand = [\"cat\"]\n").unwrap();
+    let output = command(example(), &folder).args(["--config", config]).output().unwrap();
+    let err = text(&output.stderr);
+    let why = "two handlers are registered for tasks named \"count\"";
+    assert_eq!((output.status.code(), err.contains(why)), (Some(2), true), "{err}");
+}
+
 /// A worker whose queue is closed and empty ends by itself if it was told to.
 #[test]
 fn a_worker_ends_with_its_queues() {

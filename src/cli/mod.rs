@@ -31,6 +31,10 @@ enum Command {
 
 /// Reads the arguments and runs the command.
 pub(crate) fn main() -> ExitCode {
+    // A worker starts itself again for what it does not do on its own.
+    if let Some(ended) = worker::child() {
+        return ended;
+    }
     match Cli::parse().command {
         Command::Send(args) => send::run(*args),
         Command::Worker(args) => worker::run(&args, "manyhands worker", |app| app),

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};
 
 use manyhands_broker::{Error, QueueName, QueueOptions, Result, Task, TaskName};
+use tokio::sync::Notify;
 
 use crate::{
     Context, TaskError,
@@ -15,6 +16,8 @@ pub struct App {
     pub(crate) handlers: BTreeMap<TaskName, Registered>,
     pub(crate) options: Vec<(QueueName, QueueOptions)>,
     pub(crate) feeds: Vec<(QueueName, QueueName)>,
+    /// Rung when a handler in processes has room again.
+    pub(crate) news: Arc<Notify>,
     /// The first thing that is wrong; told when the worker is built, so that registration reads as a chain.
     error: Option<Error>,
 }
@@ -78,17 +81,28 @@ impl App {
 
     fn add<T: Task>(mut self, handler: Arc<dyn Handler>) -> Self {
         match (TaskName::new(T::NAME), QueueName::new(T::QUEUE)) {
-            (Ok(name), Ok(queue)) => {
-                if self.handlers.insert(name.clone(), Registered { handler, queue }).is_some() {
-                    let message = format!("two handlers are registered for tasks named \"{name}\"");
-                    self.fail(
-                        Error::invalid("register", message).advise("give one of the two types another NAME"),
-                    );
-                }
-            }
+            (Ok(name), Ok(queue)) => return self.add_named(name, queue, handler),
             (Err(error), _) | (_, Err(error)) => self.fail(error),
         }
         self
+    }
+
+    /// Adds a handler of any sort.
+    pub(crate) fn add_named(mut self, name: TaskName, queue: QueueName, handler: Arc<dyn Handler>) -> Self {
+        if self.handlers.insert(name.clone(), Registered { handler, queue }).is_some() {
+            let message = format!("two handlers are registered for tasks named \"{name}\"");
+            self.fail(
+                Error::invalid("register", message)
+                    .advise("give one of the two another name; the configuration file names handlers, too"),
+            );
+        }
+        self
+    }
+
+    /// Whether nothing was registered, rightly or wrongly.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.handlers.is_empty() && self.error.is_none()
     }
 
     fn fail(&mut self, error: Error) {
@@ -113,15 +127,31 @@ impl App {
         queues
     }
 
-    /// Which slots the tasks of a queue take: those of threads if any of its handlers blocks, as the claim
-    /// cannot choose by name.
+    /// The handlers that tasks of a queue may be for: those that name it, else any.
+    fn handlers_of(&self, queue: &QueueName) -> Vec<&Arc<dyn Handler>> {
+        let any_named = self.handlers.values().any(|registered| registered.queue == *queue);
+        let concerned = |registered: &&Registered| registered.queue == *queue || !any_named;
+        self.handlers.values().filter(concerned).map(|registered| &registered.handler).collect()
+    }
+
+    /// Which slots the tasks of a queue take: those of processes if any of its handlers is one, else those of threads if any
+    /// of them blocks, as the claim cannot choose by name.
     pub(crate) fn mode_of(&self, queue: &QueueName) -> Mode {
-        let named = |registered: &&Registered| registered.queue == *queue;
-        let any_named = self.handlers.values().any(|registered| named(&registered));
-        let blocks = |registered: &Registered| {
-            (named(&registered) || !any_named) && registered.handler.mode() == Mode::Blocking
-        };
-        if self.handlers.values().any(blocks) { Mode::Blocking } else { Mode::Async }
+        let modes: Vec<_> = self.handlers_of(queue).iter().map(|handler| handler.mode()).collect();
+        let scarce = [Mode::Process, Mode::Blocking].into_iter().find(|mode| modes.contains(mode));
+        scarce.unwrap_or(Mode::Async)
+    }
+
+    /// How many tasks of a queue can start now, as far as its handlers know: a process must be free. Where others than
+    /// processes handle its tasks too, they only take slots.
+    pub(crate) fn room_of(&self, queue: &QueueName) -> usize {
+        let rooms: Option<Vec<_>> = self.handlers_of(queue).iter().map(|handler| handler.room()).collect();
+        rooms.map_or(usize::MAX, |rooms| rooms.into_iter().fold(0, usize::saturating_add))
+    }
+
+    /// How many processes the handlers have.
+    pub(crate) fn processes(&self) -> usize {
+        self.handlers.values().map(|registered| registered.handler.processes()).sum()
     }
 
     pub(crate) fn feeds_of(&self, queue: &QueueName) -> Vec<QueueName> {

@@ -120,6 +120,7 @@ impl Claims {
             tokio::select! {
                 () = shutdown.stopping() => {}
                 _ = freed.changed() => {}
+                () = self.app.news.notified() => {}
                 () = hint, if ready => {}
                 () = tokio::time::sleep(wait), if !planted(Defect::HintsAreData) => {}
             }
@@ -170,7 +171,8 @@ impl Claims {
     /// Claims from one queue and starts what it gets; tells whether there may be more.
     async fn claim(&mut self, index: usize, max: usize, round: &mut Round) -> Result<bool> {
         let taken = self.slots.counts().taken;
-        let max = max.min(self.slots.free(self.turns.served()[index].mode)).min(limits::MAX_BATCH);
+        let Served { queue, mode, .. } = &self.turns.served()[index];
+        let max = max.min(self.slots.free(*mode)).min(self.app.room_of(queue)).min(limits::MAX_BATCH);
         if max == 0 || self.solitude.forbids(taken) {
             return Ok(false);
         }

@@ -13,15 +13,27 @@ pub(crate) enum Mode {
     Async,
     /// On a thread: it computes or blocks, and can only be told.
     Blocking,
+    /// In a process of its own, which is killed when it must stop. The run sees to that, and ends when the process has.
+    Process,
 }
 
-/// A run of a handler: its result, if somebody wants it. Dropping it stops an async one at its next await, and leaves a blocking one running.
+/// A run of a handler: its result, if somebody wants it. Dropping it stops an async one at its next await, and leaves a blocking one running; one in a process is not to be dropped.
 pub(crate) type Run = Pin<Box<dyn Future<Output = Result<Option<Payload>, TaskError>> + Send>>;
 
 /// A handler of one kind of task.
 pub(crate) trait Handler: Send + Sync {
     fn mode(&self) -> Mode;
     fn run(&self, payload: &Payload, context: Context) -> Run;
+
+    /// How many more tasks it can start now; `None` if only slots bound it.
+    fn room(&self) -> Option<usize> {
+        None
+    }
+
+    /// How many processes it has.
+    fn processes(&self) -> usize {
+        0
+    }
 }
 
 pub(crate) struct AsyncHandler<T, F> {

@@ -29,6 +29,8 @@
 mod app;
 pub mod backoff;
 mod beats;
+#[cfg(feature = "cli")]
+mod children;
 mod claims;
 mod context;
 #[cfg(feature = "cli")]

@@ -97,6 +97,8 @@ async fn run_handler(
             }
             run.await
         }
+        // It kills its process when it is told, and returns when that is dead: nobody else runs the task before.
+        Mode::Process => run.await,
     };
     match ended {
         Ok(result) => Stopped::Result(result),
@@ -113,7 +115,7 @@ fn judge(result: Option<Stopped>, task: &ClaimedTask, context: &Context) -> (End
             (Ending::Completed, Some(End::Complete { children: context.take_children(), result }))
         }
         Some(Stopped::Result(Err(error))) => match error.verdict {
-            // A thread that was told to stop, and did: that is no failure of the task.
+            // A thread or a process that was told to stop, and did: that is no failure of the task.
             Verdict::Retry(_) if context.cancelled() => (Ending::Released, Some(End::Release)),
             Verdict::Retry(after) => retry(cut(error.message()), after, task),
             Verdict::Bury => {

@@ -15,6 +15,7 @@ use crate::handler::Mode;
 pub(crate) struct Slots {
     waiting: Arc<Semaphore>,
     threads: Arc<Semaphore>,
+    processes: Arc<Semaphore>,
     taken: AtomicUsize,
     running: AtomicUsize,
     /// Counts how often there was room again, or nothing under way any more; whoever waits for either watches this.
@@ -40,10 +41,11 @@ pub(crate) struct Slot {
 }
 
 impl Slots {
-    pub(crate) fn new(waiting: usize, threads: usize) -> Arc<Self> {
+    pub(crate) fn new(waiting: usize, threads: usize, processes: usize) -> Arc<Self> {
         Arc::new(Self {
             waiting: Arc::new(Semaphore::new(waiting)),
             threads: Arc::new(Semaphore::new(threads)),
+            processes: Arc::new(Semaphore::new(processes)),
             taken: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
             changes: watch::Sender::new(0),
@@ -54,6 +56,7 @@ impl Slots {
         match mode {
             Mode::Async => &self.waiting,
             Mode::Blocking => &self.threads,
+            Mode::Process => &self.processes,
         }
     }
 
@@ -61,7 +64,7 @@ impl Slots {
         self.of(mode).available_permits()
     }
 
-    /// How many tasks are under way, of both kinds.
+    /// How many tasks are under way, of all kinds.
     pub(crate) fn counts(&self) -> Counts {
         Counts { taken: self.taken.load(Ordering::SeqCst), running: self.running.load(Ordering::SeqCst) }
     }
@@ -95,9 +98,9 @@ impl Slots {
 
 impl Slot {
     /// Waits for a thread, if the slot is not one already. Tasks of a blocking handler can be sent to a queue whose own
-    /// handlers are async: they take a slot of both kinds.
+    /// handlers are of another kind: they take a slot of both kinds.
     pub(crate) async fn take_thread(&mut self) {
-        if self.mode == Mode::Async || self.permits.is_empty() {
+        if self.mode != Mode::Blocking || self.permits.is_empty() {
             // The semaphore is never closed.
             self.permits.extend(Arc::clone(&self.slots.threads).acquire_owned().await.ok());
             self.mode = Mode::Blocking;

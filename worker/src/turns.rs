@@ -53,7 +53,7 @@ impl Turns {
         }
         let mut passed = self.passed.clone();
         let mut shares: Vec<(usize, usize)> = Vec::new();
-        for mode in [Mode::Async, Mode::Blocking] {
+        for mode in [Mode::Async, Mode::Blocking, Mode::Process] {
             for _ in 0..free(mode) {
                 let rivals = (0..self.served.len()).filter(|index| self.served[*index].mode == mode);
                 let Some(next) = rivals.min_by_key(|index| (passed[*index], *index)) else { break };

@@ -47,6 +47,8 @@ struct Settings {
     strict: bool,
     concurrency: usize,
     threads: usize,
+    /// The most processes at a time, of all handlers together.
+    processes: usize,
     lease: Duration,
     grace: Duration,
     until_ended: bool,
@@ -81,6 +83,7 @@ impl Worker {
                 strict: false,
                 concurrency: CONCURRENCY,
                 threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+                processes: usize::MAX,
                 lease: limits::LEASE,
                 grace: GRACE,
                 until_ended: false,
@@ -98,12 +101,14 @@ impl Worker {
         };
         let queues: Vec<_> = self.served.iter().map(queue).collect();
         let handlers: Vec<_> = self.app.handlers.keys().map(ToString::to_string).collect();
+        let Settings { concurrency, threads, .. } = &self.settings;
+        let (queues, handlers) = (queues.join(","), handlers.join(","));
+        let processes = match self.processes() {
+            0 => String::new(),
+            processes => format!(", {processes} processes"),
+        };
         format!(
-            "queues {}; handlers {}; slots {} async, {} blocking",
-            queues.join(","),
-            handlers.join(","),
-            self.settings.concurrency,
-            self.settings.threads
+            "queues {queues}; handlers {handlers}; slots {concurrency} async, {threads} blocking{processes}"
         )
     }
 
@@ -119,8 +124,10 @@ impl Worker {
         if !self.declare(shutdown).await? {
             return Ok(Summary::default());
         }
-        let Settings { strict, concurrency, threads, lease, grace, until_ended, observer } = self.settings;
-        let slots = Slots::new(concurrency, threads);
+        let processes = self.processes();
+        let Settings { strict, concurrency, threads, lease, grace, until_ended, observer, .. } =
+            self.settings;
+        let slots = Slots::new(concurrency, threads, processes);
         let leases = Arc::new(Leases::default());
         let _beats = Beats::start(Arc::clone(&self.broker), Arc::clone(&leases), lease).map_err(|e| {
             Error::new(ErrorKind::Unavailable, "run", "no thread can be started for renewing leases")
@@ -159,6 +166,11 @@ impl Worker {
 }
 
 impl Worker {
+    /// How many processes run handlers at a time.
+    fn processes(&self) -> usize {
+        self.app.processes().min(self.settings.processes)
+    }
+
     /// Declares the queues that the app configures, for as long as it takes; tells whether it did so before it was told to
     /// end.
     async fn declare(&self, shutdown: &Shutdown) -> Result<bool> {
@@ -228,6 +240,13 @@ impl WorkerBuilder {
     /// Sets how many blocking tasks run at a time; one a core unless told otherwise, at most 512.
     pub fn threads(mut self, threads: usize) -> Self {
         self.settings.threads = threads;
+        self
+    }
+
+    /// Sets how many tasks run in processes at a time, all handlers together; as many as they have processes unless told otherwise.
+    #[cfg(feature = "cli")]
+    pub(crate) fn processes(mut self, processes: usize) -> Self {
+        self.settings.processes = processes;
         self
     }
 

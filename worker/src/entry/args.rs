@@ -1,12 +1,14 @@
 //! The flags.
 
+use clap::builder::RangedU64ValueParser;
 use manyhands_broker::{Error, QueueName, Result};
 use manyhands_cli::{BrokerArg, LogArgs};
 
 /// Serves queues: takes tasks, runs their handlers, settles them
 ///
-/// SIGTERM or SIGINT stops claiming: running tasks get the grace (30s), then they are stopped and given back; a second signal does that
-/// at once.
+/// Its handlers are the programs that the configuration file names for tasks, [tasks.NAME] with a command or a process, and, in a worker
+/// program of one's own, those that are written in Rust. SIGTERM or SIGINT stops claiming: running tasks get the grace (30s), then they
+/// are stopped and given back; a second signal does that at once.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -20,9 +22,13 @@ pub struct Args {
     #[arg(long)]
     pub(super) strict: bool,
 
-    /// How many tasks of each kind (async, blocking) run at a time; of the blocking ones at most 512
+    /// How many tasks of each kind (async, blocking, processes) run at a time; of the blocking ones at most 512
     #[arg(long, value_name = "N")]
     pub(super) concurrency: Option<usize>,
+
+    /// How many processes a handler has for which the configuration file names no number  [default: one a core]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=512))]
+    pub(super) processes: Option<usize>,
 
     /// End when all served queues are closed and nothing on them is unsettled
     #[arg(long)]

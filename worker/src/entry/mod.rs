@@ -4,6 +4,7 @@
 //! exit codes: a worker of your own gets the flags, configuration, logging, signals and exit codes of the stock one.
 
 mod args;
+mod programs;
 mod serve;
 mod signals;
 
@@ -18,9 +19,9 @@ pub use self::{
 };
 pub use manyhands_cli::{BrokerArg, LogArgs, code, report, resolve, session, start_logging, success};
 
-use crate::App;
+use crate::{App, children};
 
-/// A worker program: it has no commands, only flags.
+// A worker program has no commands, only flags. What it is says the help of those.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Program {
@@ -28,10 +29,14 @@ struct Program {
     args: Args,
 }
 
-/// Runs a worker program: reads its flags and its configuration, opens the broker, runs the handlers that `register` adds, and drains on SIGTERM or SIGINT.
+/// Runs a worker program: reads its flags and its configuration, opens the broker, runs the handlers that `register` adds and
+/// the programs that the configuration names, and drains on SIGTERM or SIGINT.
 ///
 /// Exit codes: 0 after a clean drain, 2 wrong usage or configuration, 3 the broker could not be reached, 4 refused, 130
 /// ended at once by a second signal. `--help` says the rest.
+///
+/// Call it before anything else is done: for handlers in processes of their own the program starts itself again, to prepare
+/// them, and that start ends here.
 ///
 /// ```no_run
 /// # use manyhands_worker::{App, Context, Task, TaskError};
@@ -46,12 +51,22 @@ struct Program {
 /// }
 /// ```
 pub fn main(register: impl FnOnce(App) -> App) -> ExitCode {
+    if let Some(ended) = child() {
+        return ended;
+    }
     let name = program();
     let command = Program::command().name(name.clone()).bin_name(name.clone());
     match command.try_get_matches().and_then(|matches| Program::from_arg_matches(&matches)) {
         Ok(Program { args }) => run(&args, &name, register),
         Err(error) => manyhands_cli::usage(&error),
     }
+}
+
+/// Does what a worker started its own program for: `Some` with the exit code if this process is such a one, which then has
+/// nothing else to do.
+#[must_use]
+pub fn child() -> Option<ExitCode> {
+    children::begin(std::env::args_os())
 }
 
 /// As [`main`], with arguments that are read already, under a name.

@@ -2,16 +2,27 @@
 
 use std::process::ExitCode;
 
-use manyhands_broker::{QueueName, Result};
+use manyhands_broker::{Error, QueueName, Result};
 use manyhands_cli::{INTERRUPTED, config::Settings, note, session, success};
 
-use super::{Args, args, until_signal};
-use crate::{App, Worker, worker::MAX_THREADS, worker::Summary};
+use super::{Args, args, programs, until_signal};
+use crate::{App, Worker, children::Children, worker::MAX_THREADS, worker::Summary};
 
 /// Serves until it is told to end.
 pub(super) async fn serve(args: &Args, name: &str, app: App) -> Result<ExitCode> {
     let configuration = args.broker.configuration()?;
     let settings = configuration.settings();
+    let children = Children::new();
+    let app = programs::register(app, settings, &children, args.processes)?;
+    if app.is_empty() {
+        let place = configuration.file().map_or_else(
+            || "there is no configuration file".to_owned(),
+            |file| format!("{} has no [tasks.NAME] with a command or a process", file.display()),
+        );
+        return Err(Error::invalid("register", format!("the worker has no handler: {place}")).advise(
+            "a file manyhands.toml here, or --config FILE, with: [tasks.NAME] command = [\"program\"]",
+        ));
+    }
     let queues =
         args::queues(args.queues.as_deref().or(settings.worker.queues.as_deref()).unwrap_or_default())?;
     let app = configured(app, settings, &queues);
@@ -22,7 +33,7 @@ pub(super) async fn serve(args: &Args, name: &str, app: App) -> Result<ExitCode>
         .strict(args.strict || settings.worker.strict)
         .until_ended(args.until_ended);
     if let Some(slots) = args.concurrency.or(settings.worker.concurrency) {
-        builder = builder.concurrency(slots).threads(slots.min(MAX_THREADS));
+        builder = builder.concurrency(slots).threads(slots.min(MAX_THREADS)).processes(slots);
     }
     if let Some(lease) = settings.worker.lease {
         builder = builder.lease(lease);
@@ -35,7 +46,9 @@ pub(super) async fn serve(args: &Args, name: &str, app: App) -> Result<ExitCode>
         note(&format!("{name} {}: broker {url}; {}", env!("CARGO_PKG_VERSION"), worker.describe()));
     }
     let (shutdown, signals) = until_signal()?;
+    children.begin();
     let ended = worker.run(&shutdown).await;
+    children.end().await;
     let Summary { strays } = ended?;
     if strays > 0 {
         note(&format!("{strays} handlers did not stop; their tasks are taken back by other workers"));

@@ -1,0 +1,74 @@
+//! Lines of a pipe, in memory that does not grow with them.
+
+use std::io;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+
+/// Reads lines and keeps at most so many bytes of each.
+#[derive(Debug)]
+pub(super) struct Lines<R> {
+    reader: BufReader<R>,
+    limit: usize,
+}
+
+/// A line without its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) text: Vec<u8>,
+    /// How many bytes it has; more than are kept if it is too long.
+    pub(super) bytes: usize,
+}
+
+impl Line {
+    pub(super) fn is_cut(&self) -> bool {
+        self.bytes > self.text.len()
+    }
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    pub(super) fn new(reader: R, limit: usize) -> Self {
+        Self { reader: BufReader::with_capacity(64 * 1024, reader), limit }
+    }
+
+    /// The next line; `None` at the end. A last one may lack its end.
+    pub(super) async fn next(&mut self) -> io::Result<Option<Line>> {
+        let mut line = Line { text: Vec::new(), bytes: 0 };
+        let mut any = false;
+        loop {
+            let buffer = self.reader.fill_buf().await?;
+            if buffer.is_empty() {
+                return Ok(any.then_some(line));
+            }
+            any = true;
+            let end = buffer.iter().position(|byte| *byte == b'\n');
+            let part = &buffer[..end.unwrap_or(buffer.len())];
+            line.bytes += part.len();
+            let room = self.limit - line.text.len();
+            line.text.extend_from_slice(&part[..part.len().min(room)]);
+            let used = part.len() + usize::from(end.is_some());
+            self.reader.consume(used);
+            if end.is_some() {
+                return Ok(Some(line));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_are_cut_not_held() {
+        let mut lines = Lines::new(&b"ab\n\nabcdef\nlast"[..], 4);
+        let mut found = Vec::new();
+        while let Some(line) = lines.next().await.unwrap() {
+            found.push((String::from_utf8(line.text.clone()).unwrap(), line.bytes, line.is_cut()));
+        }
+        let line = |text: &str, bytes, cut| (text.to_owned(), bytes, cut);
+        assert_eq!(
+            found,
+            [line("ab", 2, false), line("", 0, false), line("abcd", 6, true), line("last", 4, false)]
+        );
+    }
+}
