@@ -1,4 +1,4 @@
-//! The `producer` program: `manyhands send`, under the name that hosts start.
+//! The `producer` program: the commands `send` and `feed` of `manyhands`, under the name that hosts start.
 
 use std::process::ExitCode;
 

@@ -8,7 +8,7 @@ mod fsck;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use manyhands_producer::entry::send;
+use manyhands_producer::entry::{feed, send};
 use manyhands_worker::entry as worker;
 
 /// A task queue for one box or many.
@@ -22,6 +22,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Send(Box<send::Args>),
+    Feed(Box<feed::Args>),
     Worker(Box<worker::Args>),
     Config(config::Args),
     Fsck(fsck::Args),
@@ -37,6 +38,7 @@ pub(crate) fn main() -> ExitCode {
     }
     match Cli::parse().command {
         Command::Send(args) => send::run(*args),
+        Command::Feed(args) => feed::run(*args),
         Command::Worker(args) => worker::run(&args, "manyhands worker", |app| app),
         Command::Config(args) => config::run(&args),
         Command::Fsck(args) => fsck::run(args),

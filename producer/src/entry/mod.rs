@@ -1,7 +1,8 @@
-//! The `producer` program: the command `send`, which `manyhands` has too.
+//! The `producer` program: the commands `send` and `feed`, which `manyhands` has too.
 //!
 //! The only part of this crate that reads arguments and environment, writes to the terminal and chooses exit codes.
 
+pub mod feed;
 pub mod send;
 mod target;
 
@@ -20,6 +21,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Send(Box<send::Args>),
+    Feed(Box<feed::Args>),
 }
 
 /// Runs the `producer` program: reads its arguments and does what they say.
@@ -30,6 +32,7 @@ enum Command {
 pub fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(Cli { command: Command::Send(args) }) => send::run(*args),
+        Ok(Cli { command: Command::Feed(args) }) => feed::run(*args),
         Err(error) => manyhands_cli::usage(&error),
     }
 }
