@@ -102,6 +102,8 @@ capability! {
         Counts = "counts",
         /// That; and list, revive and purge the dead.
         DeadLetters = "counts, dead letters",
+        /// That; and look at single tasks, change a queue's options, and purge what waits.
+        All = "counts, dead letters, tasks, options, purge",
     }
 }
 
@@ -195,7 +197,7 @@ impl Capabilities {
         orders: Orders::All,
         control: Control::Full,
         results: Results::Kept,
-        operators: Operators::DeadLetters,
+        operators: Operators::All,
         returns: Returns::InPlace,
         capacity: Capacity::Exact,
         join: Join::Exact,

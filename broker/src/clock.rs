@@ -114,6 +114,12 @@ pub(crate) fn time(wall: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(wall)).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
+/// A duration of so many milliseconds.
+#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "for a backend with a server"))]
+pub(crate) fn duration(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
 /// A duration in whole milliseconds.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

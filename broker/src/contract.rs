@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use crate::{
     BatchName, BatchStatus, Beat, Cancel, Capabilities, ClaimedTask, DeadLetters, Error, Fsck, Incarnation,
-    NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settlement, TaskId, Token, limits,
+    Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settlement, TaskId, Token,
+    limits,
 };
 
 /// A future that completes when something may have changed. It is a hint and nothing else: it may complete
@@ -105,6 +106,12 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// with defaults. Closing twice is closing once. Durable when it returns.
     async fn close(&self, queue: &QueueName) -> Result<()>;
 
+    /// Lists the queues of the namespace by name, at most `max` (1 to [`limits::MAX_BATCH`]), those after `after` if one is given.
+    async fn queues(&self, after: Option<&QueueName>, max: usize) -> Result<Vec<QueueName>> {
+        let _ = (after, max);
+        Err(Error::unclaimed(self.backend(), "queues"))
+    }
+
     /// Tells how a queue stands; `None` when there is none of that name.
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>>;
 
@@ -144,8 +151,14 @@ pub trait Broker: Debug + Send + Sync + 'static {
     }
 
     /// The power over dead tasks, of a backend that claims
-    /// [`Operators::DeadLetters`](crate::capabilities::Operators::DeadLetters).
+    /// [`Operators::DeadLetters`](crate::capabilities::Operators::DeadLetters), or more.
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        None
+    }
+
+    /// The power to look at single tasks and to change queues, of a backend that claims
+    /// [`Operators::All`](crate::capabilities::Operators::All).
+    fn lookup(&self) -> Option<&dyn Lookup> {
         None
     }
 

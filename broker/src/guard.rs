@@ -9,10 +9,11 @@ use async_trait::async_trait;
 
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    DeadTask, End, Enqueued, Error, Fsck, Incarnation, NewTask, Outcome, QueueName, QueueOptions,
-    QueueStatus, Result, Revived, Settled, Settlement, TaskId, Token, Waiter, limits,
+    DeadTask, End, Enqueued, Error, Fsck, Incarnation, Lookup, Mark, NewTask, Outcome, QueueName,
+    QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, State, TaskDetail, TaskId, TaskPage,
+    Token, Waiter, Why, limits, machine::purged,
 };
-use checks::{check_batch, check_options, check_tasks};
+use checks::{check_batch, check_page, check_tasks};
 
 /// Wraps a backend and refuses, before any I/O, what no broker accepts and what this one cannot do.
 #[derive(Debug)]
@@ -44,12 +45,7 @@ impl<B: Broker> Broker for Guard<B> {
 
     async fn declare(&self, queue: &QueueName, options: Option<&QueueOptions>) -> Result<QueueStatus> {
         if let Some(options) = options {
-            check_options(queue, options)?;
-            self.check_remember_ids(queue, options)?;
-            self.check_order(queue, options)?;
-            if options.limits_keys() {
-                self.check_control("declare", || format!("queue \"{queue}\" is to limit keys"))?;
-            }
+            self.check_configuration("declare", queue, options)?;
         }
         self.0.declare(queue, options).await
     }
@@ -117,6 +113,11 @@ impl<B: Broker> Broker for Guard<B> {
         self.0.close(queue).await
     }
 
+    async fn queues(&self, after: Option<&QueueName>, max: usize) -> Result<Vec<QueueName>> {
+        check_page("queues", max)?;
+        self.0.queues(after, max).await
+    }
+
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
         self.0.status(queue).await
     }
@@ -153,6 +154,10 @@ impl<B: Broker> Broker for Guard<B> {
         self.0.dead_letters().map(|_| self as &dyn DeadLetters)
     }
 
+    fn lookup(&self) -> Option<&dyn Lookup> {
+        self.0.lookup().map(|_| self as &dyn Lookup)
+    }
+
     fn fsck(&self) -> Option<&dyn Fsck> {
         self.0.fsck()
     }
@@ -165,10 +170,7 @@ impl<B: Broker> Broker for Guard<B> {
 #[async_trait]
 impl<B: Broker> DeadLetters for Guard<B> {
     async fn list(&self, queue: &QueueName, after: Option<u64>, max: usize) -> Result<Vec<DeadTask>> {
-        if max == 0 || max > limits::MAX_BATCH {
-            let message = format!("a list has 1 to {} tasks, not {max}", limits::MAX_BATCH);
-            return Err(Error::invalid("list", message));
-        }
+        check_page("list", max)?;
         self.dead("list")?.list(queue, after, max).await
     }
 
@@ -180,5 +182,38 @@ impl<B: Broker> DeadLetters for Guard<B> {
     async fn purge(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<bool>> {
         check_batch("purge", ids.len())?;
         self.dead("purge")?.purge(queue, ids).await
+    }
+}
+
+#[async_trait]
+impl<B: Broker> Lookup for Guard<B> {
+    async fn get(&self, queue: &QueueName, id: &TaskId) -> Result<Option<TaskDetail>> {
+        self.look("get")?.get(queue, id).await
+    }
+
+    async fn list(
+        &self,
+        queue: &QueueName,
+        state: State,
+        after: Option<&Mark>,
+        max: usize,
+    ) -> Result<TaskPage> {
+        check_page("list", max)?;
+        self.look("list")?.list(queue, state, after, max).await
+    }
+
+    async fn why(&self, queue: &QueueName, id: &TaskId) -> Result<Why> {
+        self.look("why")?.why(queue, id).await
+    }
+
+    async fn set(&self, queue: &QueueName, options: &QueueOptions, revision: u64) -> Result<QueueStatus> {
+        self.check_configuration("set", queue, options)?;
+        self.look("set")?.set(queue, options, revision).await
+    }
+
+    async fn purge(&self, queue: &QueueName, states: &[State], max: usize) -> Result<u64> {
+        check_page("purge", max)?;
+        purged(states)?;
+        self.look("purge")?.purge(queue, states, max).await
     }
 }

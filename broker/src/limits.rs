@@ -100,5 +100,8 @@ pub const MAX_DELIVERIES: u32 = 20;
 /// How long a task whose name nobody knows is parked again and again before it is dead.
 pub const MAX_PARKED: Duration = Duration::from_secs(3600);
 
+/// How far it is counted how many tasks are ahead of another: 256.
+pub const MAX_AHEAD: u64 = 256;
+
 /// How many due tasks, how many expired leases, and how many keys whose time has come, one claim takes care of.
 pub const UPKEEP: usize = 256;

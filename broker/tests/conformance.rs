@@ -257,7 +257,7 @@ fn columns() -> [(&'static str, Capabilities, Capabilities); 4] {
         orders: Orders::All,
         control: Control::Full,
         results: Results::Kept,
-        operators: Operators::DeadLetters,
+        operators: Operators::All,
         returns: Returns::InPlace,
         capacity: Capacity::Exact,
         join: Join::Exact,
@@ -285,7 +285,7 @@ fn columns() -> [(&'static str, Capabilities, Capabilities); 4] {
     let redis = Capabilities { redelivery: Redelivery::AfterLease, ..full };
     [
         ("memory", Capabilities::FULL, full),
-        ("local", LocalBroker::CAPABILITIES, full),
+        ("local", LocalBroker::CAPABILITIES, Capabilities { operators: Operators::DeadLetters, ..full }),
         ("redis", RedisBroker::CAPABILITIES, redis),
         ("rabbitmq", RabbitMqBroker::CAPABILITIES, rabbitmq),
     ]

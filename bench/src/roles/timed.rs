@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use manyhands_broker::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    Enqueued, Fsck, Incarnation, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled,
-    Settlement, TaskId, Token, Waiter,
+    Enqueued, Fsck, Incarnation, Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result,
+    Settled, Settlement, TaskId, Token, Waiter,
 };
 
 /// Hands every call on, and notes the longest claim.
@@ -76,6 +76,10 @@ impl Broker for Timed {
         self.inner.close(queue).await
     }
 
+    async fn queues(&self, after: Option<&QueueName>, max: usize) -> Result<Vec<QueueName>> {
+        self.inner.queues(after, max).await
+    }
+
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
         self.inner.status(queue).await
     }
@@ -102,6 +106,10 @@ impl Broker for Timed {
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
         self.inner.dead_letters()
+    }
+
+    fn lookup(&self) -> Option<&dyn Lookup> {
+        self.inner.lookup()
     }
 
     fn wait(&self, queues: &[QueueName]) -> Waiter {

@@ -8,7 +8,7 @@ use crate::{
     capabilities::Operators, limits,
 };
 
-const LISTS: fn(&Capabilities) -> bool = |broker| broker.operators == Operators::DeadLetters;
+const LISTS: fn(&Capabilities) -> bool = |broker| broker.operators >= Operators::DeadLetters;
 const COUNTS: fn(&Capabilities) -> bool = |broker| broker.operators == Operators::Counts;
 
 area!("dead": they_are_listed_with_their_reasons if LISTS, what_went_wrong_is_listed if LISTS, a_long_history_is_cut if LISTS, a_revived_task_begins_anew if LISTS, a_revived_task_needs_room_and_its_key if LISTS, a_purged_task_is_gone if LISTS, they_are_kept_for_a_week if LISTS, others_are_unknown if LISTS, there_is_no_power_where_none_is_claimed if COUNTS);

@@ -17,10 +17,12 @@ mod enqueue;
 mod expire;
 mod lapse;
 mod limit;
+mod lookup;
 mod order;
 mod pause;
 mod repeat;
 mod results;
+mod set;
 mod settle;
 mod start;
 mod support;
@@ -140,6 +142,8 @@ pub fn cases(capabilities: &Capabilities) -> Vec<Case> {
         repeat::CASES,
         batch::CASES,
         limit::CASES,
+        lookup::CASES,
+        set::CASES,
     ]
     .concat();
     all.into_iter().filter(|case| (case.needs)(capabilities)).collect()

@@ -7,28 +7,41 @@ use crate::{
     limits,
 };
 
-pub(super) fn check_options(queue: &QueueName, options: &QueueOptions) -> Result<()> {
+pub(super) fn check_options(
+    operation: &'static str,
+    queue: &QueueName,
+    options: &QueueOptions,
+) -> Result<()> {
     // What is stored is a signed 64-bit number, and one that JSON carries exactly.
     const MOST: u64 = 1 << 53;
     if options.capacity == 0 || options.capacity > MOST {
         let message = format!("queue \"{queue}\": the capacity is 1 to 2^53 tasks, not {}", options.capacity);
-        return Err(Error::invalid("declare", message));
+        return Err(Error::invalid(operation, message));
     }
     if options.remember_ids > limits::MAX_DELAY {
         return Err(Error::invalid(
-            "declare",
+            operation,
             format!("queue \"{queue}\": ids are remembered for ten years at most"),
         ));
     }
     if options.key_limit.is_some_and(|limit| limit == 0 || limit > limits::MAX_KEY_LIMIT) {
         let message = format!("queue \"{queue}\": the key_limit is 1 to 2^31 - 1 tasks");
-        return Err(Error::invalid("declare", message));
+        return Err(Error::invalid(operation, message));
     }
     if options.key_interval > limits::MAX_KEY_INTERVAL {
         let message = format!("queue \"{queue}\": the key_interval is a day at most");
-        return Err(Error::invalid("declare", message));
+        return Err(Error::invalid(operation, message));
     }
     Ok(())
+}
+
+/// Checks how many a list is to have.
+pub(super) fn check_page(operation: &'static str, max: usize) -> Result<()> {
+    if max > 0 && max <= limits::MAX_BATCH {
+        return Ok(());
+    }
+    let message = format!("a list has 1 to {} entries, not {max}", limits::MAX_BATCH);
+    Err(Error::invalid(operation, message))
 }
 
 pub(super) fn check_batch(operation: &'static str, len: usize) -> Result<()> {

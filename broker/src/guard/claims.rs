@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::Guard;
+use super::{Guard, checks::check_options};
 use crate::{
-    Beat, Broker, DeadLetters, Error, ErrorKind, Lease, NewTask, Order, QueueName, QueueOptions, Result,
-    Start, Token, Wanted,
+    Beat, Broker, DeadLetters, Error, ErrorKind, Lease, Lookup, NewTask, Order, QueueName, QueueOptions,
+    Result, Start, Token, Wanted,
     capabilities::{Control, Ids, Orders, Results},
     limits,
 };
@@ -115,8 +115,31 @@ impl<B: Broker> Guard<B> {
         }
     }
 
+    /// Refuses options of a queue that no broker accepts, or this one cannot keep.
+    pub(super) fn check_configuration(
+        &self,
+        operation: &'static str,
+        queue: &QueueName,
+        options: &QueueOptions,
+    ) -> Result<()> {
+        check_options(operation, queue, options)?;
+        self.check_remember_ids(operation, queue, options)?;
+        self.check_order(operation, queue, options)?;
+        if options.limits_keys() {
+            self.check_control(operation, || format!("queue \"{queue}\" is to limit keys"))?;
+        }
+        Ok(())
+    }
+
+    /// The power over single tasks, of a backend that has it.
+    pub(super) fn look(&self, operation: &'static str) -> Result<&dyn Lookup> {
+        let missing =
+            || self.unsupported(operation, "single tasks are to be looked at, or a queue changed", INSTEAD);
+        self.0.lookup().ok_or_else(missing)
+    }
+
     /// Refuses an order that this backend does not have.
-    pub(super) fn check_order(&self, queue: &QueueName, options: &QueueOptions) -> Result<()> {
+    fn check_order(&self, operation: &'static str, queue: &QueueName, options: &QueueOptions) -> Result<()> {
         if options.order == Order::Fifo || self.0.capabilities().orders == Orders::All {
             return Ok(());
         }
@@ -124,7 +147,7 @@ impl<B: Broker> Guard<B> {
             "queue \"{queue}\" is to have the order {}, and all queues are first in, first out",
             options.order
         );
-        Err(self.unsupported("declare", &what, INSTEAD))
+        Err(self.unsupported(operation, &what, INSTEAD))
     }
 
     /// The power over dead tasks, of a backend that has it.
@@ -157,13 +180,18 @@ impl<B: Broker> Guard<B> {
         }
     }
 
-    pub(super) fn check_remember_ids(&self, queue: &QueueName, options: &QueueOptions) -> Result<()> {
+    fn check_remember_ids(
+        &self,
+        operation: &'static str,
+        queue: &QueueName,
+        options: &QueueOptions,
+    ) -> Result<()> {
         if self.0.capabilities().ids == Ids::Remembered || options.remember_ids == limits::REMEMBER_IDS {
             return Ok(());
         }
         let what =
             format!("queue \"{queue}\" is to remember ids for a time of its own, and no id is remembered");
-        Err(self.unsupported("declare", &what, "leave remember_ids out, or use a local: or redis:// broker"))
+        Err(self.unsupported(operation, &what, "leave remember_ids out, or use a local: or redis:// broker"))
     }
 
     pub(super) fn check_delay(&self, lease: &Lease, delay: Duration) -> Result<()> {

@@ -21,7 +21,7 @@ impl Machine {
 }
 
 impl Queue {
-    fn cancel(&mut self, id: &TaskId, now: Now) -> Cancel {
+    pub(super) fn cancel(&mut self, id: &TaskId, now: Now) -> Cancel {
         let Some(record) = self.tasks.get_mut(id) else { return Cancel::Unknown };
         match record.phase {
             Phase::Ready | Phase::Scheduled(_) | Phase::Held => {

@@ -54,4 +54,48 @@ impl Configuration {
         self.configured = true;
         Ok(())
     }
+
+    /// Changes what an operator wants otherwise, of a queue with so many unsettled and so many dead tasks, if it was changed as
+    /// often as `revision` says. Options that are in force already are left as they are, whatever the revision: the call was repeated.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`], with both values, when somebody else changed them since, or when there are tasks that they
+    /// would not fit.
+    pub fn change(
+        &mut self,
+        queue: &QueueName,
+        options: &QueueOptions,
+        revision: u64,
+        unsettled: u64,
+        dead: u64,
+    ) -> Result<()> {
+        let conflict = |message| Error::new(ErrorKind::Conflict, "set", message);
+        let stored = &self.options;
+        if stored != options {
+            if self.revision != revision {
+                let message = format!(
+                    "queue \"{queue}\" was changed meanwhile: revision {} has {stored}; revision {revision} was to get {options}",
+                    self.revision
+                );
+                return Err(conflict(message).advise("look at it, and change it again"));
+            }
+            if unsettled > 0 && stored.order != options.order {
+                let (old, new) = (stored.order, options.order);
+                let message = format!(
+                    "queue \"{queue}\" has {unsettled} tasks in order {old}, which cannot become {new}"
+                );
+                return Err(conflict(message).advise("change the order when all its tasks are settled"));
+            }
+            if unsettled + dead > 0 && stored.limits_keys() && !options.limits_keys() {
+                let message = format!(
+                    "queue \"{queue}\" has {unsettled} unsettled and {dead} dead tasks, which may have keys: {stored} cannot become {options}"
+                );
+                return Err(conflict(message).advise("raise the key_limit instead, or empty the queue first"));
+            }
+            self.revision += 1;
+            self.options = options.clone();
+        }
+        self.configured = true;
+        Ok(())
+    }
 }

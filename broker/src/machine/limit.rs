@@ -3,9 +3,9 @@
 //! A task takes a permit of its key when it becomes ready and has it until its lease ends. So what waits for one is in no
 //! worker's way: it is not among the ready, and whoever ends a lease lets the next one go.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use super::{Phase, Queue, held_place};
+use super::{Phase, Queue, Record, held_place};
 use crate::{
     LimitKey, QueueOptions, TaskId,
     clock::{Now, millis},
@@ -107,6 +107,18 @@ impl Queue {
             line.not_before = now.wall.saturating_add(interval);
             self.opening.insert((line.not_before, key.clone()));
         }
+    }
+
+    /// How many tasks of the key of this one have a permit.
+    pub(super) fn permits(&self, record: &Record) -> u64 {
+        let line = record.limit.as_ref().and_then(|key| self.lines.get(key));
+        line.map_or(0, |line| u64::from(line.ready) + u64::from(line.leased))
+    }
+
+    /// How long until the interval of the key of this task is over, if one goes on.
+    pub(super) fn opens(&self, record: &Record, now: Now) -> Option<Duration> {
+        let line = record.limit.as_ref().and_then(|key| self.lines.get(key))?;
+        (line.not_before > now.wall).then(|| Duration::from_millis(line.not_before - now.wall))
     }
 
     /// Lets a task go of each of a bounded number of keys whose interval is over.

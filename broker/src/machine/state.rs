@@ -310,7 +310,7 @@ impl Queue {
     }
 
     /// Where a task stands when it is ready.
-    fn key(&self, id: &TaskId) -> (i64, i64) {
+    pub(super) fn key(&self, id: &TaskId) -> (i64, i64) {
         self.tasks.get(id).map_or((0, 0), |record| {
             (record.rank, place(self.configuration.options.order, record.sequence, record.returned))
         })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use manyhands_broker::{Order, QueueName, QueueOptions};
+use manyhands_broker::{Order, QueueName, QueueOptions, State};
 use proptest::{collection::vec, option, prelude::*, sample::Index};
 
 pub(crate) const SESSIONS: usize = 3;
@@ -82,6 +82,19 @@ pub(crate) enum Op {
         session: usize,
         queue: usize,
         ids: Vec<Named>,
+    },
+    /// With the revision that the queue has, or another one.
+    Set {
+        session: usize,
+        queue: usize,
+        options: usize,
+        known: bool,
+    },
+    PurgeWaiting {
+        session: usize,
+        queue: usize,
+        states: Vec<State>,
+        max: usize,
     },
     Advance {
         ms: u64,
@@ -201,14 +214,22 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(session, queue, after, max)| Op::List { session, queue, after, max }),
         5 => (session.clone(), queue.clone(), named())
             .prop_map(|(session, queue, ids)| Op::Revive { session, queue, ids }),
-        2 => (session.clone(), queue, named())
+        2 => (session.clone(), queue.clone(), named())
             .prop_map(|(session, queue, ids)| Op::Purge { session, queue, ids }),
+        3 => (session.clone(), queue.clone(), 0..OPTIONS.len(), prop::bool::weighted(0.8))
+            .prop_map(|(session, queue, options, known)| Op::Set { session, queue, options, known }),
+        2 => (session.clone(), queue, vec(waiting(), 1..=3), 1..=4_usize)
+            .prop_map(|(session, queue, states, max)| Op::PurgeWaiting { session, queue, states, max }),
         // As long as a dead task, an ended batch and the answer of a call are kept, and longer than half of that.
         2 => prop_oneof![Just(7 * DAY), Just(4 * DAY), Just(3_600_000), Just(600_000), Just(400_000)].prop_map(|ms| Op::Advance { ms }),
         10 => prop_oneof![2 => seconds(0..=40).prop_map(|s| s * 1000), 1 => 0..=40_000_u64]
             .prop_map(|ms| Op::Advance { ms }),
         3 => session.prop_map(|session| Op::Die { session }),
     ]
+}
+
+fn waiting() -> impl Strategy<Value = State> {
+    prop_oneof![Just(State::Ready), Just(State::Scheduled), Just(State::Held)]
 }
 
 /// A day in milliseconds.

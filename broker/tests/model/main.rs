@@ -23,7 +23,7 @@ use std::{
 
 use manyhands_broker::{
     BatchName, Beat, Broker, Claim, DeadLetters, End, ErrorKind, Lease, LimitKey, NewTask, Payload,
-    QueueName, QueueStatus, Settlement, Start, TaskId, TaskName, Token, Unique, Wanted,
+    QueueName, QueueStatus, Settlement, Start, State, TaskId, TaskName, Token, Unique, Wanted,
     clock::{Clock, ManualClock, Now},
     machine::Machine,
 };
@@ -177,6 +177,22 @@ impl Pair {
                 let real = self.dead_letters(*session).purge(&name, &ids).await.unwrap();
                 agree("purge", &real, &self.machine.purge(&name, &ids))
             }
+            Op::Set { session, queue: name, options: number, known } => {
+                let (name, options) = (queue(*name), options(*number));
+                let revision = self.machine.status(&name).map_or(1, |status| status.revision);
+                let revision = if *known { revision } else { revision + 1 };
+                let Some(power) = self.sessions[*session].lookup() else { return Ok(()) };
+                let real = power.set(&name, &options, revision).await;
+                let model = self.machine.set(&name, &options, revision);
+                agree("set", &said(real), &said(model))
+            }
+            Op::PurgeWaiting { session, queue: name, states, max } => {
+                let (name, now) = (queue(*name), self.now());
+                let Some(power) = self.sessions[*session].lookup() else { return Ok(()) };
+                let real = power.purge(&name, states, *max).await;
+                let model = self.machine.purge_waiting(&name, states, *max, now);
+                agree("purge of what waits", &said(real), &said(model))
+            }
             Op::Advance { ms } => {
                 self.advance(Duration::from_millis(*ms));
                 Ok(())
@@ -265,12 +281,48 @@ impl Pair {
             let real = self.store.witness().dead_letters().unwrap().list(&name, None, 256).await.unwrap();
             agree(&format!("the dead of {name}"), &real, &self.machine.dead(&name, None, 256))?;
         }
+        self.compare_tasks().await?;
         for batch in BATCHES.map(|name| BatchName::new(name).unwrap()) {
             let real = self.store.witness().batch(&batch).await.unwrap();
             agree(&format!("batch {batch}"), &real, &self.machine.batch(&batch, self.now()))?;
         }
         agree("invariants of the machine", &self.machine.check(), &Ok(()))?;
         agree("invariants of the store", &self.store.check(), &Ok(()))
+    }
+
+    /// Every task, as an operator sees it: alone, in the list of its state, and why it is not running.
+    async fn compare_tasks(&self) -> Result<(), TestCaseError> {
+        let (Some(power), now) = (self.store.witness().lookup(), self.now()) else { return Ok(()) };
+        let names = QUEUES.map(|name| QueueName::new(name).unwrap());
+        let model: Vec<_> = self.machine.names(None, 256);
+        agree("the queues", &self.store.witness().queues(None, 256).await.unwrap(), &model)?;
+        for (name, state) in names.iter().flat_map(|name| State::ALL.map(|state| (name, state))) {
+            let (mut real, mut after) = (Vec::new(), None);
+            loop {
+                let page = power.list(name, state, after.as_ref(), 2).await.unwrap();
+                real.extend(page.tasks);
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            let mut model = self.machine.list(name, state, None, 256, now).tasks;
+            if state == State::Leased {
+                // Those whose leases end together have no order among them.
+                real.sort_by(|a, b| a.id.cmp(&b.id));
+                model.sort_by(|a, b| a.id.cmp(&b.id));
+            }
+            agree(&format!("what is {state} in {name}"), &real, &model)?;
+        }
+        let given = IDS.map(|id| TaskId::new(id).unwrap());
+        let ids: Vec<TaskId> = self.made.iter().rev().take(2).cloned().chain(given).collect();
+        for (name, id) in names.iter().flat_map(|name| ids.iter().map(move |id| (name, id))) {
+            let real = power.get(name, id).await.unwrap();
+            agree(&format!("task {id} of {name}"), &real, &self.machine.get(name, id, now))?;
+            let real = power.why(name, id).await.unwrap();
+            agree(&format!("why {id} of {name}"), &real, &self.machine.why(name, id, now))?;
+        }
+        Ok(())
     }
 
     /// Looks at all that is left: every task that can be had, and which ids are still known.

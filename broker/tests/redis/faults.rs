@@ -63,6 +63,8 @@ async fn a_server_without_memory_refuses_producers_only() {
     let status = broker.status(&queue()).await.unwrap().unwrap();
     let counts = (status.ready, status.scheduled, status.leased, status.dead);
     assert_eq!(counts, (4, 2, 0, 0), "released, never claimed, a child and revived; retried and parked");
+    let waiting = [State::Ready, State::Scheduled, State::Held];
+    assert_eq!(broker.lookup().unwrap().purge(&queue(), &waiting, 9).await.unwrap(), 6);
     server.say(&["CONFIG", "SET", "maxmemory", "0"]).await;
     enqueue(&*broker, &[task(9)]).await;
 }

@@ -12,8 +12,8 @@ use std::{sync::Arc, time::Duration};
 
 use manyhands_broker::{
     BatchName, Beat, Beaten, Broker, Cancel, Claim, End, Enqueued, ErrorKind, LimitKey, NewTask, Order,
-    Outcome, Payload, QueueName, QueueOptions, Revived, Settled, Settlement, Start, TaskId, TaskName, Token,
-    Unique, Wanted, connect,
+    Outcome, Payload, QueueName, QueueOptions, Revived, Settled, Settlement, Start, State, TaskId, TaskName,
+    Token, Unique, Wanted, connect,
 };
 use manyhands_test_support::servers::Redis;
 

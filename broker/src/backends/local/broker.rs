@@ -76,6 +76,14 @@ impl Broker for LocalBroker {
         self.call("close", call).await
     }
 
+    async fn queues(&self, after: Option<&QueueName>, max: usize) -> Result<Vec<QueueName>> {
+        let after = after.cloned();
+        let call = Call::read("queues", move |steps| {
+            steps.names(after.as_ref(), max).map_err(|e| sqlite("queues", e))
+        });
+        self.call("queues", call).await
+    }
+
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
         let queue = queue.clone();
         let call = Call::read("status", move |steps| {

@@ -6,7 +6,7 @@ use rusqlite::{
 };
 use uuid::Uuid;
 
-use crate::{BatchName, Incarnation, LimitKey, Order, TaskId, TaskName, UniqueKey};
+use crate::{BatchName, Incarnation, LimitKey, Order, QueueName, TaskId, TaskName, UniqueKey};
 
 /// `tasks.state`. The numbers are part of the format.
 pub(super) mod state {
@@ -80,6 +80,10 @@ macro_rules! text {
     };
 }
 
+text!(
+    /// The name of a queue that was read.
+    StoredQueue, QueueName
+);
 text!(
     /// The name of a task that was read.
     StoredName, TaskName

@@ -17,6 +17,9 @@ pub(super) const QUEUE: &str = "SELECT queue, capacity, remember_ids_ms, revisio
     last_sequence, last_death, ready, ready_alone, scheduled, leased, dead, remembered, claim_order, paused, results, \
     seen, held, key_limit, key_interval_ms FROM queues WHERE name = ?1";
 
+/// 1 name or an empty text, 2 most
+pub(super) const QUEUE_NAMES: &str = "SELECT name FROM queues WHERE name > ?1 ORDER BY name LIMIT ?2";
+
 /// 1 queue
 pub(super) const QUEUE_BY_KEY: &str = "SELECT name FROM queues WHERE queue = ?1";
 
@@ -287,6 +290,7 @@ pub(super) mod tests {
 
     pub(in super::super) const ALL: &[&str] = &[
         QUEUE,
+        QUEUE_NAMES,
         QUEUE_BY_KEY,
         ADD_QUEUE,
         SAVE_QUEUE,

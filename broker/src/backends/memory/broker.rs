@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use super::MemoryBroker;
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    DeadTask, Enqueued, Fsck, Incarnation, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result,
-    Revived, Settled, Settlement, TaskId, Token, Waiter,
+    DeadTask, Enqueued, Fsck, Incarnation, Lookup, Mark, NewTask, Outcome, QueueName, QueueOptions,
+    QueueStatus, Result, Revived, Settled, Settlement, State, TaskDetail, TaskId, TaskPage, Token, Waiter,
+    Why,
 };
 
 #[async_trait]
@@ -55,6 +56,10 @@ impl Broker for MemoryBroker {
         Ok(())
     }
 
+    async fn queues(&self, after: Option<&QueueName>, max: usize) -> Result<Vec<QueueName>> {
+        Ok(self.shared.lock().names(after, max))
+    }
+
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
         Ok(self.shared.lock().status(queue))
     }
@@ -87,6 +92,10 @@ impl Broker for MemoryBroker {
         Some(self)
     }
 
+    fn lookup(&self) -> Option<&dyn Lookup> {
+        Some(self)
+    }
+
     fn wait(&self, _queues: &[QueueName]) -> Waiter {
         let shared = Arc::clone(&self.shared);
         // Subscribed now, not when the future is first polled: changes from here on count.
@@ -112,5 +121,38 @@ impl DeadLetters for MemoryBroker {
 
     async fn purge(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<bool>> {
         Ok(self.shared.lock().purge(queue, ids))
+    }
+}
+
+#[async_trait]
+impl Lookup for MemoryBroker {
+    async fn get(&self, queue: &QueueName, id: &TaskId) -> Result<Option<TaskDetail>> {
+        Ok(self.shared.lock().get(queue, id, self.shared.now()))
+    }
+
+    async fn list(
+        &self,
+        queue: &QueueName,
+        state: State,
+        after: Option<&Mark>,
+        max: usize,
+    ) -> Result<TaskPage> {
+        Ok(self.shared.lock().list(queue, state, after, max, self.shared.now()))
+    }
+
+    async fn why(&self, queue: &QueueName, id: &TaskId) -> Result<Why> {
+        Ok(self.shared.lock().why(queue, id, self.shared.now()))
+    }
+
+    async fn set(&self, queue: &QueueName, options: &QueueOptions, revision: u64) -> Result<QueueStatus> {
+        let answer = self.shared.lock().set(queue, options, revision);
+        self.shared.ring();
+        answer
+    }
+
+    async fn purge(&self, queue: &QueueName, states: &[State], max: usize) -> Result<u64> {
+        let answer = self.shared.lock().purge_waiting(queue, states, max, self.shared.now());
+        self.shared.ring();
+        answer
     }
 }

@@ -56,6 +56,16 @@ impl Broker for RabbitMqBroker {
         self.on_thread("close", |link| close(link, queue)).await
     }
 
+    async fn queues(&self, after: Option<&QueueName>, max: usize) -> Result<Vec<QueueName>> {
+        let after = after.cloned();
+        let read = async move |link: Arc<Link>| {
+            let live = link.live("queues").await?;
+            live.sync("queues").await?;
+            Ok(live.directory().names(after.as_ref(), max))
+        };
+        self.on_thread("queues", read).await
+    }
+
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
         let queue = queue.clone();
         self.on_thread("status", |link| status(link, "status", queue)).await

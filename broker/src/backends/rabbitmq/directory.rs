@@ -129,6 +129,12 @@ impl Directory {
         self.queues.get(queue)
     }
 
+    /// The queues by name, those after one if it is given.
+    pub(super) fn names(&self, after: Option<&QueueName>, max: usize) -> Vec<QueueName> {
+        let names = self.queues.keys().filter(|name| after.is_none_or(|after| *name > after));
+        names.take(max).cloned().collect()
+    }
+
     /// Takes over what another one says.
     pub(super) fn merge(&mut self, other: &Self) {
         for (queue, theirs) in &other.queues {

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, End,
-    Enqueued, Fsck, Incarnation, Lease, NewTask, Outcome, Payload, QueueName, QueueOptions, QueueStatus,
-    Result, Settled, Settlement, TaskId, Token, Waiter,
+    Enqueued, Fsck, Incarnation, Lease, Lookup, NewTask, Outcome, Payload, QueueName, QueueOptions,
+    QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter,
     clock::millis,
     machine::{Configuration, check_fits, repeated},
 };
@@ -170,6 +170,10 @@ impl Broker for RedisBroker {
         self.call::<i64>("close", &scripts::CLOSE, self.keys_of(queue), arguments).await.map(drop)
     }
 
+    async fn queues(&self, after: Option<&QueueName>, max: usize) -> Result<Vec<QueueName>> {
+        self.names(after, max).await
+    }
+
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
         let reply: Vec<i64> = self.call("status", &scripts::STATUS, self.keys_of(queue), Vec::new()).await?;
         if reply.is_empty() {
@@ -219,6 +223,10 @@ impl Broker for RedisBroker {
     }
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(self)
+    }
+
+    fn lookup(&self) -> Option<&dyn Lookup> {
         Some(self)
     }
 
@@ -294,6 +302,6 @@ fn lease_arguments<'a>(queues: &mut Queues<'a>, lease: &'a Lease) -> [Vec<u8>; 4
     [text(queues.index(&lease.queue)), keys::id(&lease.id), text(lease.epoch), holder]
 }
 
-fn text(value: impl ToString) -> Vec<u8> {
+pub(super) fn text(value: impl ToString) -> Vec<u8> {
     value.to_string().into_bytes()
 }

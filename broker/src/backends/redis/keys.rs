@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use crate::{
     BatchName, Error, ErrorKind, Hold, Incarnation, Namespace, NewTask, Payload, QueueName, Result, Start,
-    TaskId, TaskName, Wanted,
-    clock::{millis, since_epoch},
+    TaskId, TaskName, Unique, UniqueKey, Wanted,
+    clock::{duration, millis, since_epoch},
 };
 
 /// The parts of a queue, in the order in which `lua/lib.lua` expects their keys.
@@ -148,9 +148,9 @@ pub(super) fn stored_id(operation: &'static str, bytes: &[u8]) -> Result<TaskId>
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Header {
     pub(super) name: TaskName,
-    given: bool,
+    pub(super) given: bool,
     pub(super) max_attempts: u32,
-    max_crashes: u32,
+    pub(super) max_crashes: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     priority: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,6 +165,30 @@ pub(super) struct Header {
     pub(super) batch: Option<BatchName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) result: Option<u64>,
+}
+
+impl Header {
+    /// What orders the task in a queue by priority.
+    pub(super) fn rank(&self) -> i64 {
+        self.priority.unwrap_or_default()
+    }
+
+    pub(super) fn unique(&self) -> Option<Unique> {
+        let key = UniqueKey::new(self.unique.as_deref()?).ok()?;
+        let hold = match self.hold.unwrap_or_default() {
+            HELD_BY_BATCH => Hold::Batch,
+            ms => Hold::For(duration(u64::try_from(ms).unwrap_or_default())),
+        };
+        Some(Unique { key, hold })
+    }
+
+    pub(super) fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    pub(super) fn wanted(&self) -> Wanted {
+        self.result.map_or(Wanted::No, |ms| Wanted::Keep(duration(ms)))
+    }
 }
 
 /// A task as `lua/tasks.lua` reads it, after the index of its queue: id, body, and what is special about it.

@@ -10,6 +10,8 @@ mod dead;
 mod error;
 mod fsck;
 mod keys;
+mod look;
+mod lookup;
 mod reply;
 mod scripts;
 mod session;

@@ -41,11 +41,11 @@ pub(super) fn uint(value: &Value) -> Option<u64> {
     int(value).and_then(|number| u64::try_from(number).ok())
 }
 
-fn small(value: &Value) -> Option<u32> {
+pub(super) fn small(value: &Value) -> Option<u32> {
     int(value).and_then(|number| u32::try_from(number).ok())
 }
 
-fn text(bytes: &[u8]) -> Option<String> {
+pub(super) fn text(bytes: &[u8]) -> Option<String> {
     String::from_utf8(bytes.to_vec()).ok()
 }
 
@@ -223,7 +223,7 @@ pub(super) fn dead(task: &[Value]) -> Result<Option<DeadTask>> {
     }))
 }
 
-fn failure(failure: &[Value]) -> Option<Failure> {
+pub(super) fn failure(failure: &[Value]) -> Option<Failure> {
     match failure {
         [at, Value::BulkString(error)] => Some(Failure { at: clock::time(uint(at)?), error: text(error)? }),
         _ => None,

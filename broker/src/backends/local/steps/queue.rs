@@ -7,7 +7,7 @@ use crate::{
     Order, QueueName, QueueOptions, QueueStatus, Result,
     backends::local::{
         error::sqlite,
-        keys::{StoredOrder, int, order_key, uint},
+        keys::{StoredOrder, StoredQueue, int, order_key, uint},
         statements,
     },
     clock::millis,
@@ -133,6 +133,16 @@ impl QueueRow {
 }
 
 impl Steps<'_, '_> {
+    /// As `Machine::names`.
+    pub(in super::super) fn names(
+        &self,
+        after: Option<&QueueName>,
+        max: usize,
+    ) -> rusqlite::Result<Vec<QueueName>> {
+        let params = (after.map_or("", QueueName::as_str), int(max as u64));
+        self.list(statements::QUEUE_NAMES, params, |row| Ok(row.get::<_, StoredQueue>(0)?.0))
+    }
+
     /// A queue for reading; `None` when there is none of that name.
     pub(in super::super) fn peek_queue(&self, name: &QueueName) -> rusqlite::Result<Option<QueueRow>> {
         match self.queues.get(name) {

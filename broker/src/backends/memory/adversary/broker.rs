@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{Adversary, Call, Fault, Manners, Turn, lock, nothing};
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    DeadTask, End, Enqueued, Fsck, Incarnation, NewTask, Order, Outcome, QueueName, QueueOptions,
+    DeadTask, End, Enqueued, Fsck, Incarnation, Lookup, NewTask, Order, Outcome, QueueName, QueueOptions,
     QueueStatus, Result, Revived, Settled, Settlement, TaskId, Token, Waiter, capabilities::Returns,
 };
 
@@ -99,6 +99,15 @@ impl Broker for Adversary {
         self.make(Call::Batch, self.0.inner.batch(batch)).await
     }
 
+    async fn queues(&self, after: Option<&QueueName>, max: usize) -> Result<Vec<QueueName>> {
+        self.make(Call::Status, self.0.inner.queues(after, max)).await
+    }
+
+    /// What operators do is no part of what workers see, so nothing happens to it.
+    fn lookup(&self) -> Option<&dyn Lookup> {
+        Some(&self.0.inner)
+    }
+
     /// A look is no part of what workers see, so nothing happens to it.
     fn fsck(&self) -> Option<&dyn Fsck> {
         Some(&self.0.inner)
@@ -131,7 +140,7 @@ impl Broker for Adversary {
 #[async_trait]
 impl DeadLetters for Adversary {
     async fn list(&self, queue: &QueueName, after: Option<u64>, max: usize) -> Result<Vec<DeadTask>> {
-        self.make(Call::List, self.0.inner.list(queue, after, max)).await
+        self.make(Call::List, DeadLetters::list(&self.0.inner, queue, after, max)).await
     }
 
     async fn revive(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Revived>> {
@@ -139,7 +148,7 @@ impl DeadLetters for Adversary {
     }
 
     async fn purge(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<bool>> {
-        self.make(Call::Purge, self.0.inner.purge(queue, ids)).await
+        self.make(Call::Purge, DeadLetters::purge(&self.0.inner, queue, ids)).await
     }
 }
 

@@ -98,8 +98,8 @@ table.sort(expired, function(a, b)
 end)
 for _, task in ipairs(expired) do expire(task.id, task.p) end
 
--- Keys whose interval is over let a task go.
-if info.key_interval > 0 then
+-- Keys whose interval is over let a task go. One may have begun before the queue lost its interval.
+if info.limits then
   for _, key in ipairs(redis.call('ZRANGEBYSCORE', q.opening, '-inf', now, 'LIMIT', 0, UPKEEP)) do
     redis.call('ZREM', q.opening, key)
     admit(q, key)
@@ -212,7 +212,7 @@ reply[5] = info.added
 expires = expires and redis.call('ZRANGE', q.expiring, 0, 0, 'WITHSCORES')[2]
 local due = redis.call('ZRANGE', q.due, 0, 0, 'WITHSCORES')[2]
 local deadline = redis.call('ZRANGE', q.lease, 0, 0, 'WITHSCORES')[2]
-local opens = info.key_interval > 0 and redis.call('ZRANGE', q.opening, 0, 0, 'WITHSCORES')[2]
+local opens = info.limits and redis.call('ZRANGE', q.opening, 0, 0, 'WITHSCORES')[2]
 for _, at in ipairs({ due or false, deadline or false, expires or false, opens or false }) do
   if at then
     local left = math.max(0, tonumber(at) - now)
