@@ -285,7 +285,7 @@ fn columns() -> [(&'static str, Capabilities, Capabilities); 4] {
     let redis = Capabilities { redelivery: Redelivery::AfterLease, ..full };
     [
         ("memory", Capabilities::FULL, full),
-        ("local", LocalBroker::CAPABILITIES, Capabilities { operators: Operators::DeadLetters, ..full }),
+        ("local", LocalBroker::CAPABILITIES, full),
         ("redis", RedisBroker::CAPABILITIES, redis),
         ("rabbitmq", RabbitMqBroker::CAPABILITIES, rabbitmq),
     ]

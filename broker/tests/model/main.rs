@@ -22,7 +22,7 @@ use std::{
 };
 
 use manyhands_broker::{
-    BatchName, Beat, Broker, Claim, DeadLetters, End, ErrorKind, Lease, LimitKey, NewTask, Payload,
+    BatchName, Beat, Broker, Claim, DeadLetters, End, ErrorKind, Lease, LimitKey, Lookup, NewTask, Payload,
     QueueName, QueueStatus, Settlement, Start, State, TaskId, TaskName, Token, Unique, Wanted,
     clock::{Clock, ManualClock, Now},
     machine::Machine,
@@ -181,15 +181,13 @@ impl Pair {
                 let (name, options) = (queue(*name), options(*number));
                 let revision = self.machine.status(&name).map_or(1, |status| status.revision);
                 let revision = if *known { revision } else { revision + 1 };
-                let Some(power) = self.sessions[*session].lookup() else { return Ok(()) };
-                let real = power.set(&name, &options, revision).await;
+                let real = self.lookup(*session).set(&name, &options, revision).await;
                 let model = self.machine.set(&name, &options, revision);
                 agree("set", &said(real), &said(model))
             }
             Op::PurgeWaiting { session, queue: name, states, max } => {
                 let (name, now) = (queue(*name), self.now());
-                let Some(power) = self.sessions[*session].lookup() else { return Ok(()) };
-                let real = power.purge(&name, states, *max).await;
+                let real = self.lookup(*session).purge(&name, states, *max).await;
                 let model = self.machine.purge_waiting(&name, states, *max, now);
                 agree("purge of what waits", &said(real), &said(model))
             }
@@ -231,6 +229,10 @@ impl Pair {
         let real = self.dead_letters(session).revive(name, ids).await.unwrap();
         let now = self.now();
         agree("revive", &real, &self.machine.revive(name, ids, now))
+    }
+
+    fn lookup(&self, session: usize) -> &dyn Lookup {
+        self.sessions[session].lookup().unwrap()
     }
 
     fn dead_letters(&self, session: usize) -> &dyn DeadLetters {
@@ -292,7 +294,7 @@ impl Pair {
 
     /// Every task, as an operator sees it: alone, in the list of its state, and why it is not running.
     async fn compare_tasks(&self) -> Result<(), TestCaseError> {
-        let (Some(power), now) = (self.store.witness().lookup(), self.now()) else { return Ok(()) };
+        let (power, now) = (self.store.witness().lookup().unwrap(), self.now());
         let names = QUEUES.map(|name| QueueName::new(name).unwrap());
         let model: Vec<_> = self.machine.names(None, 256);
         agree("the queues", &self.store.witness().queues(None, 256).await.unwrap(), &model)?;

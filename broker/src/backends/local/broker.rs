@@ -9,8 +9,8 @@ use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
     DeadTask,
     Durability::{Power, Process},
-    Enqueued, Fsck, Incarnation, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived,
-    Settled, Settlement, TaskId, Token, Waiter,
+    Enqueued, Fsck, Incarnation, Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result,
+    Revived, Settled, Settlement, TaskId, Token, Waiter,
     sabotage::{Defect, planted},
 };
 
@@ -130,6 +130,10 @@ impl Broker for LocalBroker {
     }
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(self)
+    }
+
+    fn lookup(&self) -> Option<&dyn Lookup> {
         Some(self)
     }
 

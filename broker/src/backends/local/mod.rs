@@ -20,6 +20,7 @@ mod fsck;
 mod keys;
 mod liveness;
 mod log;
+mod lookup;
 mod prepared;
 mod session;
 mod statements;

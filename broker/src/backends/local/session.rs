@@ -13,7 +13,7 @@ use super::{
     writer::{Call, Writer},
 };
 use crate::crash::{Point, at};
-use crate::{Capabilities, Durability, Error, ErrorKind, Incarnation, Result, capabilities::Operators};
+use crate::{Capabilities, Durability, Error, ErrorKind, Incarnation, Result};
 
 /// A session with a queue in a directory.
 ///
@@ -33,8 +33,7 @@ pub struct LocalBroker {
 
 impl LocalBroker {
     /// What it claims to do.
-    pub const CAPABILITIES: Capabilities =
-        Capabilities { operators: Operators::DeadLetters, ..Capabilities::FULL };
+    pub const CAPABILITIES: Capabilities = Capabilities::FULL;
 
     /// Opens a session, and makes the directory and the database if they are missing.
     ///

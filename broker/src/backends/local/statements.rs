@@ -2,23 +2,24 @@
 
 /// Reads a task as `TaskRow::read` needs it; more columns may follow.
 macro_rules! task {
-    ($rest:literal) => {
+    ($($rest:literal),+) => {
         concat!(
             "SELECT task, id, id_given, state, must_alone, sequence, epoch, attempts, max_attempts, crashes, max_crashes, \
              deaths, alone, parks, parked_since, error, cancelled, unique_key, unique_hold_ms, keep_result_ms, limit_key, \
              batch, history",
-            $rest
+            $($rest),+
         )
     };
 }
+
+mod look;
+
+pub(super) use look::*;
 
 /// 1 name
 pub(super) const QUEUE: &str = "SELECT queue, capacity, remember_ids_ms, revision, configured, closed, \
     last_sequence, last_death, ready, ready_alone, scheduled, leased, dead, remembered, claim_order, paused, results, \
     seen, held, key_limit, key_interval_ms FROM queues WHERE name = ?1";
-
-/// 1 name or an empty text, 2 most
-pub(super) const QUEUE_NAMES: &str = "SELECT name FROM queues WHERE name > ?1 ORDER BY name LIMIT ?2";
 
 /// 1 queue
 pub(super) const QUEUE_BY_KEY: &str = "SELECT name FROM queues WHERE queue = ?1";
@@ -289,8 +290,17 @@ pub(super) mod tests {
     use super::*;
 
     pub(in super::super) const ALL: &[&str] = &[
-        QUEUE,
         QUEUE_NAMES,
+        LOOK,
+        LOOK_READY,
+        LOOK_SCHEDULED,
+        LOOK_HELD,
+        LOOK_LEASED,
+        LOOK_DEAD,
+        READY_AHEAD,
+        HELD_AHEAD,
+        DROP_LINES,
+        QUEUE,
         QUEUE_BY_KEY,
         ADD_QUEUE,
         SAVE_QUEUE,
@@ -362,7 +372,9 @@ pub(super) mod tests {
     /// A queue may have a million tasks: every statement finds its rows by an index, in the order in which it wants them.
     #[test]
     fn no_statement_scans_or_sorts() {
-        let constants = include_str!("statements.rs").matches("\npub(super) const ").count();
+        let files = [include_str!("statements.rs"), include_str!("statements/look.rs")];
+        let count = |constant| files.iter().map(|file| file.matches(constant).count()).sum::<usize>();
+        let constants = count("\npub(super) const ") + count("\npub(in super::super) const ");
         assert_eq!(ALL.len(), constants, "all statements are looked at");
         let database = rusqlite::Connection::open_in_memory().unwrap();
         database.execute_batch(include_str!("schema.sql")).unwrap();

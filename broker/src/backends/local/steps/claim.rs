@@ -191,7 +191,7 @@ impl Steps<'_, '_> {
     /// What comes next, read only where there is anything that it can be.
     fn next(&self, queue: &QueueRow) -> rusqlite::Result<Next> {
         // The interval of a key may outlive its tasks.
-        let keys = !queue.configuration.options.key_interval.is_zero();
+        let keys = queue.configuration.options.limits_keys();
         if queue.status().unsettled() + queue.dead == 0 && !keys {
             return Ok(Next::default());
         }

@@ -11,6 +11,7 @@ mod enqueue;
 mod expire;
 mod go;
 mod limit;
+mod lookup;
 mod outcome;
 mod queue;
 mod settle;

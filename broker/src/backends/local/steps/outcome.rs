@@ -57,7 +57,7 @@ impl Steps<'_, '_> {
         ids.iter().map(|id| self.outcome(queue.key, id)).collect()
     }
 
-    fn outcome(&self, queue: i64, id: &TaskId) -> rusqlite::Result<Outcome> {
+    pub(super) fn outcome(&self, queue: i64, id: &TaskId) -> rusqlite::Result<Outcome> {
         let found = self.find(statements::OUTCOME, (queue, IdKey(id)), |row| {
             let until: Option<i64> = row.get(2)?;
             Ok(match row.get(0)? {
