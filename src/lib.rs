@@ -38,10 +38,11 @@
 //! ```
 
 pub use manyhands_broker::{
-    BatchName, BatchStatus, Broker, BrokerExt, BrokerUrl, Cancel, Capabilities, DeadLetters, DeadTask,
-    Enqueued, Error, ErrorKind, Failure, Finding, Fsck, Hold, LimitKey, NewTask, Order, Outcome, Payload,
-    QueueName, QueueOptions, QueueStatus, Report, Result, Revived, Start, Task, TaskId, TaskName, Token,
-    Unique, UniqueKey, Wanted, capabilities, connect,
+    Ahead, BatchName, BatchStatus, Broker, BrokerExt, BrokerUrl, Cancel, Capabilities, DeadLetters, DeadTask,
+    Enqueued, Error, ErrorKind, Failure, Finding, Fsck, Hold, LimitKey, Lookup, Mark, NewTask, Order,
+    Outcome, Payload, QueueName, QueueOptions, QueueStatus, Report, Result, Revived, Standing, Start, State,
+    Task, TaskDetail, TaskId, TaskInfo, TaskName, TaskPage, Token, Unique, UniqueKey, Wanted, Why,
+    capabilities, connect,
 };
 pub use manyhands_producer::Client;
 #[cfg(feature = "cli")]

@@ -1,13 +1,22 @@
 //! The command line: one file a command.
 
+mod ask;
+mod completions;
 mod config;
+mod dead;
 #[cfg(feature = "demo")]
 mod demo;
 mod fsck;
+mod print;
+mod queues;
+mod task;
+mod tasks;
+mod why;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use manyhands_cli::text;
 use manyhands_producer::entry::{feed, send};
 use manyhands_worker::entry as worker;
 
@@ -25,7 +34,12 @@ enum Command {
     Feed(Box<feed::Args>),
     Worker(Box<worker::Args>),
     Config(config::Args),
+    Tasks(tasks::Args),
+    Queues(queues::Args),
+    Dead(dead::Args),
     Fsck(fsck::Args),
+    Completions(completions::Args),
+    Man(completions::ManArgs),
     #[cfg(feature = "demo")]
     Demo(Box<demo::Args>),
 }
@@ -41,7 +55,12 @@ pub(crate) fn main() -> ExitCode {
         Command::Feed(args) => feed::run(*args),
         Command::Worker(args) => worker::run(&args, "manyhands worker", |app| app),
         Command::Config(args) => config::run(&args),
+        Command::Tasks(args) => tasks::run(args),
+        Command::Queues(args) => queues::run(args),
+        Command::Dead(args) => dead::run(args),
         Command::Fsck(args) => fsck::run(args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Man(args) => completions::man(&args, Cli::command()),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(*args),
     }

@@ -1,0 +1,139 @@
+//! Why a task is not running, in a sentence and in JSON.
+
+use manyhands::{Ahead, Failure, QueueName, TaskId, Why};
+use serde_json::{Value, json};
+
+use super::{print, task::json_text};
+
+/// The reason in a sentence; further lines say what led to it, or what to do.
+pub(super) fn sentences(queue: &QueueName, why: &Why) -> Vec<String> {
+    let one = |line: String| vec![line];
+    match why {
+        Why::Due { left, .. } if left.is_zero() => {
+            one("its time has come: the next claim of the queue makes it ready".to_owned())
+        }
+        Why::Due { at, left } => {
+            one(format!("it becomes ready in {}, at {}", print::duration(*left), print::time(*at)))
+        }
+        Why::Parked { since, left, .. } => one(format!(
+            "it is parked since {}: no worker that claimed it knows its name; the next look is in {}",
+            print::time(*since),
+            print::duration(*left)
+        )),
+        Why::Expired { at } => one(format!(
+            "it expired at {}, before anybody claimed it: the next claim buries it",
+            print::time(*at)
+        )),
+        Why::Paused { ahead } => vec![
+            format!("its queue is paused; it is {}", behind(*ahead)),
+            format!("to let it go on: manyhands queues resume {queue}"),
+        ],
+        Why::Behind { ahead } => one(format!("it is ready, and {}", behind(*ahead))),
+        Why::Alone { ahead } => one(format!(
+            "its processes died twice in a row, so that only one where nothing else runs gets it; of such tasks it is {}",
+            behind(*ahead)
+        )),
+        Why::Held { key, permits, limit, opens, ahead } => {
+            let mut reasons = vec![match limit {
+                Some(limit) => format!("{permits} of {limit} permits are taken"),
+                None => format!("{permits} of its tasks are ready or running"),
+            }];
+            reasons.extend(opens.map(|opens| format!("its interval is over in {}", print::duration(opens))));
+            one(format!("it waits for its key {key}: {}; it is {}", reasons.join(", "), behind(*ahead)))
+        }
+        Why::Leased { by, left, cancelled, progress } => {
+            let told = if *cancelled { "; it is cancelled, which its holder is told" } else { "" };
+            let mut lines = one(format!(
+                "it is running: process {by} holds it, for {} more if it does not renew its lease{told}",
+                print::duration(*left)
+            ));
+            lines.extend(progress.as_ref().map(|progress| format!("progress: {}", progress.as_str())));
+            lines
+        }
+        Why::Dead { error, died, history } => {
+            let mut lines = one(format!("it is dead since {}: {error}", print::time(*died)));
+            let failures = history.iter().map(|f| format!("{} {}", print::time(f.at), f.error));
+            lines.extend(failures);
+            lines
+        }
+        Why::Done => one("it completed; its result is kept".to_owned()),
+        Why::Cancelled => one("it was cancelled".to_owned()),
+        Why::Settled => one("it is settled; its id is remembered, and nothing else".to_owned()),
+        _ => one("nothing is known of it".to_owned()),
+    }
+}
+
+fn behind(Ahead { tasks, more }: Ahead) -> String {
+    match (tasks, more) {
+        (0, false) => "the next one".to_owned(),
+        (1, false) => "behind 1 other".to_owned(),
+        (some, false) => format!("behind {some} others"),
+        (some, true) => format!("behind at least {some} others"),
+    }
+}
+
+/// The reason as an object. Each has the fields that belong to it.
+pub(super) fn object(queue: &QueueName, id: &TaskId, why: &Why) -> Value {
+    let (reason, mut more) = fields(why);
+    if let Value::Object(fields) = &mut more {
+        fields.insert("queue".to_owned(), json!(queue));
+        fields.insert("id".to_owned(), json!(id));
+        fields.insert("why".to_owned(), json!(reason));
+    }
+    more
+}
+
+fn fields(why: &Why) -> (&'static str, Value) {
+    let place = |Ahead { tasks, more }: &Ahead| json!({ "ahead": tasks, "ahead_or_more": more });
+    match why {
+        Why::Due { at, left } => ("due", json!({ "due": print::time(*at), "due_in_ms": print::ms(*left) })),
+        Why::Parked { since, next, left } => (
+            "parked",
+            json!({
+                "parked_since": print::time(*since),
+                "due": print::time(*next),
+                "due_in_ms": print::ms(*left),
+            }),
+        ),
+        Why::Expired { at } => ("expired", json!({ "expires": print::time(*at) })),
+        Why::Paused { ahead } => ("paused", place(ahead)),
+        Why::Behind { ahead } => ("behind", place(ahead)),
+        Why::Alone { ahead } => ("alone", place(ahead)),
+        Why::Held { key, permits, limit, opens, ahead } => (
+            "held",
+            json!({
+                "key": key.as_str(),
+                "permits": permits,
+                "key_limit": limit,
+                "opens_in_ms": opens.map(print::ms),
+                "ahead": ahead.tasks,
+                "ahead_or_more": ahead.more,
+            }),
+        ),
+        Why::Leased { by, left, cancelled, progress } => (
+            "leased",
+            json!({
+                "holder": by.to_string(),
+                "lease_left_ms": print::ms(*left),
+                "cancelled": cancelled,
+                "progress": progress.as_ref().map_or(Value::Null, json_text),
+            }),
+        ),
+        Why::Dead { error, died, history: failures } => {
+            ("dead", json!({ "error": error, "died": print::time(*died), "history": history(failures) }))
+        }
+        Why::Done => ("done", json!({})),
+        Why::Cancelled => ("cancelled", json!({})),
+        Why::Settled => ("settled", json!({})),
+        _ => ("unknown", json!({})),
+    }
+}
+
+/// What went wrong, the oldest first.
+pub(super) fn history(history: &[Failure]) -> Value {
+    history
+        .iter()
+        .map(|failure| json!({ "at": print::time(failure.at), "error": failure.error }))
+        .collect::<Vec<_>>()
+        .into()
+}
