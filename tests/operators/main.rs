@@ -9,3 +9,4 @@ mod queues;
 mod refused;
 mod support;
 mod tasks;
+mod terminal;
