@@ -120,7 +120,7 @@ impl FromStr for BrokerUrl {
             }
             Some((scheme @ ("rediss" | "amqps"), _)) => {
                 let why = format!("this version has no {scheme} broker yet: connections are not encrypted");
-                return Err(bad(text, &why).advise(format!("{}://host", scheme.trim_end_matches('s'))));
+                return Err(bad(text, &why).advise(format!("{}://host", &scheme[..scheme.len() - 1])));
             }
             _ => return Err(bad(text, "it begins with no known scheme").advise("local:/path/of/a/directory")),
         };
@@ -240,6 +240,15 @@ mod tests {
             let error = text.parse::<BrokerUrl>().unwrap_err().report();
             assert!(error.contains(why), "{text}: {error}");
             assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_advised_can_be_used() {
+        for (text, advice) in [("rediss://host", "redis://host"), ("amqps://host", "amqp://host")] {
+            let error = text.parse::<BrokerUrl>().unwrap_err();
+            assert_eq!(error.advice(), Some(advice));
+            assert!(advice.parse::<BrokerUrl>().is_ok());
         }
     }
 }
