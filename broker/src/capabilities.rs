@@ -58,8 +58,8 @@ macro_rules! capability {
 capability! {
     /// How a task comes back that was put off.
     Delay {
-        /// By one of a row of waiting lines of 1, 2, 4 … seconds: the delay is rounded up to the next of them.
-        Doubling = "rounded up to 1, 2, 4 … s, at most 12 days",
+        /// Through a row of waiting lines of 1, 2, 4 … seconds: the delay is rounded up to whole seconds.
+        Ladder = "ladder of 1 s steps, at most 12 days",
         /// To the millisecond of the broker's clock.
         Exact = "exact",
     }
@@ -213,7 +213,16 @@ impl Capabilities {
     pub fn max_delay(&self) -> Duration {
         match self.delay {
             Delay::Exact => limits::MAX_DELAY,
-            Delay::Doubling => limits::MAX_DOUBLING_DELAY,
+            Delay::Ladder => limits::MAX_LADDER_DELAY,
+        }
+    }
+
+    /// To what a delay is rounded up. A task comes back when so much is over, and no later than one such step after it.
+    #[must_use]
+    pub fn delay_step(&self) -> Duration {
+        match self.delay {
+            Delay::Exact => Duration::from_millis(1),
+            Delay::Ladder => Duration::from_secs(1),
         }
     }
 

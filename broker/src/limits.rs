@@ -85,8 +85,8 @@ pub const MAX_LEASE: Duration = Duration::from_secs(24 * 3600);
 /// The longest time for which a task can be put off, or anything be kept: ten years.
 pub const MAX_DELAY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// The longest time for which a task can be put off where that is done by waiting lines of 1, 2, 4 … s: 2^20 s, twelve days.
-pub const MAX_DOUBLING_DELAY: Duration = Duration::from_secs(1 << 20);
+/// The longest time for which a task can be put off where it goes through waiting lines of 1, 2, 4 … s: 2^20 s, twelve days.
+pub const MAX_LADDER_DELAY: Duration = Duration::from_secs(1 << 20);
 
 /// How often a handler may fail before its task is dead.
 pub const MAX_ATTEMPTS: u32 = 5;

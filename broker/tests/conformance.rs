@@ -268,7 +268,7 @@ fn columns() -> [(&'static str, Capabilities, Capabilities); 4] {
         redelivery: Redelivery::AtOnce,
     };
     let rabbitmq = Capabilities {
-        delay: Delay::Doubling,
+        delay: Delay::Ladder,
         orders: Orders::Fifo,
         control: Control::None,
         results: Results::None,

@@ -9,7 +9,7 @@ use crate::{
     limits,
 };
 
-area!("settle": complete_removes, children_come_with_the_settlement, children_are_always_accepted, a_known_child_is_left_as_it_is if REMEMBERS, too_many_children_are_refused, retry_puts_off_and_counts if PUNCTUAL, a_retry_is_rounded_up_and_never_early if ROUNDING, too_long_a_delay_is_refused, a_retried_task_goes_to_the_end, the_last_attempt_is_death, bury_is_death_at_once, release_puts_back_uncharged, park_puts_off_uncharged if PUNCTUAL, park_puts_off_in_lines if ROUNDING, parked_for_an_hour_is_death if PUNCTUAL, a_lease_is_settled_once, a_wrong_fence_is_refused, a_batch_is_answered_in_order);
+area!("settle": complete_removes, children_come_with_the_settlement, children_are_always_accepted, a_known_child_is_left_as_it_is if REMEMBERS, too_many_children_are_refused, retry_puts_off_and_counts if PUNCTUAL, a_retry_is_rounded_up_and_never_early if STEPPED, a_retry_is_at_most_a_step_late if STEPPED, too_long_a_delay_is_refused, a_retried_task_goes_to_the_end, the_last_attempt_is_death, bury_is_death_at_once, release_puts_back_uncharged, park_puts_off_uncharged if PUNCTUAL, park_puts_off_in_lines if STEPPED, parked_for_an_hour_is_death if PUNCTUAL, a_lease_is_settled_once, a_wrong_fence_is_refused, a_batch_is_answered_in_order);
 
 async fn complete_removes(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
@@ -101,6 +101,24 @@ async fn a_retry_is_rounded_up_and_never_early(stage: &dyn Stage) -> Outcome {
     holds!(put_off.elapsed() >= delay, "it came back too early, after {:?}", put_off.elapsed());
     same!((again.lease.id, again.attempts, again.deaths), (task.lease.id, 1, 0), "the second attempt");
     holds!(again.lease.epoch > task.lease.epoch, "the epoch must grow");
+    Ok(())
+}
+
+/// The one of five steps comes before the one of seven, though that one was put off first.
+async fn a_retry_is_at_most_a_step_late(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    let (step, began) = (a.capabilities().delay_step(), Instant::now());
+    enqueue(&*a, &q, &["7", "5"]).await?;
+    for (task, steps) in claim(&*a, &q, 2).await?.tasks.iter().zip([7, 5]) {
+        same!(settle(&*a, task, retry(step * steps)).await?, Settled::Settled, "a retry");
+    }
+    same!(counts(&*a, &q).await?, (0, 2, 0, 0), "the queue after that");
+    for steps in [5, 7] {
+        let task = claim_soon(&*a, &q).await?;
+        same!((name(&task), task.attempts), (steps.to_string(), 1), "what comes next");
+        holds!(began.elapsed() >= step * steps, "{steps} came early, after {:?}", began.elapsed());
+        settle(&*a, &task, complete()).await?;
+    }
     Ok(())
 }
 

@@ -46,8 +46,8 @@ pub(super) const CONTROLS: fn(&Capabilities) -> bool = |broker| broker.control =
 /// Brokers where no task can be found again.
 pub(super) const LOOSE: fn(&Capabilities) -> bool = |broker| broker.control == Control::None;
 
-/// Brokers that round delays up, by a clock of their own.
-pub(super) const ROUNDING: fn(&Capabilities) -> bool = |broker| broker.delay == Delay::Doubling;
+/// Brokers that round delays up to whole steps, by a clock of their own.
+pub(super) const STEPPED: fn(&Capabilities) -> bool = |broker| broker.delay == Delay::Ladder;
 
 /// Enqueues tasks that must all be accepted.
 pub(super) async fn enqueue(broker: &dyn Broker, queue: &QueueName, names: &[&str]) -> Result<(), Failure> {

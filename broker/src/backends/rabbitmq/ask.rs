@@ -77,8 +77,13 @@ impl Live {
         queue: &QueueName,
     ) -> Result<Holdings> {
         let mut scheduled = 0;
-        for level in self.entry(queue).map(|entry| entry.levels).unwrap_or_default() {
-            scheduled += self.depth(operation, &self.names.waiting(queue, level)).await?.ready;
+        if let Some(entry) = self.entry(queue) {
+            let old = entry.levels.iter().map(|level| self.names.old_line(queue, *level));
+            // In the order in which tasks go through them: one that is handed on meanwhile is counted twice at worst.
+            let lines = entry.steps.iter().rev().map(|level| self.names.line(queue, *level));
+            for line in old.chain(lines) {
+                scheduled += self.depth(operation, &line).await?.ready;
+            }
         }
         let depth = self.depth(operation, &self.names.work(queue)).await?;
         let holders = self.holders(operation, queue).await?;

@@ -1,9 +1,6 @@
 //! Claims: a consumer with as much credit as there is to be filled, for as long as somebody waits for the queue.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
@@ -21,11 +18,12 @@ use super::{
     link::Link,
     live::Live,
     message,
+    publish::{Outgoing, To},
 };
 use crate::{Claim, ClaimReply, Error, ErrorKind, QueueName, Result, TaskId, limits};
 
-/// How long a task is put off that only a newer version can read: 2^5 s.
-const UNREADABLE_LEVEL: u32 = 5;
+/// How long a task is put off that only a newer version can read.
+const UNREADABLE: Duration = Duration::from_secs(32);
 
 pub(super) async fn claim(link: Arc<Link>, claim: Claim) -> Result<ClaimReply> {
     let live = link.live("claim").await?;
@@ -153,7 +151,7 @@ impl Live {
         let tag = delivery.delivery_tag;
         match task {
             Ok(stored) if stored.progress.deaths > 0 && !self.is_blocked() => {
-                self.publish("claim", vec![stored.copy_for(self.names.work(queue))]).await?;
+                self.publish("claim", vec![stored.copy_for(To::queue(self.names.work(queue)))]).await?;
                 self.ack("claim", tag).await?;
                 self.intake().line(queue).closed(tag);
                 Ok(())
@@ -179,28 +177,29 @@ impl Live {
     async fn refuse(self: &Arc<Self>, queue: &QueueName, arrival: Arrival) -> Result<()> {
         let Arrival { delivery, task, .. } = arrival;
         let tag = delivery.delivery_tag;
+        let dead = || To::queue(self.names.dead(queue));
+        let mut buried = true;
         let outgoing = match task {
             Ok(mut stored) => {
                 let deaths = stored.progress.deaths;
                 tracing::warn!(task = %stored.id, %queue, deaths, "the task is dead: it was handed out and lost too often");
                 stored.progress.error =
                     Some(format!("{deaths} times in a row it was handed out and its holder was lost"));
-                stored.copy_for(self.names.dead(queue))
+                stored.copy_for(dead())
             }
             Err(error) if error.kind() == ErrorKind::Incompatible => {
                 tracing::warn!(%queue, error = %error.report(), "a task is put off");
-                let waiting = self.ensure_waiting("claim", queue, UNREADABLE_LEVEL).await?;
-                let over = Duration::from_secs((1 << UNREADABLE_LEVEL) + 1);
-                self.intake().put_off(queue, TaskId::generate(), Instant::now() + over);
-                (waiting, delivery.data, message::as_it_was(delivery.properties))
+                buried = false;
+                let waiting = self.put_off("claim", queue, &TaskId::generate(), UNREADABLE).await?;
+                let to = waiting.unwrap_or_else(|| To::queue(self.names.work(queue)));
+                Outgoing::new(to, delivery.data, message::as_it_was(delivery.properties))
             }
             Err(error) => {
                 tracing::warn!(%queue, error = %error.report(), "a message that is no task is buried as it is");
                 let properties = message::foreign(&delivery, &error.report());
-                (self.names.dead(queue), delivery.data, properties)
+                Outgoing::new(dead(), delivery.data, properties)
             }
         };
-        let buried = outgoing.0 == self.names.dead(queue);
         self.publish("claim", vec![outgoing]).await?;
         self.ack("claim", tag).await?;
         self.intake().line(queue).closed(tag);

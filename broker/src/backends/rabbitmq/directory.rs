@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{QueueName, QueueOptions, clock::millis, machine::Configuration};
 
-/// The format that this version reads and writes.
-const FORMAT: u8 = 1;
+/// The format that this version writes; it reads those before, too. Since 2, a queue's tasks wait in a line for each bit of
+/// their delay, which an older version would not count, and would forget.
+pub(super) const FORMAT: u8 = 2;
 
 /// All queues of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +31,11 @@ pub(super) struct Entry {
     revision: u64,
     configured: bool,
     pub(super) closed: bool,
-    /// Tasks may wait for 2^level seconds.
+    /// Tasks may wait for 2^level seconds in the lines of a version that rounded up.
     pub(super) levels: BTreeSet<u32>,
+    /// Tasks may wait for 2^level seconds, on their way through such lines.
+    #[serde(default)]
+    pub(super) steps: BTreeSet<u32>,
 }
 
 /// What can be said of a queue.
@@ -43,8 +47,8 @@ pub(super) enum Change {
     Configure(QueueName, QueueOptions),
     /// No more will come to it.
     Close(QueueName),
-    /// Its tasks may wait for 2^level seconds.
-    Wait(QueueName, u32),
+    /// Its tasks may wait in the lines of 2^level seconds.
+    Wait(QueueName, BTreeSet<u32>),
 }
 
 /// Why a directory cannot be read.
@@ -72,6 +76,7 @@ impl Default for Entry {
             configured: false,
             closed: false,
             levels: BTreeSet::new(),
+            steps: BTreeSet::new(),
         };
         entry.set(&Configuration::default());
         entry
@@ -104,6 +109,7 @@ impl Entry {
         }
         self.closed |= other.closed;
         self.levels.extend(&other.levels);
+        self.steps.extend(&other.steps);
     }
 }
 
@@ -116,7 +122,10 @@ impl Directory {
         }
         match serde_json::from_slice::<Any>(json) {
             Ok(Any { format }) if format > FORMAT => Err(Unreadable::Newer(format)),
-            Ok(_) => serde_json::from_slice(json).map_err(|_| Unreadable::Foreign),
+            Ok(_) => {
+                let read = serde_json::from_slice::<Self>(json).map_err(|_| Unreadable::Foreign)?;
+                Ok(Self { format: FORMAT, ..read })
+            }
             Err(_) => Err(Unreadable::Foreign),
         }
     }
@@ -164,8 +173,8 @@ impl Directory {
                 }
             },
             Change::Close(queue) => self.queues.entry(queue.clone()).or_default().closed = true,
-            Change::Wait(queue, level) => {
-                self.queues.entry(queue.clone()).or_default().levels.insert(*level);
+            Change::Wait(queue, levels) => {
+                self.queues.entry(queue.clone()).or_default().steps.extend(levels);
             }
         }
     }
@@ -210,24 +219,28 @@ mod tests {
     fn merging_loses_nothing_and_does_not_depend_on_the_order() {
         let (a, b) = (
             after(&[configure(5), Change::Close(queue())]),
-            after(&[configure(7), Change::Wait(queue(), 3)]),
+            after(&[configure(7), Change::Wait(queue(), BTreeSet::from([3]))]),
         );
         let (mut ab, mut ba) = (a.clone(), b.clone());
         ab.merge(&b);
         ba.merge(&a);
         assert_eq!(ab, ba);
         let entry = ab.get(&queue()).unwrap();
-        assert!(entry.closed && entry.levels.contains(&3) && entry.configured);
+        assert!(entry.closed && entry.steps.contains(&3) && entry.configured);
     }
 
-    /// What was stored by the first version must be read by every later one.
+    /// What was stored by this version, and by each one before it, must be read by every later one.
     #[test]
     fn the_stored_form_is_kept() {
-        let stored = br#"{"format":1,"queues":{"q":{"capacity":3,"remember_ids_ms":3600000,"revision":1,"configured":true,"closed":true,"levels":[2]}}}"#;
-        let directory = after(&[configure(3), Change::Close(queue()), Change::Wait(queue(), 2)]);
-        assert_eq!(directory.to_json().unwrap(), stored);
-        assert_eq!(Directory::read(stored), Ok(directory));
-        assert_eq!(Directory::read(br#"{"format":2}"#), Err(Unreadable::Newer(2)));
+        let first = br#"{"format":1,"queues":{"q":{"capacity":3,"remember_ids_ms":3600000,"revision":1,"configured":true,"closed":true,"levels":[2]}}}"#;
+        let second = br#"{"format":2,"queues":{"q":{"capacity":3,"remember_ids_ms":3600000,"revision":1,"configured":true,"closed":true,"levels":[2],"steps":[0,3]}}}"#;
+        let mut directory = after(&[configure(3), Change::Close(queue())]);
+        directory.queues.get_mut(&queue()).unwrap().levels.insert(2);
+        assert_eq!(Directory::read(first), Ok(directory.clone()));
+        directory.apply(&Change::Wait(queue(), BTreeSet::from([0, 3])));
+        assert_eq!(directory.to_json().unwrap(), second);
+        assert_eq!(Directory::read(second), Ok(directory));
+        assert_eq!(Directory::read(br#"{"format":3}"#), Err(Unreadable::Newer(3)));
         assert_eq!(Directory::read(b"rubbish"), Err(Unreadable::Foreign));
     }
 }

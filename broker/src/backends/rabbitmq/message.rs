@@ -6,7 +6,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use super::publish::Outgoing;
+use super::publish::{Outgoing, To};
 use crate::{Error, ErrorKind, NewTask, Payload, Result, TaskId, TaskName, machine::Progress};
 
 /// The format that this version reads and writes.
@@ -85,9 +85,9 @@ impl Stored {
         Ok(Self { id, name, payload: Payload::from_stored(text), progress, repeated })
     }
 
-    /// A fresh copy for a queue.
-    pub(super) fn copy_for(&self, queue: ShortString) -> Outgoing {
-        (queue, self.payload.as_str().as_bytes().to_vec(), self.properties())
+    /// A fresh copy that goes there.
+    pub(super) fn copy_for(&self, to: To) -> Outgoing {
+        Outgoing::new(to, self.payload.as_str().as_bytes().to_vec(), self.properties())
     }
 
     /// The properties of a fresh copy. Built from nothing: a copied `x-death` would look like a circle to the server, which

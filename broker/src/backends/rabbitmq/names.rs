@@ -40,9 +40,34 @@ impl Names {
         format!("{}:dead:{queue}", self.prefix).into()
     }
 
-    /// The tasks of a queue that wait for 2^`level` seconds.
-    pub(super) fn waiting(&self, queue: &QueueName, level: u32) -> ShortString {
+    /// The tasks of a queue that wait for 2^`level` seconds, on their way through such lines.
+    pub(super) fn line(&self, queue: &QueueName, level: u32) -> ShortString {
+        format!("{}:delay-{}s:{queue}", self.prefix, 1_u64 << level).into()
+    }
+
+    /// The same of a version that rounded delays up to a power of two: from there they go to the work queue.
+    pub(super) fn old_line(&self, queue: &QueueName, level: u32) -> ShortString {
         format!("{}:waiting-{}s:{queue}", self.prefix, 1_u64 << level).into()
+    }
+
+    /// The exchange by which a task that is to wait comes into its first line.
+    pub(super) fn delay(&self) -> ShortString {
+        format!("{}:delay", self.prefix).into()
+    }
+
+    /// The exchange that decides whether a task that has waited in longer lines also waits for 2^`level` seconds.
+    pub(super) fn step(&self, level: u32) -> ShortString {
+        format!("{}:delay-{}s", self.prefix, 1_u64 << level).into()
+    }
+
+    /// The exchange by which a task that has waited comes to its queue.
+    pub(super) fn due(&self) -> ShortString {
+        format!("{}:due", self.prefix).into()
+    }
+
+    /// The exchange, and the queue behind it, for what has waited and finds no queue any more.
+    pub(super) fn unrouted(&self) -> ShortString {
+        format!("{}:unrouted", self.prefix).into()
     }
 
     /// A queue without messages: each session that may hold tasks of `queue` is a consumer of it, so that they can be
@@ -60,11 +85,8 @@ mod tests {
     fn the_longest_names_fit() {
         let names = Names::new(&Namespace::new(&"n".repeat(64)).unwrap());
         let queue = QueueName::new(&"q".repeat(128)).unwrap();
-        let longest = [
-            names.waiting(&queue, 20),
-            names.holders(&queue),
-            names.inbox(Incarnation::generate(), u64::MAX),
-        ];
+        let longest =
+            [names.line(&queue, 20), names.holders(&queue), names.inbox(Incarnation::generate(), u64::MAX)];
         assert!(longest.iter().all(|name| name.as_str().len() <= 255));
     }
 }

@@ -1,5 +1,7 @@
 //! Publishing what must not be lost: every message is confirmed before anybody relies on it.
 
+use std::fmt;
+
 use lapin::{
     BasicProperties, Channel, Confirmation,
     options::{BasicPublishOptions, ConfirmSelectOptions},
@@ -9,8 +11,47 @@ use lapin::{
 use super::live::Live;
 use crate::{Error, ErrorKind, Result};
 
-/// A message on its way to a queue.
-pub(super) type Outgoing = (ShortString, Vec<u8>, BasicProperties);
+/// Where a message goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct To {
+    exchange: ShortString,
+    key: ShortString,
+}
+
+impl To {
+    /// To the queue of this name.
+    pub(super) fn queue(name: ShortString) -> Self {
+        Self { exchange: "".into(), key: name }
+    }
+
+    /// To the queues that an exchange finds by this key.
+    pub(super) fn exchange(exchange: ShortString, key: ShortString) -> Self {
+        Self { exchange, key }
+    }
+}
+
+impl fmt::Display for To {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.exchange.as_str() {
+            "" => write!(f, "{}", self.key),
+            exchange => write!(f, "{exchange} as {}", self.key),
+        }
+    }
+}
+
+/// A message on its way, which must arrive.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    to: To,
+    body: Vec<u8>,
+    properties: BasicProperties,
+}
+
+impl Outgoing {
+    pub(super) fn new(to: To, body: Vec<u8>, properties: BasicProperties) -> Self {
+        Self { to, body, properties }
+    }
+}
 
 /// What became of the messages of a call.
 #[derive(Debug)]
@@ -22,13 +63,13 @@ pub(super) struct Published {
 }
 
 impl Live {
-    /// Publishes to queues by their names, and waits until all are stored.
+    /// Publishes, and waits until all are stored.
     pub(super) async fn publish(&self, operation: &'static str, messages: Vec<Outgoing>) -> Result<()> {
         let Published { error, .. } = self.publish_each(operation, messages).await?;
         error.map_or(Ok(()), Err)
     }
 
-    /// Publishes to queues by their names, and tells which messages are stored.
+    /// Publishes, and tells which messages are stored.
     ///
     /// # Errors
     /// When nothing can be said about any of them.
@@ -46,12 +87,13 @@ impl Live {
         let mut kept = self.publisher.lock().await;
         let channel = self.confirming(operation, kept.take()).await?;
         let mut confirms = Vec::with_capacity(messages.len());
-        for (queue, body, properties) in messages {
-            let publish = channel.basic_publish("".into(), queue.clone(), mandatory, &body, properties);
-            confirms.push((queue, self.call_publishing(operation, publish).await?));
+        for Outgoing { to, body, properties } in messages {
+            let (exchange, key) = (to.exchange.clone(), to.key.clone());
+            let publish = channel.basic_publish(exchange, key, mandatory, &body, properties);
+            confirms.push((to, self.call_publishing(operation, publish).await?));
         }
         let (mut returned, mut rejected) = (false, false);
-        for (queue, confirm) in confirms {
+        for (to, confirm) in confirms {
             let confirmation = self.call_publishing(operation, confirm).await?;
             stored.push(matches!(confirmation, Confirmation::Ack(None)));
             match confirmation {
@@ -60,17 +102,18 @@ impl Live {
                     // Somebody removed the queue under us: who tries again finds that out, and creates it. Which of the
                     // messages came back is not certain, so none of them is called stored.
                     returned = true;
-                    let name = message.delivery.routing_key.clone();
-                    self.known().remove(&name);
+                    self.known().clear();
+                    let (exchange, key) = (&message.delivery.exchange, &message.delivery.routing_key);
+                    let missing = To::exchange(exchange.clone(), key.clone());
                     error = Some(refused(
                         operation,
-                        format!("RabbitMQ has no queue {name} any more"),
+                        format!("RabbitMQ has no queue any more for what is sent to {missing}"),
                         "repeat the call",
                     ));
                 }
                 _ => {
                     rejected = true;
-                    let message = format!("RabbitMQ does not take what is sent to {queue}");
+                    let message = format!("RabbitMQ does not take what is sent to {to}");
                     let advice = "see the server's log, and whether a policy bounds the queue";
                     error = Some(refused(operation, message, advice));
                 }

@@ -16,10 +16,11 @@ use lapin::{
 };
 
 use super::{
-    directory::{Change, Directory, Unreadable},
+    directory::{Change, Directory, FORMAT, Unreadable},
     error,
     live::Live,
     message::{number, persistent},
+    publish::{Outgoing, To},
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -159,7 +160,7 @@ impl Live {
         let body = directory.to_json().map_err(|e| error::internal(operation, e))?;
         let began = Instant::now();
         loop {
-            let message = (name.clone(), body.clone(), persistent());
+            let message = Outgoing::new(To::queue(name.clone()), body.clone(), persistent());
             match self.publish_each(operation, vec![message]).await?.error {
                 None => return Ok(()),
                 Some(error) if began.elapsed() > UNFILLED => return Err(error),
@@ -176,7 +177,7 @@ pub(super) fn said(operation: &'static str, unreadable: Unreadable) -> Error {
     match unreadable {
         Unreadable::Newer(newer) => {
             let message =
-                format!("the namespace needs a version that knows format {newer}; this one knows 1");
+                format!("the namespace needs a version that knows format {newer}; this one knows {FORMAT}");
             Error::new(ErrorKind::Incompatible, operation, message).advise("upgrade this program")
         }
         Unreadable::Foreign => {

@@ -28,7 +28,7 @@ impl fmt::Debug for RabbitMqBroker {
 impl RabbitMqBroker {
     /// What a RabbitMQ server has by itself, without anything that could look a task up.
     pub const CAPABILITIES: Capabilities = Capabilities {
-        delay: Delay::Doubling,
+        delay: Delay::Ladder,
         orders: Orders::Fifo,
         control: Control::None,
         results: Results::None,

@@ -6,7 +6,7 @@ use super::{
     link::Link,
     live::Live,
     message::Stored,
-    publish::{Outgoing, Published},
+    publish::{Outgoing, Published, To},
 };
 use crate::{
     Beaten, End, Lease, Result, Settled, Settlement,
@@ -157,13 +157,13 @@ impl Live {
             // A first release is a delivery that is handed back; the server counts it. A later one is a copy, so that no
             // task looks like a killer because it was released often.
             Fate::Ready if stored.progress.deaths == 0 => Ok(Vec::new()),
-            Fate::Ready => Ok(copy(self.names.work(queue))),
+            Fate::Ready => Ok(copy(To::queue(self.names.work(queue)))),
             Fate::Scheduled(due) => {
                 let delay = Duration::from_millis(due.saturating_sub(link.config.clock.now().wall));
                 let waiting = self.put_off("settle", queue, &stored.id, delay).await?;
-                Ok(copy(waiting.unwrap_or_else(|| self.names.work(queue))))
+                Ok(copy(waiting.unwrap_or_else(|| To::queue(self.names.work(queue)))))
             }
-            Fate::Dead => Ok(copy(self.names.dead(queue))),
+            Fate::Dead => Ok(copy(To::queue(self.names.dead(queue)))),
         }
     }
 }

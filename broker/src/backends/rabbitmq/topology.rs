@@ -40,18 +40,24 @@ fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
 }
 
-fn quorum() -> FieldTable {
+pub(super) fn quorum() -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("quorum"));
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
     arguments
 }
 
-/// A quorum queue that throws nothing away, whatever policy an operator sets: what it must give up goes to `to`.
-fn careful(to: &ShortString) -> FieldTable {
+/// A quorum queue that throws nothing away, whatever policy an operator sets: what it gives up goes to this exchange, under this
+/// key or the one that it came by, also after so many milliseconds if there are any. The server waits for the confirm.
+pub(super) fn careful(to: &ShortString, key: Option<&ShortString>, after: Option<i64>) -> FieldTable {
     let mut arguments = quorum();
-    arguments.insert("x-dead-letter-exchange".into(), text(""));
-    arguments.insert("x-dead-letter-routing-key".into(), text(to.as_str()));
+    arguments.insert("x-dead-letter-exchange".into(), text(to.as_str()));
+    if let Some(key) = key {
+        arguments.insert("x-dead-letter-routing-key".into(), text(key.as_str()));
+    }
+    if let Some(after) = after {
+        arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(after));
+    }
     arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
     arguments.insert("x-overflow".into(), text("reject-publish"));
     arguments
@@ -115,7 +121,7 @@ impl Live {
         }
     }
 
-    /// Makes sure that a queue of the server exists; tells whether it was created.
+    /// Makes sure that a queue of the server exists, unless that is known; tells whether it was created.
     async fn ensure(
         &self,
         operation: &'static str,
@@ -125,7 +131,19 @@ impl Live {
         if self.known().contains(&name) {
             return Ok(false);
         }
-        let missing = self.look_up(operation, &name).await?.is_none();
+        let created = self.create(operation, &name, arguments).await?;
+        self.known().insert(name);
+        Ok(created)
+    }
+
+    /// Looks whether a queue of the server exists, and else creates it; tells whether it was created.
+    pub(super) async fn create(
+        &self,
+        operation: &'static str,
+        name: &ShortString,
+        arguments: FieldTable,
+    ) -> Result<bool> {
+        let missing = self.look_up(operation, name).await?.is_none();
         if missing {
             let channel = self.lookup.lock().await;
             let create = channel.queue_declare(name.clone(), QueueDeclareOptions::durable(), arguments);
@@ -133,11 +151,10 @@ impl Live {
                 Ok(_) => {}
                 Err(e) => {
                     self.end();
-                    return Err(declaring(operation, &name, &e));
+                    return Err(declaring(operation, name, &e));
                 }
             }
         }
-        self.known().insert(name);
         Ok(missing)
     }
 
@@ -148,11 +165,41 @@ impl Live {
 
     /// Makes sure that the queues behind a queue exist.
     pub(super) async fn ensure_queue(&self, operation: &'static str, queue: &QueueName) -> Result<()> {
-        let dead = self.names.dead(queue);
-        let mut work = careful(&dead);
-        work.insert("x-consumer-timeout".into(), AMQPValue::LongLongInt(CONSUMER_TIMEOUT));
+        let (dead, work) = (self.names.dead(queue), self.names.work(queue));
+        if self.known().contains(&work) {
+            return Ok(());
+        }
+        let mut arguments = careful(&"".into(), Some(&dead), None);
+        arguments.insert("x-consumer-timeout".into(), AMQPValue::LongLongInt(CONSUMER_TIMEOUT));
         self.ensure(operation, dead, quorum()).await?;
-        self.ensure(operation, self.names.work(queue), work).await.map(drop)
+        self.create(operation, &work, arguments).await?;
+        // Also of one that is there: who created it may have died, and what somebody removed is made again.
+        self.bind_due(operation, queue).await?;
+        self.known().insert(work);
+        Ok(())
+    }
+
+    /// What goes with an exchange that lets nothing vanish: what finds no queue by it goes to those that found none.
+    pub(super) fn or_unrouted(&self) -> FieldTable {
+        let mut arguments = FieldTable::default();
+        arguments.insert("alternate-exchange".into(), text(self.names.unrouted().as_str()));
+        arguments
+    }
+
+    /// Makes sure that an exchange exists.
+    pub(super) async fn declare_exchange(
+        &self,
+        operation: &'static str,
+        name: &ShortString,
+        kind: ExchangeKind,
+        arguments: FieldTable,
+    ) -> Result<()> {
+        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let declare = self.worker.exchange_declare(name.clone(), kind, durable, arguments);
+        self.try_call(operation, declare).await?.map_err(|e| {
+            self.end();
+            declaring(operation, name, &e)
+        })
     }
 
     /// Makes sure that a queue exists, also in the directory.
@@ -166,24 +213,6 @@ impl Live {
             self.tell(operation, &Change::Use(queue.clone())).await?;
         }
         Ok(())
-    }
-
-    /// Makes sure that tasks of a queue can wait for 2^`level` seconds. What has waited goes to the end of the queue; the
-    /// server hands it over as it would to a publisher that waits for the confirm.
-    pub(super) async fn ensure_waiting(
-        self: &Arc<Self>,
-        operation: &'static str,
-        queue: &QueueName,
-        level: u32,
-    ) -> Result<ShortString> {
-        let name = self.names.waiting(queue, level);
-        let mut arguments = careful(&self.names.work(queue));
-        arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(1000 << level));
-        self.ensure(operation, name.clone(), arguments).await?;
-        if !self.entry(queue).is_some_and(|entry| entry.levels.contains(&level)) {
-            self.tell(operation, &Change::Wait(queue.clone(), level)).await?;
-        }
-        Ok(name)
     }
 
     /// How many sessions may hold tasks of a queue.
@@ -219,13 +248,9 @@ impl Live {
 
     /// Makes the inbox of this session and begins to read it.
     pub(super) async fn open_inbox(self: &Arc<Self>, operation: &'static str) -> Result<()> {
-        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let none = FieldTable::default;
         let news = self.names.news();
-        let declare = self.worker.exchange_declare(news.clone(), ExchangeKind::Fanout, durable, none());
-        if let Err(e) = self.try_call(operation, declare).await? {
-            return Err(declaring(operation, &news, &e));
-        }
+        self.declare_exchange(operation, &news, ExchangeKind::Fanout, none()).await?;
         let own =
             QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
         self.call(operation, self.worker.queue_declare(self.inbox.clone(), own, none())).await?;

@@ -1,14 +1,31 @@
-//! Tasks that start later wait in a line of 1, 2, 4 … seconds, from where the server hands them over to their queue.
+//! Tasks that start later go through a ladder of waiting lines of 1, 2, 4 … seconds: one for each bit of their delay, the
+//! longest first. The server hands them from line to line and at last to their queue, whoever is alive.
+//!
+//! A line is a queue whose messages all wait for the same time, so none waits behind one that waits longer. Each queue has lines
+//! of its own: so its waiting tasks can be counted, and what the server does not let into one queue holds up no other's.
+//!
+//! The way is told by the routing key, which stays the same: the bits of the delay, the highest first, then the queue. A message
+//! comes in by the exchange `delay`, which finds its first line. From a line of 2^i seconds it goes to the exchange of the next
+//! lower step, which sends it into its own line if that bit is set, and else on to the exchange below. The last is `due`, which
+//! finds the queue.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use lapin::types::ShortString;
+use lapin::{
+    ExchangeKind,
+    options::{ExchangeBindOptions, QueueBindOptions},
+    types::{FieldTable, ShortString},
+};
 
-use super::{link::Link, live::Live};
+use super::{directory::Change, link::Link, live::Live, publish::To, topology};
 use crate::{NewTask, QueueName, Result, TaskId};
+
+/// The steps of the ladder: lines of 2^0 to 2^20 seconds.
+const LEVELS: u32 = 21;
 
 /// How long the server may take to hand over what has waited, until nobody answers for it any more.
 const HANDOVER: Duration = Duration::from_secs(1);
@@ -21,7 +38,7 @@ impl Live {
         link: &Link,
         operation: &'static str,
         task: &NewTask,
-    ) -> Result<(ShortString, bool)> {
+    ) -> Result<(To, bool)> {
         let queue = &task.queue;
         let wall = link.config.clock.now().wall;
         let delay = task.start.due(wall).map_or(Duration::ZERO, |due| Duration::from_millis(due - wall));
@@ -31,30 +48,135 @@ impl Live {
         }
         let waiting = self.put_off(operation, queue, &task.id, delay).await?;
         let ready = waiting.is_none();
-        Ok((waiting.unwrap_or_else(|| self.names.work(queue)), ready))
+        Ok((waiting.unwrap_or_else(|| To::queue(self.names.work(queue))), ready))
     }
 
-    /// The line in which a task of the queue waits for so long, and notes that it does; none where it need not wait.
+    /// The way on which a task of the queue waits for so long, and notes that it does; none where it need not wait.
     pub(super) async fn put_off(
         self: &Arc<Self>,
         operation: &'static str,
         queue: &QueueName,
         id: &TaskId,
         delay: Duration,
-    ) -> Result<Option<ShortString>> {
-        let Some(level) = level(delay) else { return Ok(None) };
-        let waiting = self.ensure_waiting(operation, queue, level).await?;
+    ) -> Result<Option<To>> {
+        let Some(seconds) = seconds(delay) else { return Ok(None) };
+        self.ensure_lines(operation, queue, seconds).await?;
         // Before it is published: who asks at any moment must hear of it.
-        let over = Instant::now() + Duration::from_secs(1 << level) + HANDOVER;
+        let over = Instant::now() + Duration::from_secs(seconds.into()) + HANDOVER;
         self.intake().put_off(queue, id.clone(), over);
-        Ok(Some(waiting))
+        Ok(Some(To::exchange(self.names.delay(), key(queue, seconds))))
+    }
+
+    /// Makes sure that tasks of a queue can wait for so long. What has waited goes to the end of the queue; the server hands it over
+    /// as it would to a publisher that waits for the confirm.
+    async fn ensure_lines(
+        self: &Arc<Self>,
+        operation: &'static str,
+        queue: &QueueName,
+        seconds: u32,
+    ) -> Result<()> {
+        self.ensure_steps(operation, seconds.ilog2()).await?;
+        let levels: BTreeSet<u32> = (0..LEVELS).filter(|level| seconds >> level & 1 == 1).collect();
+        for level in &levels {
+            let name = self.names.line(queue, *level);
+            if self.known().contains(&name) {
+                continue;
+            }
+            let arguments = topology::careful(&self.below(*level), None, Some(1000 << level));
+            self.create(operation, &name, arguments).await?;
+            let bind = [(self.names.delay(), '0'), (self.names.step(*level), '*')];
+            for (exchange, above) in bind {
+                self.bind(operation, &name, &exchange, &pattern(queue, *level, above)).await?;
+            }
+            self.known().insert(name);
+        }
+        if !self.entry(queue).is_some_and(|entry| entry.steps.is_superset(&levels)) {
+            self.tell(operation, &Change::Wait(queue.clone(), levels)).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure of the exchanges up to the step of 2^`highest` seconds, and of the one by which messages come in.
+    /// They are declared anew by every session: that costs little, and mends what somebody removed.
+    async fn ensure_steps(&self, operation: &'static str, highest: u32) -> Result<()> {
+        let none = || FieldTable::default();
+        if !self.known().contains(&self.names.delay()) {
+            // Without an alternative: who publishes must hear that a line is missing.
+            self.declare_exchange(operation, &self.names.delay(), ExchangeKind::Topic, none()).await?;
+            self.known().insert(self.names.delay());
+        }
+        for level in 0..=highest {
+            let step = self.names.step(level);
+            if self.known().contains(&step) {
+                continue;
+            }
+            let arguments = self.or_unrouted();
+            self.declare_exchange(operation, &step, ExchangeKind::Topic, arguments).await?;
+            let unset = format!("{}0.#", "*.".repeat((LEVELS - 1 - level) as usize));
+            let bind = self.worker.exchange_bind(
+                self.below(level),
+                step.clone(),
+                unset.into(),
+                ExchangeBindOptions::default(),
+                none(),
+            );
+            self.call(operation, bind).await?;
+            self.known().insert(step);
+        }
+        Ok(())
+    }
+
+    /// Makes sure of the end of the ladder, and of where that goes which finds no queue there any more.
+    pub(super) async fn ensure_due(&self, operation: &'static str) -> Result<()> {
+        let unrouted = self.names.unrouted();
+        self.declare_exchange(operation, &unrouted, ExchangeKind::Fanout, FieldTable::default()).await?;
+        self.create(operation, &unrouted, topology::quorum()).await?;
+        self.bind(operation, &unrouted, &unrouted, "").await?;
+        self.declare_exchange(operation, &self.names.due(), ExchangeKind::Topic, self.or_unrouted()).await
+    }
+
+    /// Lets what has waited find its queue.
+    pub(super) async fn bind_due(&self, operation: &'static str, queue: &QueueName) -> Result<()> {
+        let key = format!("{}{queue}", "*.".repeat(LEVELS as usize));
+        self.bind(operation, &self.names.work(queue), &self.names.due(), &key).await
+    }
+
+    /// Where a message goes from a line of 2^`level` seconds, and from the exchange of that step if it need not wait there.
+    fn below(&self, level: u32) -> ShortString {
+        level.checked_sub(1).map_or_else(|| self.names.due(), |below| self.names.step(below))
+    }
+
+    async fn bind(
+        &self,
+        operation: &'static str,
+        queue: &ShortString,
+        exchange: &ShortString,
+        key: &str,
+    ) -> Result<()> {
+        let options = QueueBindOptions::default();
+        let (queue, exchange) = (queue.clone(), exchange.clone());
+        let bind = self.worker.queue_bind(queue, exchange, key.into(), options, FieldTable::default());
+        self.call(operation, bind).await
     }
 }
 
-/// The shortest of the waiting lines that is not too short; none for what need not wait.
-fn level(delay: Duration) -> Option<u32> {
+/// For how many whole seconds something waits; none for what need not wait.
+fn seconds(delay: Duration) -> Option<u32> {
     let seconds = delay.as_millis().div_ceil(1000);
-    (seconds > 0).then(|| u64::try_from(seconds).unwrap_or(u64::MAX >> 1).next_power_of_two().ilog2())
+    (seconds > 0).then(|| u32::try_from(seconds).unwrap_or(u32::MAX).min(1 << (LEVELS - 1)))
+}
+
+/// The routing key of a task of the queue that waits for so long.
+fn key(queue: &QueueName, seconds: u32) -> ShortString {
+    let bits = (0..LEVELS).rev().map(|level| if seconds >> level & 1 == 1 { "1." } else { "0." });
+    format!("{}{queue}", bits.collect::<String>()).into()
+}
+
+/// The keys of the queue's tasks that wait for 2^`level` seconds: all of them, or, with '0' for the bits above, those that
+/// have not waited in a longer line. No queue's key is taken for another's, as each `*` is one word.
+fn pattern(queue: &QueueName, level: u32, above: char) -> String {
+    let above = format!("{above}.").repeat((LEVELS - 1 - level) as usize);
+    format!("{above}1.{}{queue}", "*.".repeat(level as usize))
 }
 
 #[cfg(test)]
@@ -63,12 +185,43 @@ mod tests {
     use crate::limits;
 
     #[test]
-    fn nobody_waits_too_short_or_more_than_twice_as_long() {
-        let of = |ms| level(Duration::from_millis(ms));
+    fn a_delay_is_rounded_up_to_a_second() {
+        let of = |ms| seconds(Duration::from_millis(ms));
         assert_eq!(
-            [of(0), of(1), of(1000), of(1001), of(2000), of(2001), of(5000)],
-            [None, Some(0), Some(0), Some(1), Some(1), Some(2), Some(3)]
+            [of(0), of(1), of(1000), of(1001), of(4001), of(5000)],
+            [None, Some(1), Some(1), Some(2), Some(5), Some(5)]
         );
-        assert_eq!(level(limits::MAX_DOUBLING_DELAY), Some(20));
+        assert_eq!(seconds(limits::MAX_LADDER_DELAY), Some(1 << (LEVELS - 1)));
+    }
+
+    /// Whether a topic exchange takes this key for this pattern, without `#`.
+    fn fits(key: &str, pattern: &str) -> bool {
+        let (key, pattern): (Vec<_>, Vec<_>) = (key.split('.').collect(), pattern.split('.').collect());
+        key.len() == pattern.len() && key.iter().zip(pattern).all(|(word, of)| of == "*" || of == *word)
+    }
+
+    /// Walks the ladder as the server does.
+    #[test]
+    fn each_delay_is_the_sum_of_its_lines() {
+        let queue = QueueName::new("1.0.q").unwrap();
+        for delay in [1, 2, 3, 5, 6, 7, 90, 600, 4095, 1_048_575, 1_048_576] {
+            let key = key(&queue, delay);
+            let through = |above| -> Vec<u32> {
+                let lines = (0..LEVELS).rev();
+                lines.filter(|level| fits(key.as_str(), &pattern(&queue, *level, above))).collect()
+            };
+            assert_eq!(through('*').iter().map(|level| 1 << level).sum::<u32>(), delay);
+            assert_eq!(through('0'), [delay.ilog2()], "one way in for {delay}");
+        }
+    }
+
+    #[test]
+    fn the_longest_key_fits_and_is_no_other_queues() {
+        let longest = QueueName::new(&"q".repeat(128)).unwrap();
+        assert!(key(&longest, 1).as_str().len() <= 255);
+        let (short, long) = (QueueName::new("b").unwrap(), QueueName::new("a.b").unwrap());
+        for (ours, other) in [(&short, &long), (&long, &short)] {
+            assert!(!fits(key(ours, 3).as_str(), &pattern(other, 0, '*')));
+        }
     }
 }

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+mod delays;
+
+use std::{sync::Arc, time::Duration};
 
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
@@ -137,7 +139,7 @@ async fn a_task_of_a_newer_version_is_put_off() {
     assert_eq!(claim(&*broker, "q").await.len(), 0);
     let status = broker.status(&queue("q")).await.unwrap().unwrap();
     assert_eq!((status.scheduled, status.dead), (1, 0));
-    let waiting = scene.get("waiting-32s:q").await.unwrap();
+    let waiting = scene.get("delay-32s:q").await.unwrap();
     assert!(headers(&waiting).contains_key("mh-what-we-do-not-know"), "kept as it was");
 }
 
@@ -279,51 +281,6 @@ async fn what_is_stored_is_not_stored_again_for_anothers_sake() {
     until_settled(&*broker, &settlements).await;
     assert_eq!(scene.count("work:free").await, 3);
     assert_eq!(broker.status(&queue("q")).await.unwrap().unwrap().unsettled(), 0);
-}
-
-/// Delayed tasks of a queue that is full go to it all the same, over its capacity. And where the server does not let them, as
-/// somebody made the queue with a bound of its own, they wait, and hold up nobody else's.
-#[tokio::test]
-async fn a_full_queue_holds_up_nobody_elses_delays() {
-    const CAPACITY: u64 = 3;
-    for bound in [None, Some(CAPACITY)] {
-        let scene = Scene::shared().await;
-        let broker = scene.session().await;
-        let full = queue("full");
-        if let Some(bound) = bound {
-            scene.make_bounded("work:full", bound).await;
-        }
-        broker.declare(&full, Some(&QueueOptions::default().with_capacity(CAPACITY))).await.unwrap();
-        let delayed = |on: &str, seconds| task(on).with_start(Start::After(Duration::from_secs(seconds)));
-        // While it has room. They fall due before all others, and what fills it is there first.
-        let early: Vec<_> = [1, 1, 2].map(|seconds| delayed("full", seconds)).into();
-        assert_eq!(broker.enqueue(&early, None).await.unwrap(), vec![Enqueued::Enqueued; early.len()]);
-        let ready: Vec<_> = (0..CAPACITY).map(|_| task("full")).collect();
-        assert_eq!(broker.enqueue(&ready, None).await.unwrap(), vec![Enqueued::Enqueued; ready.len()]);
-        let is_full = async || broker.enqueue(&[task("full")], None).await.unwrap() == [Enqueued::Full];
-        assert!(is_full().await);
-
-        let sent: Vec<_> = [1, 1, 2, 3].map(|seconds| delayed("other", seconds)).into();
-        assert_eq!(broker.enqueue(&sent, None).await.unwrap(), vec![Enqueued::Enqueued; sent.len()]);
-        let mut left: BTreeSet<_> = sent.iter().map(|task| task.id.clone()).collect();
-        until(&*broker, "other", async || {
-            for task in claim(&*broker, "other").await {
-                assert!(left.remove(&task.lease.id), "{task:?}");
-                let end = Settlement::new(task.lease, End::complete(Vec::new()));
-                assert_eq!(settle(&*broker, &[end]).await, Ok(vec![Settled::Settled]));
-            }
-            left.is_empty()
-        })
-        .await;
-        // All the time, as nobody claims from it.
-        assert!(is_full().await);
-        if bound.is_none() {
-            let all = CAPACITY + early.len() as u64;
-            until(&*broker, "full", async || broker.status(&full).await.unwrap().unwrap().ready == all).await;
-        } else {
-            assert!(scene.count("work:full").await < 6, "the server refuses what is over its bound");
-        }
-    }
 }
 
 /// Looks again and again until it is so; whether it was a hint or the time-out that said so does not matter.
