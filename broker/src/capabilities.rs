@@ -100,7 +100,10 @@ capability! {
     Operators {
         /// See how many tasks of a queue are in which state.
         Counts = "counts",
-        /// That; and list, revive and purge the dead.
+        /// That; and list, revive and purge the dead, one after the other: a death on the way leaves one that is revived also among
+        /// the dead. Of what happened to them it is known what their handlers said. They are kept whatever their age.
+        DeadOneByOne = "counts, dead letters one by one",
+        /// That; and all of it in one step, with all that happened to them, for a week.
         DeadLetters = "counts, dead letters",
         /// That; and look at single tasks, change a queue's options, and purge what waits.
         All = "counts, dead letters, tasks, options, purge",

@@ -150,8 +150,8 @@ pub trait Broker: Debug + Send + Sync + 'static {
         Err(Error::unclaimed(self.backend(), "batch"))
     }
 
-    /// The power over dead tasks, of a backend that claims
-    /// [`Operators::DeadLetters`](crate::capabilities::Operators::DeadLetters), or more.
+    /// The power over dead tasks, of a backend that claims at least
+    /// [`Operators::DeadOneByOne`](crate::capabilities::Operators::DeadOneByOne).
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
         None
     }

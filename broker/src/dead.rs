@@ -6,7 +6,10 @@ use async_trait::async_trait;
 
 use crate::{Payload, QueueName, Result, TaskId, TaskName};
 
-/// What an operator can do with the dead tasks of a broker.
+/// What an operator can do with the dead tasks of a broker. Looking at them changes nothing.
+///
+/// A broker that claims no more than [`Operators::DeadOneByOne`](crate::capabilities::Operators::DeadOneByOne) takes those of a
+/// call one after the other: after an error, some may be done, and one that was revived may be among the dead, too.
 ///
 /// # Errors
 /// Every call can fail as those of [`Broker`](crate::Broker) can.
@@ -50,7 +53,7 @@ pub struct DeadTask {
     pub crashes: u32,
     /// When it died, by the broker's clock.
     pub died: SystemTime,
-    /// Its place among the dead: grows from one to the next.
+    /// Its place among the dead: grows from one to the next, and stays. At most 2^53.
     pub mark: u64,
 }
 

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 
 use super::{RabbitMqBroker, ask::Holdings, claim, directory::Change, enqueue, link::Link, settle};
 use crate::{
-    Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Error, ErrorKind, Incarnation, NewTask,
-    QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Token, Waiter, machine::Configuration,
+    Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, DeadLetters, Enqueued, Error, ErrorKind,
+    Incarnation, NewTask, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Token, Waiter,
+    machine::Configuration,
 };
 
 #[async_trait]
@@ -69,6 +70,10 @@ impl Broker for RabbitMqBroker {
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
         let queue = queue.clone();
         self.on_thread("status", |link| status(link, "status", queue)).await
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(self)
     }
 
     fn wait(&self, queues: &[QueueName]) -> Waiter {

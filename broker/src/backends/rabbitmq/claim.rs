@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
     Consumer,
-    options::{
-        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions,
-        BasicQosOptions,
-    },
+    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
     types::FieldTable,
 };
 
@@ -20,7 +17,7 @@ use super::{
     message,
     publish::{Outgoing, To},
 };
-use crate::{Claim, ClaimReply, Error, ErrorKind, QueueName, Result, TaskId, limits};
+use crate::{Claim, ClaimReply, End, ErrorKind, QueueName, Result, TaskId};
 
 /// How long a task is put off that only a newer version can read.
 const UNREADABLE: Duration = Duration::from_secs(32);
@@ -73,7 +70,7 @@ impl Live {
         let steady = link.config.clock.now().steady;
         let mut taken = self.intake().take(claim, link.incarnation, steady);
         for refused in std::mem::take(&mut taken.refused) {
-            self.refuse(queue, refused).await?;
+            self.refuse(link, queue, refused).await?;
         }
         if !link.interests.has(queue) {
             self.fold(queue).await?;
@@ -174,7 +171,7 @@ impl Live {
 
     /// Deals with what cannot be run: buries what is no task, or was lost too often; puts off what only a newer version can
     /// read.
-    async fn refuse(self: &Arc<Self>, queue: &QueueName, arrival: Arrival) -> Result<()> {
+    async fn refuse(self: &Arc<Self>, link: &Link, queue: &QueueName, arrival: Arrival) -> Result<()> {
         let Arrival { delivery, task, .. } = arrival;
         let tag = delivery.delivery_tag;
         let dead = || To::queue(self.names.dead(queue));
@@ -183,9 +180,10 @@ impl Live {
             Ok(mut stored) => {
                 let deaths = stored.progress.deaths;
                 tracing::warn!(task = %stored.id, %queue, deaths, "the task is dead: it was handed out and lost too often");
-                stored.progress.error =
-                    Some(format!("{deaths} times in a row it was handed out and its holder was lost"));
-                stored.copy_for(dead())
+                let error = format!("{deaths} times in a row it was handed out and its holder was lost");
+                let _dead = stored.progress.settle(&End::Bury { error }, link.config.clock.now());
+                stored.progress.deaths = deaths;
+                stored.copy_for_dead(dead(), link.obituary())
             }
             Err(error) if error.kind() == ErrorKind::Incompatible => {
                 tracing::warn!(%queue, error = %error.report(), "a task is put off");
@@ -196,7 +194,7 @@ impl Live {
             }
             Err(error) => {
                 tracing::warn!(%queue, error = %error.report(), "a message that is no task is buried as it is");
-                let properties = message::foreign(&delivery, &error.report());
+                let properties = link.obituary().on(message::foreign(&delivery, &error.report()));
                 Outgoing::new(dead(), delivery.data, properties)
             }
         };
@@ -238,22 +236,5 @@ impl Live {
             }
         }
         Ok(())
-    }
-
-    /// Keeps the dead of a queue within their bound: the oldest go first. Who buries the next one tries again.
-    pub(super) async fn trim(&self, operation: &'static str, queue: &QueueName) {
-        let trimmed = async {
-            let name = self.names.dead(queue);
-            let surplus = self.look(operation, &name).await?.ready.saturating_sub(limits::MAX_DEAD);
-            let channel = self.lookup.lock().await;
-            for _ in 0..surplus.min(limits::UPKEEP as u64) {
-                let oldest = channel.basic_get(name.clone(), BasicGetOptions { no_ack: true });
-                self.call(operation, oldest).await?;
-            }
-            Ok::<_, Error>(())
-        };
-        if let Err(error) = trimmed.await {
-            tracing::debug!(%queue, error = %error.report(), "the dead are not counted");
-        }
     }
 }

@@ -26,6 +26,9 @@ pub(super) fn code(error: &lapin::Error) -> u16 {
     }
 }
 
+/// The number of the error that something belongs to another connection.
+pub(super) const LOCKED: u16 = 405;
+
 /// Whether a queue that was not found is there, and only out of reach: its node is starting, or has no leader yet.
 pub(super) fn is_down(error: &lapin::Error) -> bool {
     let text = error.to_string();

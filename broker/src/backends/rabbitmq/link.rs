@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{RabbitMqConfig, error, live::Live, names::Names};
+use super::{RabbitMqConfig, error, live::Live, message::Obituary, names::Names};
 use crate::{Incarnation, QueueName, Result, TaskId};
 
 /// How long it may take until both connections are there.
@@ -36,6 +36,8 @@ pub(super) struct Link {
     pub(super) changes: watch::Sender<u64>,
     pub(super) interests: Arc<Interests>,
     pub(super) doubtful: Mutex<Doubtful>,
+    /// The last one that was given to a dead task.
+    mark: Mutex<u64>,
 }
 
 impl Link {
@@ -48,6 +50,7 @@ impl Link {
             changes: watch::Sender::new(0),
             interests: Arc::default(),
             doubtful: Mutex::default(),
+            mark: Mutex::default(),
         }
     }
 
@@ -79,6 +82,20 @@ impl Link {
             Ok(live)
         };
         tokio::time::timeout(CONNECT, connected).await.map_err(|_| error::unconnected(operation))?
+    }
+
+    /// What is written on a task that dies now.
+    pub(super) fn obituary(&self) -> Obituary {
+        let mut last = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        let obituary = Obituary::new(self.config.clock.now().wall, self.incarnation, *last);
+        *last = obituary.mark;
+        obituary
+    }
+
+    /// Notes that a dead task was seen: whatever dies here from now on has its place after it, also if clocks differ.
+    pub(super) fn seen_dead(&self, Obituary { mark, .. }: Obituary) {
+        let mut last = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = mark.max(*last);
     }
 
     pub(super) fn doubtful(&self) -> MutexGuard<'_, Doubtful> {

@@ -65,6 +65,8 @@ pub(super) struct Live {
     intake: Mutex<Intake>,
     /// One at a time changes who consumes.
     pub(super) claiming: tokio::sync::Mutex<()>,
+    /// One at a time looks at the dead.
+    pub(super) looking: tokio::sync::Mutex<()>,
     asks: Mutex<HashMap<String, mpsc::UnboundedSender<Answer>>>,
     /// What was seen or created on these connections.
     known: Mutex<HashSet<ShortString>>,
@@ -107,6 +109,7 @@ impl Live {
             unreadable: OnceLock::new(),
             intake: Mutex::default(),
             claiming: tokio::sync::Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
             asks: Mutex::default(),
             known: Mutex::default(),
             depths: Mutex::default(),
@@ -201,6 +204,15 @@ impl Live {
         operation: &'static str,
         call: impl Future<Output = lapin::Result<T>>,
     ) -> Result<Option<lapin::Result<T>>> {
+        self.try_within(operation, call).await
+    }
+
+    /// What happens in the time of an answer; none if it does not.
+    pub(super) async fn try_within<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = T>,
+    ) -> Result<Option<T>> {
         let mut gone = self.gone.subscribe();
         tokio::select! {
             biased;

@@ -1,5 +1,7 @@
 //! A task as a message: the payload is the body, as it was given; the rest are properties that people can read.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use lapin::{
     BasicProperties,
     message::Delivery,
@@ -7,7 +9,7 @@ use lapin::{
 };
 
 use super::publish::{Outgoing, To};
-use crate::{Error, ErrorKind, NewTask, Payload, Result, TaskId, TaskName, machine::Progress};
+use crate::{Error, ErrorKind, Incarnation, NewTask, Payload, Result, TaskId, TaskName, machine::Progress};
 
 /// The format that this version reads and writes.
 const FORMAT: i64 = 1;
@@ -75,6 +77,9 @@ impl Stored {
             parks: small("mh-parks"),
             parked_since: number(headers, "mh-parked-since").and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
             error: string(headers, "mh-error"),
+            history: string(headers, "mh-history")
+                .and_then(|history| serde_json::from_str(&history).ok())
+                .unwrap_or_default(),
             ..Progress::new(small("mh-max-attempts").max(1), small("mh-max-crashes").max(1))
         };
         let repeated = headers.inner().contains_key("mh-repeated");
@@ -83,6 +88,12 @@ impl Stored {
             foreign("its payload is not UTF-8")
         })?;
         Ok(Self { id, name, payload: Payload::from_stored(text), progress, repeated })
+    }
+
+    /// A fresh copy that goes to the dead.
+    pub(super) fn copy_for_dead(&self, to: To, obituary: Obituary) -> Outgoing {
+        let body = self.payload.as_str().as_bytes().to_vec();
+        Outgoing::new(to, body, obituary.on(self.properties()))
     }
 
     /// A fresh copy that goes there.
@@ -94,7 +105,16 @@ impl Stored {
     /// would drop it.
     fn properties(&self) -> BasicProperties {
         let Progress {
-            epoch, attempts, max_attempts, max_crashes, deaths, parks, parked_since, error, ..
+            epoch,
+            attempts,
+            max_attempts,
+            max_crashes,
+            deaths,
+            parks,
+            parked_since,
+            error,
+            history,
+            ..
         } = &self.progress;
         let mut headers = FieldTable::default();
         let mut set = |key: &str, value: i64| {
@@ -116,12 +136,66 @@ impl Stored {
         if let Some(error) = error {
             headers.insert("mh-error".into(), AMQPValue::LongString(error.as_str().into()));
         }
+        // Texts can always be written as JSON.
+        if let (false, Ok(history)) = (history.is_empty(), serde_json::to_string(history)) {
+            headers.insert("mh-history".into(), AMQPValue::LongString(history.into()));
+        }
         persistent()
             .with_message_id(ShortString::from(self.id.to_string()))
             .with_type(ShortString::from(self.name.as_str()))
             .with_content_type("application/json".into())
             .with_headers(headers)
     }
+}
+
+/// When a task died, and its place among the dead: written on it when it is buried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Obituary {
+    /// In wall-clock milliseconds of the session that buried it.
+    pub(super) died: u64,
+    pub(super) mark: u64,
+}
+
+impl Obituary {
+    /// For a task that dies now, in a session that gave out `last`. The mark is the time with 12 bits that differ from session to
+    /// session, so that no two are likely to be the same: exact in JSON until 2039.
+    pub(super) fn new(died: u64, incarnation: Incarnation, last: u64) -> Self {
+        let mut session = DefaultHasher::new();
+        incarnation.hash(&mut session);
+        let mark = (died << 12 | session.finish() & 0xfff).max(last.saturating_add(1));
+        Self { died, mark }
+    }
+
+    /// What is written on a dead message; nothing where an older version, or the server, made it dead.
+    pub(super) fn of(properties: &BasicProperties) -> Option<Self> {
+        let headers = properties.headers().as_ref()?;
+        let positive = |key| number(headers, key).and_then(|n| u64::try_from(n).ok());
+        Some(Self { died: positive("mh-died")?, mark: positive("mh-mark")? })
+    }
+
+    /// Properties with this on them.
+    pub(super) fn on(self, properties: BasicProperties) -> BasicProperties {
+        let mut headers = properties.headers().clone().unwrap_or_default();
+        for (key, value) in [("mh-died", self.died), ("mh-mark", self.mark)] {
+            headers.insert(key.into(), AMQPValue::LongLongInt(i64::try_from(value).unwrap_or(i64::MAX)));
+        }
+        properties.with_headers(headers)
+    }
+}
+
+/// How often a message was handed out and came back.
+pub(super) fn returned(properties: &BasicProperties) -> i64 {
+    properties.headers().as_ref().and_then(|headers| number(headers, DELIVERY_COUNT)).unwrap_or(0)
+}
+
+/// Why a message was buried.
+pub(super) fn error(properties: &BasicProperties) -> Option<String> {
+    string(properties.headers().as_ref()?, "mh-error")
+}
+
+/// What a dead message is called that has no id that could be one.
+pub(super) fn unnamed(Obituary { mark, .. }: Obituary) -> TaskId {
+    TaskId::new(&format!("foreign-{mark}")).unwrap_or_else(|_| TaskId::generate())
 }
 
 /// The properties of a message that is not a task of ours, when it is buried with its raw bytes.

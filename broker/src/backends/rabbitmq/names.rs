@@ -70,6 +70,11 @@ impl Names {
         format!("{}:unrouted", self.prefix).into()
     }
 
+    /// A queue that is there while a session looks at the dead of `queue`, and belongs to it.
+    pub(super) fn looking(&self, queue: &QueueName) -> ShortString {
+        format!("{}:looking:{queue}", self.prefix).into()
+    }
+
     /// A queue without messages: each session that may hold tasks of `queue` is a consumer of it, so that they can be
     /// counted.
     pub(super) fn holders(&self, queue: &QueueName) -> ShortString {

@@ -32,7 +32,7 @@ impl RabbitMqBroker {
         orders: Orders::Fifo,
         control: Control::None,
         results: Results::None,
-        operators: Operators::Counts,
+        operators: Operators::DeadOneByOne,
         returns: Returns::AsTheyCome,
         capacity: Capacity::ReadyOnly,
         join: Join::Asked,

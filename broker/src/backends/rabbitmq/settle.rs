@@ -163,7 +163,7 @@ impl Live {
                 let waiting = self.put_off("settle", queue, &stored.id, delay).await?;
                 Ok(copy(waiting.unwrap_or_else(|| To::queue(self.names.work(queue)))))
             }
-            Fate::Dead => Ok(copy(To::queue(self.names.dead(queue)))),
+            Fate::Dead => Ok(vec![stored.copy_for_dead(To::queue(self.names.dead(queue)), link.obituary())]),
         }
     }
 }
