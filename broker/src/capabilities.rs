@@ -88,8 +88,8 @@ capability! {
 capability! {
     /// Whether the result of a task can be asked for.
     Results {
-        /// What a handler returns is dropped.
-        None = "no",
+        /// By the session that sent the task, which is told when it is settled. What it is told while it has no connection is lost.
+        ToSender = "to the waiting sender only",
         /// For a time after settlement.
         Kept = "kept",
     }

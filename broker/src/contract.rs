@@ -137,11 +137,12 @@ pub trait Broker: Debug + Send + Sync + 'static {
     }
 
     /// Tells what became of tasks of one queue, in order. [`BrokerExt::outcome`](crate::BrokerExt::outcome) waits for one.
-    /// A backend that does not claim [`Results::Kept`](crate::capabilities::Results::Kept) is never asked.
-    async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>> {
-        let _ = (queue, ids);
-        Err(Error::unclaimed(self.backend(), "outcomes"))
-    }
+    ///
+    /// # Behavior
+    /// A backend that does not claim [`Results::Kept`](crate::capabilities::Results::Kept) knows only of tasks that this session
+    /// enqueued with [`Wanted::Reply`](crate::Wanted::Reply). One that is not settled is `Pending` while its outcome cannot be missed;
+    /// from when it can have been, `Unknown`, until it comes all the same.
+    async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>>;
 
     /// Tells how a batch stands, or how it ended; `None` when there is none of that name, or it ended long ago. A backend that
     /// does not claim [`Control::Full`](crate::capabilities::Control::Full) is never asked.

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use crate::{
     BatchName, BatchStatus, Broker, Enqueued, Error, ErrorKind, NewTask, Outcome, QueueName, QueueStatus,
-    Result, TaskId, Token, capabilities::Ids,
+    Result, TaskId, Token,
+    capabilities::{Ids, Results},
 };
 
 /// How long a hint is waited for before the broker is asked again.
@@ -52,7 +53,8 @@ pub trait BrokerExt {
     /// Waits until a task is settled, and tells what became of it. Subscribes, then reads, then polls, so that a lost hint
     /// costs time only.
     ///
-    /// [`Outcome::Unknown`] is an answer like the others: no such task, a result that was not to be kept, or was kept no longer.
+    /// [`Outcome::Unknown`] is an answer like the others: no such task, a result that was not to be kept, or was kept no longer. Where
+    /// results are only sent to the waiting sender, it is also the answer after `timeout` if one may have been lost on its way.
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`] when it is not settled after `timeout`; what [`Broker::outcomes`] fails with.
@@ -139,13 +141,20 @@ impl<B: Broker + ?Sized> BrokerExt for B {
 
     async fn outcome(&self, queue: &QueueName, id: &TaskId, timeout: Duration) -> Result<Outcome> {
         let start = Instant::now();
+        let only_sent = self.capabilities().results == Results::ToSender;
+        let (mut pending, mut missed) = (false, false);
         loop {
             let changed = self.wait(std::slice::from_ref(queue));
             match self.outcomes(queue, std::slice::from_ref(id)).await?.pop() {
-                Some(Outcome::Pending { .. }) => {}
+                Some(Outcome::Pending { .. }) => pending = true,
+                // It was to come, and may still.
+                Some(Outcome::Unknown) if only_sent && pending => missed = true,
                 outcome => return Ok(outcome.unwrap_or(Outcome::Unknown)),
             }
             let left = timeout.saturating_sub(start.elapsed()).min(POLL);
+            if left.is_zero() && missed {
+                return Ok(Outcome::Unknown);
+            }
             if left.is_zero() {
                 let message = format!("task {id} of queue \"{queue}\" is not settled after {timeout:?}");
                 return Err(Error::new(ErrorKind::Timeout, "outcome", message)

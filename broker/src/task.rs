@@ -58,8 +58,23 @@ pub enum Wanted {
     /// Nobody asks for it.
     #[default]
     No,
+    /// The session that enqueues the task waits for it. Where results are kept, this one is too, for [`limits::KEEP_RESULT`]; where
+    /// they are only sent to whoever waits, it is lost if it comes while that session has no connection.
+    Reply,
     /// It is kept for so long after the task was settled, for whoever asks.
     Keep(Duration),
+}
+
+impl Wanted {
+    /// For how long a broker that keeps results keeps this one; `None`: it does not.
+    #[must_use]
+    pub fn kept(self) -> Option<Duration> {
+        match self {
+            Self::No => None,
+            Self::Reply => Some(limits::KEEP_RESULT),
+            Self::Keep(time) => Some(time),
+        }
+    }
 }
 
 impl NewTask {

@@ -11,7 +11,6 @@ use manyhands_broker::{
     BatchName, BrokerExt, Enqueued, Error, ErrorKind, LimitKey, NewTask, Outcome, Payload, QueueName, Result,
     Start, Task, TaskId, Unique, Wanted,
     crash::{Point, at},
-    limits,
 };
 
 use crate::Client;
@@ -118,23 +117,18 @@ impl<'c, T: Task> Sending<'c, T> {
         self
     }
 
-    /// Sends it, waits until it is settled, and returns the result of its handler. The result is kept for an hour unless
-    /// [`Sending::keep_result`] says otherwise.
+    /// Sends it, waits until it is settled, and returns the result of its handler. Where results are kept, this one is for an hour
+    /// unless [`Sending::keep_result`] says otherwise; on RabbitMQ it comes to this session only.
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`] when it is not settled in time: the task goes on; [`ErrorKind::Failed`] when it is dead, was
-    /// cancelled, or was settled and its result is kept no longer; what sending it fails with.
+    /// cancelled, or was settled and its result is kept no longer or was lost with the connection; what sending it fails with.
     ///
     /// # Cancel safety
     /// The task may be enqueued, and goes on.
     pub async fn wait(self, timeout: Duration) -> Result<T::Output> {
-        let sending = self.with(|task| {
-            Ok(if task.result == Wanted::No {
-                task.with_result(Wanted::Keep(limits::KEEP_RESULT))
-            } else {
-                task
-            })
-        });
+        let sending = self
+            .with(|task| Ok(if task.result == Wanted::No { task.with_result(Wanted::Reply) } else { task }));
         let (client, room, task) = (sending.client, sending.room, sending.task?);
         let queue = task.queue.clone();
         let id = client.put(task, room).await?;
@@ -196,8 +190,8 @@ impl Client {
             ),
             Outcome::Cancelled => failed("was cancelled".to_owned(), "send it again if it is still wanted"),
             Outcome::Pending { .. } | Outcome::Unknown => failed(
-                "is unknown, or its result is kept no longer".to_owned(),
-                "keep results for longer, and look at the workers' logs",
+                "is unknown, or its result is kept no longer or was lost with the connection".to_owned(),
+                "look at the workers' logs; keep results for longer, where the broker does",
             ),
         }
     }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::{Outcome, Stage, area, same, support::*};
 use crate::{
     BrokerExt, Cancel, Capabilities, End, Enqueued, ErrorKind, NewTask, Outcome as Became, Payload,
-    QueueName, QueueOptions, Result, Settlement, TaskId, Wanted, capabilities::Results, limits,
+    QueueName, QueueOptions, Result, Settled, Settlement, TaskId, Wanted, capabilities::Results, limits,
 };
 
 const KEPT: fn(&Capabilities) -> bool = |broker| broker.results == Results::Kept;
-const NONE: fn(&Capabilities) -> bool = |broker| broker.results == Results::None;
+const SENT: fn(&Capabilities) -> bool = |broker| broker.results == Results::ToSender;
 
-area!("results": a_result_is_kept_as_it_was_given if KEPT, a_result_is_kept_for_its_time if KEPT, what_nobody_wants_is_not_kept if KEPT, what_is_not_settled_is_pending if KEPT, other_ends_are_told_too if KEPT, what_never_was_is_unknown if KEPT, a_new_task_of_an_old_id_is_pending if KEPT, a_result_that_is_too_large_is_refused if KEPT, an_outcome_can_be_waited_for if KEPT, waiting_gives_up_in_time if KEPT, they_are_refused_where_none_is_kept if NONE);
+area!("results": a_result_is_kept_as_it_was_given if KEPT, a_result_is_kept_for_its_time if KEPT, what_nobody_wants_is_not_kept if KEPT, what_is_not_settled_is_pending if KEPT, other_ends_are_told_too if KEPT, what_never_was_is_unknown if KEPT, a_new_task_of_an_old_id_is_pending if KEPT, a_result_that_is_too_large_is_refused if KEPT, an_outcome_can_be_waited_for if KEPT, waiting_gives_up_in_time if KEPT, a_reply_comes_to_the_sender, a_reply_tells_of_a_death, a_reply_is_pending_until_it_comes, a_reply_can_be_waited_for, waiting_for_a_reply_gives_up_in_time, nobody_need_take_a_reply, a_reply_is_for_its_sender_only if SENT, to_keep_one_is_refused if SENT);
 
 const PENDING: Became = Became::Pending { progress: None };
 
@@ -151,11 +151,117 @@ async fn waiting_gives_up_in_time(stage: &dyn Stage) -> Outcome {
     Ok(())
 }
 
-async fn they_are_refused_where_none_is_kept(stage: &dyn Stage) -> Outcome {
+/// Tasks whose sender waits, and their ids, which are not given.
+fn awaited(queue: &QueueName, names: &[&str]) -> Result<(Vec<NewTask>, Vec<TaskId>)> {
+    let tasks = tasks(queue, names)?.into_iter().map(|task| task.with_result(Wanted::Reply));
+    Ok(tasks.map(|task| (task.clone(), task.id)).unzip())
+}
+
+async fn a_reply_comes_to_the_sender(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    let (tasks, ids) = awaited(&q, &["1", "2"])?;
+    a.enqueue(&tasks, None).await?;
+    enqueue(&*a, &q, &["3"]).await?;
+    let claimed = claim(&*b, &q, 3).await?.tasks;
+    let asked: Vec<_> = claimed.iter().map(|task| task.result_wanted).collect();
+    same!(asked, [true, true, false], "whether a worker hears that the result is wanted");
+    let text = "{\"b\": 1.0,  \"a\":\"\\u00e4\\n\"}";
+    settle(&*b, &claimed[0], done(text)).await?;
+    settle(&*b, &claimed[1], complete()).await?;
+    let expected = [Became::Done(Payload::from_stored(text.to_owned())), Became::Done(Payload::null())];
+    same!(a.outcomes(&q, &ids).await?, expected, "one with and one without a result");
+    same!(a.outcomes(&q, &ids).await?, expected, "the same, asked again");
+    same!(a.outcomes(&q, &[TaskId::generate()]).await?, [Became::Unknown], "a task that never was");
+    Ok(())
+}
+
+async fn a_reply_tells_of_a_death(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    let (mut tasks, ids) = awaited(&q, &["1", "2"])?;
+    tasks[1].max_attempts = 1;
+    a.enqueue(&tasks, None).await?;
+    let claimed = claim(&*b, &q, 2).await?.tasks;
+    settle(&*b, &claimed[0], End::Bury { error: "it is no image".to_owned() }).await?;
+    settle(&*b, &claimed[1], retry(Duration::ZERO)).await?;
+    let expected = [Became::Dead("it is no image".to_owned()), Became::Dead("it failed".to_owned())];
+    same!(a.outcomes(&q, &ids).await?, expected, "one that was buried, and one that failed too often");
+    Ok(())
+}
+
+async fn a_reply_is_pending_until_it_comes(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    let (tasks, ids) = awaited(&q, &["1"])?;
+    a.enqueue(&tasks, None).await?;
+    same!(a.outcomes(&q, &ids).await?, [PENDING], "ready");
+    let task = claim_one(&*b, &q).await?;
+    same!(a.outcomes(&q, &ids).await?, [PENDING], "leased");
+    settle(&*b, &task, retry(Duration::ZERO)).await?;
+    same!(a.outcomes(&q, &ids).await?, [PENDING], "tried again");
+    let task = claim_soon(&*b, &q).await?;
+    settle(&*b, &task, End::Release).await?;
+    same!(a.outcomes(&q, &ids).await?, [PENDING], "given back");
+    settle(&*b, &claim_soon(&*b, &q).await?, done("7")).await?;
+    same!(a.outcomes(&q, &ids).await?, [Became::Done(Payload::from_stored("7".to_owned()))], "done");
+    Ok(())
+}
+
+async fn a_reply_can_be_waited_for(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    let (tasks, ids) = awaited(&q, &["1"])?;
+    a.enqueue(&tasks, None).await?;
+    let task = claim_one(&*b, &q).await?;
+    let (outcome, settled) =
+        tokio::join!(a.outcome(&q, &ids[0], Duration::from_secs(20)), settle(&*b, &task, done("7")));
+    settled?;
+    same!(outcome?, Became::Done(Payload::from_stored("7".to_owned())), "what was waited for");
+    Ok(())
+}
+
+async fn waiting_for_a_reply_gives_up_in_time(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    let (tasks, ids) = awaited(&q, &["1"])?;
+    a.enqueue(&tasks, None).await?;
+    refused(a.outcome(&q, &ids[0], Duration::from_millis(20)).await, ErrorKind::Timeout)?;
+    let unknown = a.outcome(&q, &TaskId::generate(), Duration::from_secs(20)).await?;
+    same!(unknown, Became::Unknown, "the outcome of a task that never was");
+    Ok(())
+}
+
+async fn nobody_need_take_a_reply(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    let (tasks, _) = awaited(&q, &["1", "2"])?;
+    a.enqueue(&tasks, None).await?;
+    stage.kill(a).await?;
+    let claimed = claim(&*b, &q, 2).await?.tasks;
+    same!(settle(&*b, &claimed[0], done("7")).await?, Settled::Settled, "a completion that nobody waits for");
+    let bury = End::Bury { error: "no".to_owned() };
+    same!(settle(&*b, &claimed[1], bury).await?, Settled::Settled, "a burial that nobody waits for");
+    same!(counts(&*b, &q).await?, (0, 0, 0, 1), "the queue after that");
+    Ok(())
+}
+
+async fn a_reply_is_for_its_sender_only(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    let (mut tasks, mut ids) = awaited(&q, &["1"])?;
+    let other = task(&q, "2")?;
+    ids.push(other.id.clone());
+    tasks.push(other);
+    a.enqueue(&tasks, None).await?;
+    for task in claim(&*b, &q, 2).await?.tasks {
+        settle(&*b, &task, done("7")).await?;
+    }
+    let told = Became::Done(Payload::from_stored("7".to_owned()));
+    same!(a.outcomes(&q, &ids).await?, [told, Became::Unknown], "what the sender hears, who asked for one");
+    same!(b.outcomes(&q, &ids).await?, [Became::Unknown, Became::Unknown], "what others hear");
+    same!(a.outcomes(&queue("r")?, &ids[..1]).await?, [Became::Unknown], "another queue's");
+    Ok(())
+}
+
+async fn to_keep_one_is_refused(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
     let keep = task(&q, "1")?.with_result(Wanted::Keep(Duration::from_secs(60)));
-    refused(a.enqueue(&[keep], None).await, ErrorKind::Unsupported)?;
-    refused(a.outcomes(&q, &[TaskId::generate()]).await, ErrorKind::Unsupported)?;
-    same!(a.status(&q).await?, None, "the queue after the refusals");
+    let error = refused(a.enqueue(&[keep], None).await, ErrorKind::Unsupported)?.to_string();
+    same!(error.contains("\"q\""), true, "whether the queue is in: {error}");
+    same!(a.status(&q).await?, None, "the queue after the refusal");
     Ok(())
 }

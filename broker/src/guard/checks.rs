@@ -3,8 +3,7 @@
 use std::time::SystemTime;
 
 use crate::{
-    Error, Hold, Lease, NewTask, Payload, QueueName, QueueOptions, Result, Settlement, Start, Unique, Wanted,
-    limits,
+    Error, Hold, Lease, NewTask, Payload, QueueName, QueueOptions, Result, Settlement, Start, Unique, limits,
 };
 
 pub(super) fn check_options(
@@ -99,10 +98,6 @@ fn check_task(operation: &'static str, task: &NewTask) -> Result<()> {
         let message = format!("task {id} for queue \"{queue}\": a priority is within ±2^53");
         return Err(Error::invalid(operation, message));
     }
-    let kept = match task.result {
-        Wanted::No => None,
-        Wanted::Keep(time) => Some(time),
-    };
     let hold = match &task.unique {
         Some(Unique { hold: Hold::For(time), .. }) => Some(*time),
         Some(Unique { hold: Hold::Batch, key }) if task.batch.is_none() => {
@@ -122,7 +117,7 @@ fn check_task(operation: &'static str, task: &NewTask) -> Result<()> {
         ("is put off by", delay),
         ("expires after", task.expires),
         ("holds its unique key for", hold),
-        ("has its result kept for", kept),
+        ("has its result kept for", task.result.kept()),
     ];
     if let Some((what, _)) = times.iter().find(|(_, time)| time.is_some_and(|time| time > limits::MAX_DELAY))
     {

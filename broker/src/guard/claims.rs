@@ -46,8 +46,12 @@ impl<B: Broker> Guard<B> {
             if task.expires.is_some() {
                 self.check_control(operation, || about("expires"))?;
             }
-            if task.result != Wanted::No {
-                self.check_results(operation, || about("has a result that is to be kept"))?;
+            let keeps = self.0.capabilities().results == Results::Kept;
+            if !keeps && matches!(task.result, Wanted::Keep(_)) {
+                let what =
+                    about("has a result that is to be kept, and results are only sent to whoever waits");
+                let instead = "wait for it where it is sent, or use a local: or redis:// broker";
+                return Err(self.unsupported(operation, &what, instead));
             }
             self.check_start(operation, task)?;
         }
@@ -102,17 +106,6 @@ impl<B: Broker> Guard<B> {
         }
         let what = "a call is to be known again when it is repeated, and none is remembered";
         Err(self.unsupported("enqueue", what, "leave the token out, or use a local: or redis:// broker"))
-    }
-
-    /// Refuses to ask for results, where none are kept.
-    pub(super) fn check_results(&self, operation: &'static str, what: impl FnOnce() -> String) -> Result<()> {
-        match self.0.capabilities().results {
-            Results::Kept => Ok(()),
-            Results::None => {
-                let what = format!("{}, and none are kept", what());
-                Err(self.unsupported(operation, &what, INSTEAD))
-            }
-        }
     }
 
     /// Refuses options of a queue that no broker accepts, or this one cannot keep.

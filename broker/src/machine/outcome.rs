@@ -138,7 +138,7 @@ impl Queue {
 
     /// Keeps what became of a task that is gone, if somebody wants to know.
     pub(super) fn keep_outcome(&mut self, id: &TaskId, wanted: Wanted, outcome: Outcome, now: Now) {
-        if let Wanted::Keep(ttl) = wanted {
+        if let Some(ttl) = wanted.kept() {
             self.results.keep(id.clone(), outcome, millis(ttl), now);
         }
     }

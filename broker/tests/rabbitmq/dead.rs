@@ -178,7 +178,7 @@ async fn a_killed_server_loses_none() {
             }
         }
     };
-    assert_eq!(tokio::time::timeout(PATIENCE, again).await.expect("it leads in the end"), dead);
+    assert_eq!(tokio::time::timeout(RESTART, again).await.expect("it leads in the end"), dead);
 }
 
 /// Also while somebody has the oldest in hand: then the next burial does it.

@@ -4,6 +4,7 @@
 
 mod dead;
 mod delays;
+mod replies;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,13 +26,15 @@ use manyhands_test_support::servers::RabbitMq;
 /// How long something may take that is on its way.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a server that was killed may take until it leads its queues again.
+const RESTART: Duration = Duration::from_secs(60);
+
 /// A namespace of its own on a server, and a look behind the broker.
 struct Scene {
     url: String,
     namespace: String,
     behind: Channel,
-    /// Closed with the test.
-    _connection: Connection,
+    connection: Connection,
 }
 
 impl Scene {
@@ -39,7 +42,7 @@ impl Scene {
         let connection = Connection::connect(&url, ConnectionProperties::default()).await.unwrap();
         let behind = connection.create_channel().await.unwrap();
         let namespace = format!("test-{}", Incarnation::generate());
-        Self { url, namespace, behind, _connection: connection }
+        Self { url, namespace, behind, connection }
     }
 
     async fn shared() -> Self {
@@ -70,6 +73,14 @@ impl Scene {
         publish.await.unwrap().await.unwrap();
         // An answer behind it on the same channel says that it is there.
         self.count(to).await;
+    }
+
+    /// Whether there is no such queue, also none that belongs to somebody.
+    async fn lacks(&self, queue: &str) -> bool {
+        let channel = self.connection.create_channel().await.unwrap();
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let found = channel.queue_declare(self.name(queue).into(), passive, FieldTable::default()).await;
+        found.is_err_and(|error| error.to_string().contains("NOT_FOUND"))
     }
 
     async fn get(&self, from: &str) -> Option<BasicGetMessage> {

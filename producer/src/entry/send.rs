@@ -78,7 +78,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = text::duration)]
     wait: Option<Duration>,
 
-    /// Keep the result for so long after it was settled  [default: 1h with --wait, else not at all]
+    /// Keep the result for so long after it was settled, where the broker does  [default: 1h with --wait, else not at all]
     #[arg(long, value_name = "DURATION", value_parser = text::duration)]
     keep_result: Option<Duration>,
 
@@ -176,9 +176,9 @@ fn task(args: &Args, target: &Target) -> Result<NewTask> {
     if let Some(key) = &args.key {
         task = task.with_key(LimitKey::new(key)?);
     }
-    let kept = args.wait.map(|_| limits::KEEP_RESULT);
-    if let Some(time) = args.keep_result.or(kept) {
-        task = task.with_result(Wanted::Keep(time));
+    let wanted = args.keep_result.map(Wanted::Keep).or(args.wait.map(|_| Wanted::Reply));
+    if let Some(wanted) = wanted {
+        task = task.with_result(wanted);
     }
     Ok(task)
 }

@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{RabbitMqBroker, ask::Holdings, claim, directory::Change, enqueue, link::Link, settle};
+use super::{RabbitMqBroker, ask::Holdings, claim, directory::Change, enqueue, link::Link, replies, settle};
 use crate::{
     Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, DeadLetters, Enqueued, Error, ErrorKind,
-    Incarnation, NewTask, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Token, Waiter,
-    machine::Configuration,
+    Incarnation, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId,
+    Token, Waiter, machine::Configuration,
 };
 
 #[async_trait]
@@ -70,6 +70,11 @@ impl Broker for RabbitMqBroker {
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
         let queue = queue.clone();
         self.on_thread("status", |link| status(link, "status", queue)).await
+    }
+
+    async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>> {
+        let (queue, ids) = (queue.clone(), ids.to_vec());
+        self.on_thread("outcomes", |link| replies::outcomes(link, queue, ids)).await
     }
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {

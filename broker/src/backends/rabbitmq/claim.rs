@@ -175,7 +175,7 @@ impl Live {
         let Arrival { delivery, task, .. } = arrival;
         let tag = delivery.delivery_tag;
         let dead = || To::queue(self.names.dead(queue));
-        let mut buried = true;
+        let (mut buried, mut reply) = (true, None);
         let outgoing = match task {
             Ok(mut stored) => {
                 let deaths = stored.progress.deaths;
@@ -183,6 +183,7 @@ impl Live {
                 let error = format!("{deaths} times in a row it was handed out and its holder was lost");
                 let _dead = stored.progress.settle(&End::Bury { error }, link.config.clock.now());
                 stored.progress.deaths = deaths;
+                reply = self.reply_dead(queue, &stored);
                 stored.copy_for_dead(dead(), link.obituary())
             }
             Err(error) if error.kind() == ErrorKind::Incompatible => {
@@ -198,7 +199,7 @@ impl Live {
                 Outgoing::new(dead(), delivery.data, properties)
             }
         };
-        self.publish("claim", vec![outgoing]).await?;
+        self.publish("claim", [outgoing].into_iter().chain(reply).collect()).await?;
         self.ack("claim", tag).await?;
         self.intake().line(queue).closed(tag);
         if buried {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{link::Link, live::Live, message::Stored};
+use super::{link::Link, live::Live};
 use crate::{Enqueued, NewTask, QueueName, Result};
 
 /// How long what was read of a queue's depth is believed, if it says that there is room.
@@ -32,7 +32,7 @@ pub(super) async fn enqueue(link: Arc<Link>, tasks: Vec<NewTask>) -> Result<Vec<
         }
         let repeated = link.doubtful().has(&task.id);
         let (way_in, ready) = live.way_in(&link, "enqueue", task).await?;
-        messages.push(Stored::new(task, repeated).copy_for(way_in));
+        messages.push(live.sent(&link, task, repeated).copy_for(way_in));
         *before += u64::from(ready);
         answers.push(Enqueued::Enqueued);
     }

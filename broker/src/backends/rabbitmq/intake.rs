@@ -260,7 +260,7 @@ impl Intake {
                 // Who is to blame cannot be told: these are the losses since it was handed out to run alone.
                 crashes: progress.deaths.saturating_sub(2),
                 deaths: progress.deaths,
-                result_wanted: false,
+                result_wanted: stored.reply_to.is_some(),
                 alone: progress.alone,
             });
             let until = steady.saturating_add(crate::clock::millis(claim.lease));

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{RabbitMqConfig, error, live::Live, message::Obituary, names::Names};
+use super::{RabbitMqConfig, error, live::Live, message::Obituary, names::Names, replies::Replies};
 use crate::{Incarnation, QueueName, Result, TaskId};
 
 /// How long it may take until both connections are there.
@@ -36,6 +36,7 @@ pub(super) struct Link {
     pub(super) changes: watch::Sender<u64>,
     pub(super) interests: Arc<Interests>,
     pub(super) doubtful: Mutex<Doubtful>,
+    pub(super) replies: Arc<Replies>,
     /// The last one that was given to a dead task.
     mark: Mutex<u64>,
 }
@@ -50,6 +51,7 @@ impl Link {
             changes: watch::Sender::new(0),
             interests: Arc::default(),
             doubtful: Mutex::default(),
+            replies: Arc::default(),
             mark: Mutex::default(),
         }
     }

@@ -26,6 +26,7 @@ use super::{
     link::Link,
     names::Names,
     register,
+    replies::Replies,
 };
 use crate::{Incarnation, QueueName, Result};
 
@@ -63,6 +64,8 @@ pub(super) struct Live {
     /// Why the directory cannot be read any more.
     unreadable: OnceLock<Unreadable>,
     intake: Mutex<Intake>,
+    /// Those of the session, which has them also without a connection.
+    pub(super) replies: Arc<Replies>,
     /// One at a time changes who consumes.
     pub(super) claiming: tokio::sync::Mutex<()>,
     /// One at a time looks at the dead.
@@ -108,6 +111,7 @@ impl Live {
             directory: Mutex::default(),
             unreadable: OnceLock::new(),
             intake: Mutex::default(),
+            replies: Arc::clone(&link.replies),
             claiming: tokio::sync::Mutex::default(),
             looking: tokio::sync::Mutex::default(),
             asks: Mutex::default(),

@@ -26,17 +26,20 @@ pub(super) struct Stored {
     pub(super) progress: Progress,
     /// Whether its enqueueing was repeated, so that it may be there twice.
     pub(super) repeated: bool,
+    /// The session that waits for what becomes of it.
+    pub(super) reply_to: Option<ShortString>,
 }
 
 impl Stored {
     /// A task that nobody claimed yet.
-    pub(super) fn new(task: &NewTask, repeated: bool) -> Self {
+    pub(super) fn new(task: &NewTask, repeated: bool, reply_to: Option<ShortString>) -> Self {
         Self {
             id: task.id.clone(),
             name: task.name.clone(),
             payload: task.payload.clone(),
             progress: Progress::new(task.max_attempts, task.max_crashes),
             repeated,
+            reply_to,
         }
     }
 
@@ -83,11 +86,12 @@ impl Stored {
             ..Progress::new(small("mh-max-attempts").max(1), small("mh-max-crashes").max(1))
         };
         let repeated = headers.inner().contains_key("mh-repeated");
+        let reply_to = delivery.properties.reply_to().clone();
         let text = String::from_utf8(std::mem::take(&mut delivery.data)).map_err(|e| {
             delivery.data = e.into_bytes();
             foreign("its payload is not UTF-8")
         })?;
-        Ok(Self { id, name, payload: Payload::from_stored(text), progress, repeated })
+        Ok(Self { id, name, payload: Payload::from_stored(text), progress, repeated, reply_to })
     }
 
     /// A fresh copy that goes to the dead.
@@ -140,11 +144,15 @@ impl Stored {
         if let (false, Ok(history)) = (history.is_empty(), serde_json::to_string(history)) {
             headers.insert("mh-history".into(), AMQPValue::LongString(history.into()));
         }
-        persistent()
+        let properties = persistent()
             .with_message_id(ShortString::from(self.id.to_string()))
             .with_type(ShortString::from(self.name.as_str()))
             .with_content_type("application/json".into())
-            .with_headers(headers)
+            .with_headers(headers);
+        match &self.reply_to {
+            Some(reply_to) => properties.with_reply_to(reply_to.clone()),
+            None => properties,
+        }
     }
 }
 
@@ -242,7 +250,8 @@ pub(super) fn number(headers: &FieldTable, key: &str) -> Option<i64> {
     }
 }
 
-fn string(headers: &FieldTable, key: &str) -> Option<String> {
+/// A text among the headers.
+pub(super) fn string(headers: &FieldTable, key: &str) -> Option<String> {
     match headers.inner().get(key)? {
         AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes()).into_owned()),
         AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
@@ -268,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_copy_reads_as_it_was_written() {
-        let mut stored = Stored::new(&task(), true);
+        let mut stored = Stored::new(&task(), true, Some("sender".into()));
         stored.progress.claim(0);
         stored.progress.attempts = 2;
         stored.progress.deaths = 1;
@@ -281,7 +290,7 @@ mod tests {
 
     #[test]
     fn what_the_server_counted_is_added() {
-        let stored = Stored::new(&task(), false);
+        let stored = Stored::new(&task(), false, None);
         let properties = stored.properties();
         let mut headers = properties.headers().clone().unwrap();
         headers.insert(DELIVERY_COUNT.into(), AMQPValue::LongLongInt(2));
@@ -295,7 +304,7 @@ mod tests {
         let kind =
             |properties, data: &[u8]| Stored::take(&mut delivery(properties, data)).unwrap_err().kind();
         assert_eq!(kind(BasicProperties::default(), b"1"), ErrorKind::Corrupt);
-        let good = Stored::new(&task(), false).properties();
+        let good = Stored::new(&task(), false, None).properties();
         assert_eq!(kind(good.clone(), b"\xff"), ErrorKind::Corrupt);
         let mut headers = FieldTable::default();
         headers.insert("mh-format".into(), AMQPValue::LongLongInt(FORMAT + 1));

@@ -24,6 +24,7 @@ mod names;
 mod news;
 mod publish;
 mod register;
+mod replies;
 mod session;
 mod settle;
 mod topology;

@@ -25,6 +25,11 @@ impl Names {
         format!("{}:news", self.prefix).into()
     }
 
+    /// The exchange that knows by its incarnation the session that waits for what becomes of a task.
+    pub(super) fn replies(&self) -> ShortString {
+        format!("{}:replies", self.prefix).into()
+    }
+
     /// Where a session gets news, questions and answers. A new one a connection: what was sent to the old one is lost.
     pub(super) fn inbox(&self, incarnation: Incarnation, connection: u64) -> ShortString {
         format!("{}:inbox:{incarnation}:{connection}", self.prefix).into()

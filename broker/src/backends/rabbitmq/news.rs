@@ -13,6 +13,7 @@ pub(super) const CHANGED: &str = "changed";
 pub(super) const DIRECTORY: &str = "directory";
 pub(super) const QUESTION: &str = "question";
 pub(super) const ANSWER: &str = "answer";
+pub(super) const OUTCOME: &str = "outcome";
 
 impl Live {
     /// Reads everything that is in the inbox.
@@ -45,6 +46,7 @@ impl Live {
                     let _ = asked.send(answer);
                 }
             }
+            OUTCOME => self.read_outcome(letter),
             _ => {}
         }
     }

@@ -39,17 +39,25 @@ impl fmt::Display for To {
     }
 }
 
-/// A message on its way, which must arrive.
+/// A message on its way.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     to: To,
     body: Vec<u8>,
     properties: BasicProperties,
+    /// Whether it is an error that no queue takes it.
+    mandatory: bool,
 }
 
 impl Outgoing {
+    /// One that must arrive.
     pub(super) fn new(to: To, body: Vec<u8>, properties: BasicProperties) -> Self {
-        Self { to, body, properties }
+        Self { to, body, properties, mandatory: true }
+    }
+
+    /// One that may be dropped where nobody takes it.
+    pub(super) fn if_wanted(to: To, body: Vec<u8>, properties: BasicProperties) -> Self {
+        Self { to, body, properties, mandatory: false }
     }
 }
 
@@ -83,13 +91,13 @@ impl Live {
         if messages.is_empty() {
             return Ok(Published { stored, error });
         }
-        let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let mut kept = self.publisher.lock().await;
         let channel = self.confirming(operation, kept.take()).await?;
         let mut confirms = Vec::with_capacity(messages.len());
-        for Outgoing { to, body, properties } in messages {
+        for Outgoing { to, body, properties, mandatory } in messages {
             let (exchange, key) = (to.exchange.clone(), to.key.clone());
-            let publish = channel.basic_publish(exchange, key, mandatory, &body, properties);
+            let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
+            let publish = channel.basic_publish(exchange, key, options, &body, properties);
             confirms.push((to, self.call_publishing(operation, publish).await?));
         }
         let (mut returned, mut rejected) = (false, false);

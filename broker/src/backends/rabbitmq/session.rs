@@ -31,7 +31,7 @@ impl RabbitMqBroker {
         delay: Delay::Ladder,
         orders: Orders::Fifo,
         control: Control::None,
-        results: Results::None,
+        results: Results::ToSender,
         operators: Operators::DeadOneByOne,
         returns: Returns::AsTheyCome,
         capacity: Capacity::ReadyOnly,

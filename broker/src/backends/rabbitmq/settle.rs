@@ -143,13 +143,14 @@ impl Live {
         let copy = |to| vec![stored.copy_for(to)];
         match fate {
             Fate::Done => {
-                let End::Complete { children, .. } = end else { return Ok(Vec::new()) };
-                let mut messages = Vec::with_capacity(children.len());
+                let End::Complete { children, result } = end else { return Ok(Vec::new()) };
+                let mut messages = Vec::with_capacity(children.len() + 1);
                 for child in children {
                     self.use_queue("settle", &child.queue).await?;
                     let (way_in, _) = self.way_in(link, "settle", child).await?;
-                    messages.push(Stored::new(child, false).copy_for(way_in));
+                    messages.push(self.sent(link, child, false).copy_for(way_in));
                 }
+                messages.extend(self.reply_done(queue, stored, result.as_ref()));
                 Ok(messages)
             }
             // Nothing can be cancelled here; who says so is done.
@@ -163,7 +164,10 @@ impl Live {
                 let waiting = self.put_off("settle", queue, &stored.id, delay).await?;
                 Ok(copy(waiting.unwrap_or_else(|| To::queue(self.names.work(queue)))))
             }
-            Fate::Dead => Ok(vec![stored.copy_for_dead(To::queue(self.names.dead(queue)), link.obituary())]),
+            Fate::Dead => {
+                let dead = stored.copy_for_dead(To::queue(self.names.dead(queue)), link.obituary());
+                Ok([dead].into_iter().chain(self.reply_dead(queue, stored)).collect())
+            }
         }
     }
 }

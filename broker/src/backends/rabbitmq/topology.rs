@@ -258,6 +258,9 @@ impl Live {
         let bind =
             self.worker.queue_bind(inbox.clone(), news, "".into(), QueueBindOptions::default(), none());
         self.call(operation, bind).await?;
+        let (replies, ours) = (self.names.replies(), self.incarnation.to_string());
+        self.declare_exchange(operation, &replies, ExchangeKind::Direct, none()).await?;
+        self.bind(operation, &inbox, &replies, &ours).await?;
         let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
         let consume = self.worker.basic_consume(inbox, "".into(), options, none());
         let letters = self.call(operation, consume).await?;

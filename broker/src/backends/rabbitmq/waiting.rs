@@ -146,7 +146,8 @@ impl Live {
         level.checked_sub(1).map_or_else(|| self.names.due(), |below| self.names.step(below))
     }
 
-    async fn bind(
+    /// Lets an exchange find a queue by this key.
+    pub(super) async fn bind(
         &self,
         operation: &'static str,
         queue: &ShortString,

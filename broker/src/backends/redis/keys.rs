@@ -224,10 +224,7 @@ fn body(task: &NewTask) -> Result<Vec<u8>> {
         }),
         key: task.key.as_ref().map(|key| key.as_str().to_owned()),
         batch: task.batch.clone(),
-        result: match task.result {
-            Wanted::No => None,
-            Wanted::Keep(time) => Some(millis(time)),
-        },
+        result: task.result.kept().map(millis),
     };
     let mut body = vec![FORMAT];
     serde_json::to_writer(&mut body, &header).map_err(|e| {

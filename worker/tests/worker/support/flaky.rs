@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use manyhands_broker::{
     Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Error, ErrorKind, Incarnation, NewTask,
-    QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Token, Waiter,
+    Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter,
 };
 use tokio::sync::watch;
 
@@ -183,6 +183,10 @@ impl Broker for Flaky {
 
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
         self.inner.status(queue).await
+    }
+
+    async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>> {
+        self.inner.outcomes(queue, ids).await
     }
 
     fn wait(&self, queues: &[QueueName]) -> Waiter {

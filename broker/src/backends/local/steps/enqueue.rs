@@ -6,7 +6,7 @@ use rusqlite::params;
 
 use super::{HOLD_OF_BATCH, Steps};
 use crate::{
-    BatchName, Enqueued, Hold, LimitKey, NewTask, QueueName, Result, TaskId, Token, Wanted,
+    BatchName, Enqueued, Hold, LimitKey, NewTask, QueueName, Result, TaskId, Token,
     backends::local::{
         error::sqlite,
         keys::{IdKey, int, state, uint},
@@ -143,10 +143,7 @@ impl Steps<'_, '_> {
         };
         let queue = self.queue_or_new(&task.queue)?;
         let sequence = queue.sequence + 1;
-        let keep = match task.result {
-            Wanted::No => None,
-            Wanted::Keep(time) => Some(int(millis(time))),
-        };
+        let keep = task.result.kept().map(|time| int(millis(time)));
         let (key, place) = (queue.key, place(queue.order(), sequence, false));
         let params = params![
             key,

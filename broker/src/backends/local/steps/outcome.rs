@@ -5,7 +5,7 @@
 
 use super::{QueueRow, Steps, TaskRow};
 use crate::{
-    Hold, Outcome, Payload, QueueName, TaskId, Unique, Wanted,
+    Hold, Outcome, Payload, QueueName, TaskId, Unique,
     backends::local::{
         keys::{IdKey, StoredId, int, state, uint},
         statements,
@@ -130,7 +130,7 @@ impl Steps<'_, '_> {
         task: &TaskRow,
         result: Option<&str>,
     ) -> rusqlite::Result<()> {
-        let Wanted::Keep(time) = task.wanted else { return Ok(()) };
+        let Some(time) = task.wanted.kept() else { return Ok(()) };
         let Some(until) = self.until(millis(time)) else { return Ok(()) };
         let queue = self.queue_or_new(name)?.key;
         self.execute(statements::KEEP_RESULT, (queue, IdKey(&task.id), until, result))?;
