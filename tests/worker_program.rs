@@ -9,7 +9,10 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use manyhands_test_support::kill::{self, Signal};
+use manyhands_test_support::{
+    kill::{self, Signal},
+    servers::RabbitMq,
+};
 use tempfile::TempDir;
 
 /// Built by cargo beside this test.
@@ -132,6 +135,29 @@ fn a_result_can_be_waited_for() {
     assert_eq!((dead.status.code(), text(&dead.stdout)), (Some(1), ""));
     let why = "error: task dead of queue \"default\" is dead: no path given\n";
     assert!(text(&dead.stderr).starts_with(why), "{}", text(&dead.stderr));
+}
+
+/// There, nobody keeps it for others.
+#[test]
+fn over_rabbitmq_a_result_comes_to_who_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("text");
+    std::fs::write(&file, "one two three").unwrap();
+    let payload = serde_json::json!({ "path": file }).to_string();
+    let namespace = format!("waiting-{}", std::process::id());
+    let url = format!("{}?namespace={namespace}", RabbitMq::shared_url().unwrap());
+    let send = |args: &[&str]| send(&folder, &[&["count", "--broker", &url][..], args].concat());
+    let late = send(&[&payload, "--wait", "10ms"]);
+    assert_eq!((late.status.code(), text(&late.stdout)), (Some(5), ""), "{}", text(&late.stderr));
+    let _worker = Worker::start(&folder, &["--broker", &url]);
+    let sent = send(&[&payload, "--wait", "20s"]);
+    assert_eq!((sent.status.code(), text(&sent.stdout)), (Some(0), "3\n"), "{}", text(&sent.stderr));
+    let dead = send(&["{\"path\":\"\"}", "--wait", "20s"]);
+    assert_eq!((dead.status.code(), text(&dead.stdout)), (Some(1), ""));
+    assert!(text(&dead.stderr).contains("is dead: no path given"), "{}", text(&dead.stderr));
+    let kept = send(&[&payload, "--wait", "20s", "--keep-result", "1h"]);
+    assert_eq!((kept.status.code(), text(&kept.stdout)), (Some(4), ""));
+    assert!(text(&kept.stderr).contains("only sent to whoever waits"), "{}", text(&kept.stderr));
 }
 
 /// Nobody claims them: what was asked for shows in what can be claimed.

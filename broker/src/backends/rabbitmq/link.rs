@@ -86,6 +86,12 @@ impl Link {
         tokio::time::timeout(CONNECT, connected).await.map_err(|_| error::unconnected(operation))?
     }
 
+    /// The number of the present connection; none while there is none, or one is being made.
+    pub(super) fn present(&self) -> Option<u64> {
+        let kept = self.live.try_lock().ok()?;
+        kept.1.as_ref().filter(|live| !live.is_gone()).map(|live| live.number)
+    }
+
     /// What is written on a task that dies now.
     pub(super) fn obituary(&self) -> Obituary {
         let mut last = self.mark.lock().unwrap_or_else(PoisonError::into_inner);

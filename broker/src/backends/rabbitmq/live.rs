@@ -125,7 +125,6 @@ impl Live {
         tokio::spawn(watch_over(Arc::downgrade(&live), live.gone.subscribe(), to_publish, to_consume));
         let opened = async {
             live.open_inbox(operation).await?;
-            live.ensure_due(operation).await?;
             live.open_directory(operation).await
         };
         if let Err(error) = opened.await {

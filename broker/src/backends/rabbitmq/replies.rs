@@ -17,13 +17,14 @@ use lapin::{
 };
 
 use super::{
+    error,
     link::Link,
     live::Live,
     message::{Stored, string},
     news::OUTCOME,
     publish::{Outgoing, To},
 };
-use crate::{NewTask, Outcome, Payload, QueueName, Result, TaskId, Wanted};
+use crate::{ErrorKind, NewTask, Outcome, Payload, QueueName, Result, TaskId, Wanted};
 
 /// For how many tasks a session waits at a time; those that were sent first are forgotten first.
 const MOST: usize = 100_000;
@@ -34,8 +35,8 @@ const MOST_TOLD: usize = 10_000;
 /// How many bytes that has.
 const BYTES: usize = 64 * 1024 * 1024;
 
-/// How long a connection is waited for before it is said what is known without one.
-const CONNECT: Duration = Duration::from_millis(500);
+/// How long the server is waited for before it is said what is known without it.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What became of a completed task is told under this name, and its body is the result.
 const DONE: &str = "done";
@@ -70,20 +71,26 @@ struct Awaited {
     connection: u64,
 }
 
-/// Tells what is known of tasks that this session sent. Never fails for want of a connection: who waits is told in the end that it
-/// is unknown.
+/// Tells what is known of tasks that this session sent. Does not fail for want of a connection: who waits is told in the end that
+/// it is unknown.
 pub(super) async fn outcomes(link: Arc<Link>, queue: QueueName, ids: Vec<TaskId>) -> Result<Vec<Outcome>> {
     // Goes on when this does not wait any longer, so that there is a connection when it is asked again.
     let connecting = {
         let link = Arc::clone(&link);
         tokio::spawn(async move { link.live("outcomes").await })
     };
-    let mut connection = None;
-    if let Ok(Ok(Ok(live))) = tokio::time::timeout(CONNECT, connecting).await
-        && live.sync("outcomes").await.is_ok()
-    {
-        connection = Some(live.number);
-    }
+    let connected = async {
+        // Where the thread ended, so does this.
+        let live = connecting.await.map_err(|_| error::lost("outcomes"))??;
+        live.sync("outcomes").await.map(|()| live.number)
+    };
+    let connection = match tokio::time::timeout(PATIENCE, connected).await {
+        Ok(Ok(number)) => Some(number),
+        Ok(Err(error)) if error.kind() != ErrorKind::Unavailable => return Err(error),
+        Ok(Err(_)) => None,
+        // It may only be slow.
+        Err(_) => link.present(),
+    };
     Ok(ids.into_iter().map(|id| link.replies.outcome(&(queue.clone(), id), connection)).collect())
 }
 

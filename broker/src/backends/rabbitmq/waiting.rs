@@ -96,11 +96,16 @@ impl Live {
         Ok(())
     }
 
-    /// Makes sure of the exchanges up to the step of 2^`highest` seconds, and of the one by which messages come in.
+    /// Makes sure of the exchanges up to the step of 2^`highest` seconds, of the one by which messages come in, and of where those go
+    /// that find no queue in the end.
     /// They are declared anew by every session: that costs little, and mends what somebody removed.
     async fn ensure_steps(&self, operation: &'static str, highest: u32) -> Result<()> {
         let none = || FieldTable::default();
         if !self.known().contains(&self.names.delay()) {
+            let unrouted = self.names.unrouted();
+            self.declare_exchange(operation, &unrouted, ExchangeKind::Fanout, none()).await?;
+            self.create(operation, &unrouted, topology::quorum()).await?;
+            self.bind(operation, &unrouted, &unrouted, "").await?;
             // Without an alternative: who publishes must hear that a line is missing.
             self.declare_exchange(operation, &self.names.delay(), ExchangeKind::Topic, none()).await?;
             self.known().insert(self.names.delay());
@@ -126,19 +131,15 @@ impl Live {
         Ok(())
     }
 
-    /// Makes sure of the end of the ladder, and of where that goes which finds no queue there any more.
-    pub(super) async fn ensure_due(&self, operation: &'static str) -> Result<()> {
-        let unrouted = self.names.unrouted();
-        self.declare_exchange(operation, &unrouted, ExchangeKind::Fanout, FieldTable::default()).await?;
-        self.create(operation, &unrouted, topology::quorum()).await?;
-        self.bind(operation, &unrouted, &unrouted, "").await?;
-        self.declare_exchange(operation, &self.names.due(), ExchangeKind::Topic, self.or_unrouted()).await
-    }
-
     /// Lets what has waited find its queue.
     pub(super) async fn bind_due(&self, operation: &'static str, queue: &QueueName) -> Result<()> {
+        let due = self.names.due();
+        if !self.known().contains(&due) {
+            self.declare_exchange(operation, &due, ExchangeKind::Topic, self.or_unrouted()).await?;
+            self.known().insert(due.clone());
+        }
         let key = format!("{}{queue}", "*.".repeat(LEVELS as usize));
-        self.bind(operation, &self.names.work(queue), &self.names.due(), &key).await
+        self.bind(operation, &self.names.work(queue), &due, &key).await
     }
 
     /// Where a message goes from a line of 2^`level` seconds, and from the exchange of that step if it need not wait there.
