@@ -9,7 +9,7 @@ use std::{
 
 use manyhands::{Broker, BrokerUrl, Error, ErrorKind, Lookup, QueueName, QueueStatus, Result};
 use manyhands_broker::Place;
-use manyhands_worker::entry::{BrokerArg, LogArgs, report, resolve, session, start_logging};
+use manyhands_worker::entry::{BrokerArg, LogArgs, report, session, start_logging};
 
 use super::print::{ColorArg, Out};
 
@@ -59,7 +59,7 @@ pub(super) fn run(
         .map_err(|e| Error::new(ErrorKind::Internal, operation, "no runtime can be started").because(e))
         .and_then(|runtime| {
             runtime.block_on(async {
-                let url = resolve(common.broker.text())?;
+                let url = common.broker.url()?;
                 if !makes {
                     is_there(operation, &url)?;
                 }
@@ -84,10 +84,9 @@ pub(super) fn run(
     }
 }
 
-/// The broker as it was found, also where none was given.
+/// The broker as it was given or found.
 fn shown(common: &Common) -> Option<String> {
-    let given = common.broker.text().map(str::to_owned);
-    given.filter(|given| !given.is_empty()).or_else(|| Some(resolve(None).ok()?.to_string()))
+    common.broker.text().filter(|given| !given.is_empty()).map(str::to_owned)
 }
 
 /// Refuses to look at a store that is not there: looking would make it, and find it empty.

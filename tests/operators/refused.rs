@@ -2,7 +2,6 @@
 
 use std::process::Command;
 
-use manyhands_broker::{backends::rabbitmq::RabbitMqBroker, capabilities::Operators};
 use manyhands_test_support::servers::RabbitMq;
 use serde_json::Value;
 
@@ -57,7 +56,7 @@ fn looking_makes_no_store() {
 }
 
 #[test]
-fn rabbitmq_counts_and_refuses_the_rest() {
+fn rabbitmq_counts_knows_its_dead_and_refuses_the_rest() {
     let url = RabbitMq::shared_url().unwrap();
     let url = format!("{url}?namespace=operators-{}", std::process::id());
     assert_eq!(over(&url, &["send", "work"]).0, Some(0));
@@ -68,10 +67,9 @@ fn rabbitmq_counts_and_refuses_the_rest() {
         (Some(0), Some("default"), Some(1)),
         "{said}"
     );
-    let lists_the_dead = RabbitMqBroker::CAPABILITIES.operators > Operators::Counts;
     for args in ALL.into_iter().skip(1) {
         let (code, out, said) = over(&url, args);
-        if args[0] == "dead" && lists_the_dead {
+        if args[0] == "dead" {
             let wanted = if args[1] == "list" { Some(0) } else { Some(1) };
             assert_eq!(code, wanted, "nothing is dead: {args:?}: {said}");
             continue;
@@ -83,4 +81,18 @@ fn rabbitmq_counts_and_refuses_the_rest() {
     let (_, out, _) = over(&url, &["queues", "list", "default"]);
     let row: Vec<_> = out.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(row, ["default", "1", "0", "0", "0", "0", "1000000", "fifo"], "nothing was changed");
+}
+
+#[test]
+fn the_broker_of_the_configuration_file_is_looked_at() {
+    let place = local();
+    place.with(async |broker| enqueue(&*broker, &[task("images", "1")]).await);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("manyhands.toml"), format!("broker = \"{}\"\n", place.url)).unwrap();
+    let there =
+        |args: &[&str]| ended(place.command(args).env_remove("MANYHANDS_BROKER").current_dir(folder.path()));
+    let (code, out, said) = there(&["tasks", "show", "1", "--queue", "images"]);
+    assert_eq!((code, said.as_str()), (Some(0), ""), "{out}");
+    let (code, _, said) = there(&["tasks", "show", "2", "--queue", "images"]);
+    assert!(code == Some(1) && said.contains(&place.url), "{said}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Machine, Phase, Queue, Record, failures};
 use crate::{
     Ahead, Error, Mark, Order, Outcome, QueueName, QueueOptions, QueueStatus, Result, Standing, State,
-    TaskDetail, TaskId, TaskInfo, TaskPage, Why,
+    TaskDetail, TaskId, TaskInfo, TaskPage, Wanted, Why,
     clock::{Now, time},
 };
 
@@ -170,7 +170,8 @@ impl Queue {
             key: record.limit.clone(),
             batch: record.batch.as_ref().map(|(name, _)| name.clone()),
             id_given: record.id_given,
-            result: record.wanted,
+            // Here, what somebody waits for is kept as well.
+            result: record.wanted.kept().map_or(Wanted::No, Wanted::Keep),
             error: progress.error.clone().filter(|error| !error.is_empty()),
             payload_bytes: record.payload.len(),
             ..TaskInfo::new(id.clone(), record.name.clone(), standing)
