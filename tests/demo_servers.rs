@@ -5,10 +5,7 @@
 
 mod demo_process;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
 use demo_process::{Running, killed, run_well, then_ran};
 use manyhands_test_support::{
@@ -62,20 +59,7 @@ fn it_outlives_a_restart_of_rabbitmq() {
     relay.set(Fault::Latency(Duration::from_millis(20))).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mut running = Running::start(&folder, &["--broker", &relay.url(&rabbitmq.url())]);
-    let list = list_of_queues(rabbitmq.folder());
-    running.until_line(|_| {
-        let list = std::fs::read(&list).unwrap_or_default();
-        list.windows(10).any(|name| name == b":work:save")
-    });
+    running.until_line(|_| rabbitmq.has_noted(":work:save").unwrap_or(false));
     rabbitmq.restart().unwrap();
     running.ends_well(&folder);
-}
-
-/// Where a node of RabbitMQ keeps the list of its quorum queues.
-fn list_of_queues(folder: &Path) -> PathBuf {
-    let only = |folder: PathBuf| {
-        let mut entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        entries.find(|path| path.is_dir() && !path.to_string_lossy().ends_with("-plugins-expand")).unwrap()
-    };
-    only(only(folder.join("mnesia")).join("quorum")).join("names.dets")
 }

@@ -152,8 +152,7 @@ async fn a_killed_server_loses_none() {
     let broker = scene.session().await;
     bury(&*broker, 100, 1000).await;
     let dead = list(&*broker).await;
-    // The server notes new queues twice a second, and this takes longer.
-    server.operate(&["list_queues"]).unwrap();
+    until_noted(&server, &scene, &*broker, &["directory", "work:q", "dead:q"]).await;
     let url = format!("{}?namespace={}", scene.url, scene.namespace).parse().unwrap();
     let (looks, mut looked) = tokio::sync::mpsc::unbounded_channel();
     let looking = tokio::spawn(async move {

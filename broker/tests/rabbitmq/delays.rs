@@ -139,8 +139,9 @@ async fn a_delay_outlives_everybody() {
         let sent: Vec<_> =
             [7, 6, 5].map(|seconds| task("q").with_start(Start::After(Duration::from_secs(seconds)))).into();
         assert_eq!(broker.enqueue(&sent, None).await.unwrap(), vec![Enqueued::Enqueued; 3]);
-        // The server notes new queues twice a second: what is in one that it forgets is lost with it.
         until(&*broker, "q", async || scene.count("delay-2s:q").await > 0).await;
+        let lines = ["delay-4s:q", "delay-2s:q", "delay-1s:q"];
+        until_noted(&server, &scene, &*broker, &[&["directory", "work:q"], &lines[..]].concat()).await;
         scene.namespace
     };
     server.kill().unwrap();

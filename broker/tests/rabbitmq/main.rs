@@ -296,6 +296,12 @@ async fn what_is_stored_is_not_stored_again_for_anothers_sake() {
     assert_eq!(broker.status(&queue("q")).await.unwrap().unwrap().unsettled(), 0);
 }
 
+/// Waits until the server would know these queues after it was killed: it forgets a new one with all that it confirmed.
+async fn until_noted(server: &RabbitMq, scene: &Scene, broker: &dyn Broker, queues: &[&str]) {
+    let noted = |queue: &&str| server.has_noted(&scene.name(queue)).unwrap();
+    until(broker, "q", async || queues.iter().all(noted)).await;
+}
+
 /// Looks again and again until it is so; whether it was a hint or the time-out that said so does not matter.
 async fn until(broker: &dyn Broker, of: &str, mut so: impl AsyncFnMut() -> bool) {
     let wait = async {

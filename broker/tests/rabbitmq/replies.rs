@@ -91,8 +91,7 @@ async fn a_killed_server_tells_when_it_is_back() {
     sender.enqueue(std::slice::from_ref(&sent), None).await.unwrap();
     let held = claim(&*worker, "q").await.remove(0);
     assert_eq!(outcome(&*sender, &sent.id).await, Outcome::Pending { progress: None });
-    // The server notes new queues twice a second, and this takes longer.
-    server.operate(&["list_queues"]).unwrap();
+    until_noted(&server, &scene, &*worker, &["directory", "work:q"]).await;
     server.kill().unwrap();
     server.restart().unwrap();
     let again = async {

@@ -215,6 +215,26 @@ impl RabbitMq {
         self.home.path()
     }
 
+    /// Whether the node has written down that there is a quorum queue with this in its name. It does that twice a second when nothing
+    /// else is going on; killed before, it forgets a new queue with all that it confirmed.
+    ///
+    /// # Errors
+    ///
+    /// If its list of quorum queues cannot be found.
+    pub fn has_noted(&self, queue: &str) -> io::Result<bool> {
+        let only = |folder: PathBuf| -> io::Result<PathBuf> {
+            let folders = fs::read_dir(&folder)?.map(|entry| entry.map(|entry| entry.path()));
+            let mut folders = folders.collect::<io::Result<Vec<_>>>()?.into_iter();
+            let data = |path: &PathBuf| path.is_dir() && !path.to_string_lossy().ends_with("-plugins-expand");
+            folders
+                .find(data)
+                .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, folder.display().to_string()))
+        };
+        let node = only(self.home.path().join("mnesia"))?;
+        let list = fs::read(only(node.join("quorum"))?.join("names.dets"))?;
+        Ok(list.windows(queue.len().max(1)).any(|part| part == queue.as_bytes()))
+    }
+
     /// Runs `rabbitmqctl` with these arguments, as an operator of this server does; it takes a second or two.
     ///
     /// # Errors
