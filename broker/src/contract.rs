@@ -232,7 +232,9 @@ pub struct ClaimReply {
     /// Where the queue has ended: changes whenever it gets a task all the same. With it, somebody who asks several queues one
     /// after the other can tell that none got any in between.
     pub mark: u64,
-    /// How long until a task of this queue becomes due, a lease runs out or the time to claim one is over, where that will be.
+    /// How long until a task of this queue becomes due, a lease runs out or the time to claim one is over, where that will be. Zero
+    /// when there are more to be claimed at once than this reply holds, though fewer than were asked for: large ones do not
+    /// all go into one reply.
     pub next: Option<Duration>,
 }
 

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use super::{Outcome, Stage, area, holds, same, support::*};
-use crate::{Claim, ErrorKind, QueueOptions, Settled, capabilities::Capacity, limits};
+use crate::{
+    Claim, Enqueued, ErrorKind, NewTask, Payload, QueueOptions, Settled, TaskName, capabilities::Capacity,
+    limits,
+};
 
-area!("claim": in_order_and_at_most_max, a_missing_queue_is_empty, no_task_is_handed_out_twice, the_epoch_grows_with_every_claim, a_full_queue_that_it_feeds_holds_it_back, a_queue_may_feed_itself, the_reply_tells_what_comes_next if PUNCTUAL, the_mark_changes_with_every_task, bad_claims_are_refused, a_lease_that_outlives_its_connection_is_refused if |broker| broker.max_lease() < limits::MAX_LEASE);
+area!("claim": in_order_and_at_most_max, a_missing_queue_is_empty, no_task_is_handed_out_twice, the_epoch_grows_with_every_claim, a_full_queue_that_it_feeds_holds_it_back, a_queue_may_feed_itself, the_reply_tells_what_comes_next if PUNCTUAL, a_reply_that_is_cut_says_so, the_mark_changes_with_every_task, bad_claims_are_refused, a_lease_that_outlives_its_connection_is_refused if |broker| broker.max_lease() < limits::MAX_LEASE);
 
 async fn in_order_and_at_most_max(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
@@ -121,6 +124,33 @@ async fn the_reply_tells_what_comes_next(stage: &dyn Stage) -> Outcome {
         Some(Duration::from_secs(5)),
         "the retry, due before the lease ends"
     );
+    Ok(())
+}
+
+/// What is too large for one reply is claimed at once by the next: whoever got fewer than asked for need not guess.
+async fn a_reply_that_is_cut_says_so(stage: &dyn Stage) -> Outcome {
+    const TASKS: usize = 12;
+    let (a, q) = (stage.session().await?, queue("q")?);
+    let text = format!("\"{}\"", "x".repeat(limits::MAX_PAYLOAD - 2));
+    for _ in 0..TASKS / 4 {
+        let task = |_| Ok(NewTask::new(q.clone(), TaskName::new("work")?, Payload::from_json(&text)?));
+        let tasks: crate::Result<Vec<_>> = (0..4).map(task).collect();
+        same!(a.enqueue(&tasks?, None).await?, vec![Enqueued::Enqueued; 4], "an enqueue of large tasks");
+    }
+    let mut got = 0;
+    while got < TASKS {
+        let hint = a.wait(std::slice::from_ref(&q));
+        let reply = a.claim(&Claim::new(q.clone(), TASKS - got)).await?;
+        got += reply.tasks.len();
+        match reply.next {
+            _ if got == TASKS => {}
+            Some(next) if next < Duration::from_secs(1) => {
+                let _ = tokio::time::timeout(next, hint).await;
+            }
+            // They may still be on their way.
+            _ => heard(hint).await?,
+        }
+    }
     Ok(())
 }
 

@@ -47,8 +47,12 @@ pub(super) async fn claim(link: Arc<Link>, claim: Claim) -> Result<ClaimReply> {
         }
         taken?
     };
-    let mut reply =
-        ClaimReply { waiting_alone: taken.waiting_alone, tasks: taken.tasks, ..ClaimReply::default() };
+    let mut reply = ClaimReply {
+        waiting_alone: taken.waiting_alone,
+        tasks: taken.tasks,
+        next: taken.more.then_some(Duration::ZERO),
+        ..ClaimReply::default()
+    };
     let closed = live.entry(queue).is_some_and(|entry| entry.closed);
     if closed && reply.tasks.is_empty() && reply.waiting_alone == 0 {
         let Holdings { ready, held, scheduled, mark, .. } = live.holdings("claim", queue).await?;

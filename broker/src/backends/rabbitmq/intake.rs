@@ -87,6 +87,8 @@ pub(super) struct Taken {
     pub(super) tasks: Vec<ClaimedTask>,
     /// How many wait to run alone.
     pub(super) waiting_alone: u64,
+    /// Whether there are more that were asked for, and would not fit.
+    pub(super) more: bool,
     /// What is to be buried or put off without being run.
     pub(super) refused: Vec<Arrival>,
 }
@@ -224,15 +226,17 @@ impl Intake {
         let tags: Vec<u64> = match alone {
             Some(tag) if claim.idle => vec![tag],
             _ => {
-                let beside = line.arrived.iter().filter(|(_, arrival)| !arrival.must_run_alone());
+                let beside = || line.arrived.iter().filter(|(_, arrival)| !arrival.must_run_alone());
                 // Fewer where they are large, but one in any case.
                 let mut bytes = 0;
-                let fit = beside.take_while(|(_, arrival)| {
+                let fit = beside().take_while(|(_, arrival)| {
                     let first = bytes == 0;
                     bytes += arrival.task.as_ref().map_or(0, |task| task.payload.len());
                     first || bytes <= limits::MAX_BATCH_BYTES
                 });
-                fit.map(|(tag, _)| *tag).take(claim.max).collect()
+                let fit: Vec<u64> = fit.map(|(tag, _)| *tag).take(claim.max).collect();
+                taken.more = fit.len() < beside().take(claim.max).count();
+                fit
             }
         };
         for tag in tags {

@@ -184,7 +184,7 @@ local function hand_out()
   while at and taken < max and looks > 0 do
     local id, seq = parts(at)
     local length = redis.call('HSTRLEN', q.body, id)
-    if taken > 0 and bytes + length > MAX_BYTES then return end
+    if taken > 0 and bytes + length > MAX_BYTES then break end
     take_out(at, returned)
     if returned or by_priority(q) or not was_ghost(q, id, seq) then
       if length > 0 then
@@ -197,7 +197,7 @@ local function hand_out()
     looks = looks - 1
     at, by, returned = first()
   end
-  -- Not all was looked at: there may be tasks to claim at once.
+  -- Not all was looked at, or would not fit: there are tasks to claim at once, or may be.
   if at and taken < max then reply[4] = 0 end
 end
 
