@@ -9,9 +9,11 @@ mod broker;
 pub mod config;
 mod exit;
 mod logging;
+mod runtime;
 pub mod text;
 
 pub use args::{BrokerArg, LogArgs};
 pub use broker::{resolve, session};
 pub use exit::{INTERRUPTED, REFUSED, code, note, on_terminal, report, success, usage};
 pub use logging::start as start_logging;
+pub use runtime::block_on;

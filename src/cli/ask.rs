@@ -9,6 +9,7 @@ use std::{
 
 use manyhands::{Broker, BrokerUrl, Error, ErrorKind, Lookup, QueueName, QueueStatus, Result};
 use manyhands_broker::Place;
+use manyhands_cli::block_on;
 use manyhands_worker::entry::{BrokerArg, LogArgs, report, session, start_logging};
 
 use super::print::{ColorArg, Out};
@@ -54,25 +55,20 @@ pub(super) fn run(
     work: impl AsyncFnOnce(&mut Desk) -> Result<bool>,
 ) -> ExitCode {
     start_logging(&common.log);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = runtime
-        .map_err(|e| Error::new(ErrorKind::Internal, operation, "no runtime can be started").because(e))
-        .and_then(|runtime| {
-            runtime.block_on(async {
-                let url = common.broker.url()?;
-                if !makes {
-                    is_there(operation, &url)?;
-                }
-                let (_, broker) = session(&common.broker).await?;
-                let mut desk =
-                    Desk { broker, json: common.json, out: Out::new(&common.color), quiet: common.log.quiet };
-                let answer = work(&mut desk).await;
-                // What was found is printed, whatever went wrong then.
-                let printed = desk.out.finish();
-                let answer = answer?;
-                printed.map(|()| answer)
-            })
-        });
+    let done = block_on(operation, async {
+        let url = common.broker.url()?;
+        if !makes {
+            is_there(operation, &url)?;
+        }
+        let (_, broker) = session(&common.broker).await?;
+        let mut desk =
+            Desk { broker, json: common.json, out: Out::new(&common.color), quiet: common.log.quiet };
+        let answer = work(&mut desk).await;
+        // What was found is printed, whatever went wrong then.
+        let printed = desk.out.finish();
+        let answer = answer?;
+        printed.map(|()| answer)
+    });
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

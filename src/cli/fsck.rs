@@ -3,6 +3,7 @@
 use std::{io::Write, process::ExitCode};
 
 use manyhands::{Error, ErrorKind, Finding, Report, Result};
+use manyhands_cli::block_on;
 use manyhands_worker::entry::{BrokerArg, LogArgs, report, session, start_logging, success};
 
 /// Looks a broker's books through: each task in exactly one state, every index and counter as the tasks say
@@ -27,11 +28,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> ExitCode {
     start_logging(&args.log);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let looked = runtime
-        .map_err(|e| Error::new(ErrorKind::Internal, "fsck", "no runtime can be started").because(e))
-        .and_then(|runtime| runtime.block_on(look(&args)));
-    match looked.and_then(|looked| print(&looked, args.json).map(|()| looked)) {
+    match block_on("fsck", look(&args)).and_then(|looked| print(&looked, args.json).map(|()| looked)) {
         Ok(looked) if looked.is_clean() => success(),
         Ok(_) => ExitCode::FAILURE,
         Err(error) => report(&error, args.broker.text()),

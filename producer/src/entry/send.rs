@@ -11,7 +11,7 @@ use manyhands_broker::{
     BatchName, Broker, Error, ErrorKind, Hold, LimitKey, NewTask, Payload, QueueName, Result, Start, TaskId,
     Unique, UniqueKey, Wanted, limits,
 };
-use manyhands_cli::{BrokerArg, LogArgs, report, session, start_logging, success, text};
+use manyhands_cli::{BrokerArg, LogArgs, block_on, report, session, start_logging, success, text};
 
 use super::target::Target;
 use crate::Client;
@@ -93,11 +93,7 @@ pub struct Args {
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
     start_logging(&args.log);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let sent = runtime
-        .map_err(|e| Error::new(ErrorKind::Internal, "send", "no runtime can be started").because(e))
-        .and_then(|runtime| runtime.block_on(send(&args)));
-    match sent.and_then(|answer| print(&answer)) {
+    match block_on("send", send(&args)).and_then(|answer| print(&answer)) {
         Ok(()) => success(),
         Err(error) => report(&error, args.broker.text()),
     }

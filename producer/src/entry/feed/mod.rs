@@ -17,7 +17,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use manyhands_broker::{BatchName, Error, ErrorKind, Result, capabilities::Ids};
 use manyhands_cli::{
-    BrokerArg, INTERRUPTED, LogArgs, REFUSED, note, report, session, start_logging, success,
+    BrokerArg, INTERRUPTED, LogArgs, REFUSED, block_on, note, report, session, start_logging, success,
 };
 
 pub use pace::Rate;
@@ -83,11 +83,7 @@ pub struct Args {
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
     start_logging(&args.log);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let fed = runtime
-        .map_err(|e| Error::new(ErrorKind::Internal, "feed", "no runtime can be started").because(e))
-        .and_then(|runtime| runtime.block_on(feed(&args)));
-    fed.unwrap_or_else(|error| report(&error, args.broker.text()))
+    block_on("feed", feed(&args)).unwrap_or_else(|error| report(&error, args.broker.text()))
 }
 
 async fn feed(args: &Args) -> Result<ExitCode> {
