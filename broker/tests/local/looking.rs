@@ -12,11 +12,12 @@ async fn without_inotify_news_is_looked_for() {
     let (broker, q) = (session(folder.path()).await.unwrap(), queue("q"));
     let child = Child::without_inotify("looking::without_inotify_news_is_looked_for", folder.path());
     assert_eq!(child.hear("waiting").unwrap(), "for a task");
-    enqueue(&*broker, &q, &["1".to_owned()]).await.unwrap();
-    assert_eq!(child.hear("held").unwrap(), "1");
+    // Before the child looks for it.
     let victim = session(folder.path()).await.unwrap();
     enqueue(&*broker, &queue("r"), &["2".to_owned()]).await.unwrap();
     assert_eq!(victim.claim(&Claim::new(queue("r"), 1)).await.unwrap().tasks.len(), 1);
+    enqueue(&*broker, &q, &["1".to_owned()]).await.unwrap();
+    assert_eq!(child.hear("held").unwrap(), "1");
     drop(victim);
     assert_eq!(child.hear("held").unwrap(), "2");
 }
