@@ -26,6 +26,7 @@ mod set;
 mod settle;
 mod start;
 mod support;
+mod together;
 mod unique;
 mod wait;
 
@@ -144,6 +145,7 @@ pub fn cases(capabilities: &Capabilities) -> Vec<Case> {
         limit::CASES,
         lookup::CASES,
         set::CASES,
+        together::CASES,
     ]
     .concat();
     all.into_iter().filter(|case| (case.needs)(capabilities)).collect()

@@ -193,6 +193,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         15 => (session.clone(), vec(task(), 1..=4), prop::bool::weighted(0.3))
             .prop_map(|(session, tasks, token)| Op::Enqueue { session, tasks, token }),
+        6 => (session.clone(), many()).prop_map(|(session, tasks)| Op::Enqueue { session, tasks, token: false }),
         3 => (session.clone(), earlier()).prop_map(|(session, call)| Op::Repeat { session, call }),
         5 => (session.clone(), queue.clone(), option::of(0..OPTIONS.len()))
             .prop_map(|(session, queue, options)| Op::Declare { session, queue, options }),
@@ -238,6 +239,21 @@ const DAY: u64 = 86_400_000;
 /// Often one of two, so that clocks meet the ends of leases, delays and memories exactly.
 fn seconds(any: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = u64> {
     prop_oneof![Just(5), Just(10), any]
+}
+
+/// Tasks that ask for nothing, so that a backend may keep them together; sometimes there is another one among them.
+fn many() -> impl Strategy<Value = Vec<TaskSpec>> {
+    let limits = (1..=3_u32, 1..=2_u32);
+    (0..QUEUES.len(), limits, 2..=8_usize, prop::option::weighted(0.2, (task(), any::<Index>()))).prop_map(
+        |(queue, (max_attempts, max_crashes), count, other)| {
+            let mut tasks =
+                vec![TaskSpec { max_attempts, max_crashes, ..TaskSpec::plain(queue, None) }; count];
+            if let Some((other, at)) = other {
+                tasks.insert(at.index(count), other);
+            }
+            tasks
+        },
+    )
 }
 
 fn task() -> impl Strategy<Value = TaskSpec> {
