@@ -96,6 +96,10 @@ points! {
     StepAdmitted        "step.admitted"        "A task got the permit of its key; the key does not know."
     StepLineSaved       "step.line-saved"      "The permits of a key were written."
     StepOpened          "step.opened"          "The interval of a key is over; nobody has its permit."
+    StepPackAdded       "step.pack-added"      "A pack was added that has no share."
+    StepShareSaved      "step.share-saved"     "A share was written, or dropped when nothing of it was left."
+    StepPackDropped     "step.pack-dropped"    "A share is gone, and its pack if it was the last one."
+    StepUnpacked        "step.unpacked"        "A task of a pack has a row, and is still in its share."
     StepQueueSaved      "step.queue-saved"     "The counters of one queue were written."
 
     // A producer sends.

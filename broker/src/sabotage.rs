@@ -55,6 +55,8 @@ defects! {
     EveryoneIsBlamed = "everyone-is-blamed",
     /// A power cut loses what was promised: tasks are confirmed before they are synced.
     PromisedUnsynced = "promised-unsynced",
+    /// The lease of one task is renewed, and those that were claimed with it have theirs renewed, too.
+    OneBeatKeepsAll = "one-beat-keeps-all",
 }
 
 /// Whether this defect is planted.

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The queues of the load; some exist only when a parent was settled.
-pub(crate) const QUEUES: [&str; 6] = ["plain", "next", "many", "keyed", "short", "work"];
+pub(crate) const QUEUES: [&str; 7] = ["plain", "next", "many", "pack", "keyed", "short", "work"];
 
 /// One more than a call takes.
 const MANY: usize = limits::MAX_BATCH + 1;
@@ -109,6 +109,17 @@ impl Load {
         names.chunks(limits::MAX_BATCH).for_each(|part| self.diary.note(&Line::Enqueue(part.to_vec())));
         let answers = client.send_all(&tasks).await.unwrap();
         assert_eq!(answers, vec![Enqueued::Enqueued; MANY]);
+        self.diary.note(&Line::Enqueued(names));
+
+        // A call whose tasks end in different ways.
+        let task = |how| {
+            let payload = manyhands_broker::Payload::encode(&Work::new(how)).unwrap();
+            NewTask::new(queue("pack"), TaskName::new("work").unwrap(), payload)
+        };
+        let tasks = ends.map(task);
+        let names: Vec<_> = tasks.iter().map(|task| Name::new("pack", &task.id)).collect();
+        self.diary.note(&Line::Enqueue(names.clone()));
+        assert_eq!(client.send_all(&tasks).await.unwrap(), vec![Enqueued::Enqueued; tasks.len()]);
         self.diary.note(&Line::Enqueued(names));
     }
 
@@ -204,6 +215,7 @@ impl Load {
                 left.remove(&task.lease.id.to_string());
             }
         }
+        self.settle_a_pack(&**broker).await;
         // Several at once, so that groups have more than one call.
         let tasks = self.claim(&**broker, "many", 3).await;
         let more = given("plain", 7);
@@ -219,6 +231,28 @@ impl Load {
         let ((), others, beaten) = tokio::join!(enqueue, claim, beat);
         assert_eq!((others.len(), beaten.unwrap()), (3, vec![Beaten::Kept]));
         self.settle(&**broker, &tasks).await;
+    }
+
+    /// Tasks of one call, claimed in two, of which one is renewed alone; all end but the one that is buried.
+    async fn settle_a_pack(&mut self, broker: &dyn Broker) {
+        let [first, rest] = [self.claim(broker, "pack", 4).await, self.claim(broker, "pack", 9).await];
+        assert_eq!((first.len(), rest.len()), (4, 2));
+        let alone = [Beat::from(rest[0].lease.clone())];
+        assert_eq!(broker.beat(&alone, limits::LEASE).await.unwrap(), [Beaten::Kept]);
+        self.settle(broker, &first).await;
+        self.settle(broker, &rest).await;
+        // Those that failed and were given back; not the one that is parked for a second.
+        let mut left = 2_usize;
+        while left > 0 {
+            let tasks = self.claim(broker, "pack", 9).await;
+            if tasks.is_empty() {
+                let _ = tokio::time::timeout(crate::LOOK, broker.wait(&[queue("pack")])).await;
+                continue;
+            }
+            self.settle(broker, &tasks).await;
+            // On a slow machine the parked one is among them.
+            left = left.saturating_sub(tasks.len());
+        }
     }
 
     /// A queue that forgets ids soon lets one in again.

@@ -49,7 +49,8 @@ impl Stored {
         let queues = list(&database, "SELECT name FROM queues", |row| row.get(0));
         let tasks = list(
             &database,
-            "SELECT queues.name, id, state, epoch, attempts FROM tasks JOIN queues USING (queue)",
+            "SELECT queues.name, id, state, epoch, attempts FROM tasks JOIN queues USING (queue) \
+             UNION ALL SELECT queues.name, id, state, epoch, 0 FROM packed JOIN queues USING (queue)",
             |row| Ok((name(row)?, Row { state: row.get(2)?, epoch: row.get(3)?, attempts: row.get(4)? })),
         );
         let remembered = "SELECT name, id FROM remembered JOIN queues USING (queue)";

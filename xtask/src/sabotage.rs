@@ -51,7 +51,7 @@ fn noticed_by(defect: Defect) -> &'static str {
         }
         Defect::PromisedUnsynced => "package(manyhands-broker) & binary(power_cut)",
         Defect::ChildAfterTheEnd => "package(manyhands) & binary(crash_points)",
-        Defect::LeaseByClientsClock => "package(manyhands-broker) & test(local::)",
+        Defect::LeaseByClientsClock | Defect::OneBeatKeepsAll => "package(manyhands-broker) & test(local::)",
         Defect::AcknowledgedBeforeConfirm => "package(manyhands-broker) & binary(rabbitmq)",
         Defect::HintsAreData => "package(manyhands-worker) & test(endings::)",
         Defect::BeatsAmongHandlers => "package(manyhands-worker) & test(leases::)",

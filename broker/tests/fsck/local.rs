@@ -28,6 +28,14 @@ impl Local {
         self.folder.path().join("mh/tasks.db")
     }
 
+    /// The ids that a statement finds, which are UUIDs.
+    pub(crate) fn ids(&self, sql: &str) -> Vec<TaskId> {
+        let connection = Connection::open(self.file()).unwrap();
+        let mut rows = connection.prepare(sql).unwrap();
+        let id = |row: &rusqlite::Row<'_>| Ok(uuid::Uuid::from_bytes(row.get(0)?).into());
+        rows.query_map([], id).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
     pub(crate) fn sql(&self, sql: &str) {
         let connection = Connection::open(self.file()).unwrap();
         connection.busy_timeout(Duration::from_secs(5)).unwrap();
@@ -247,7 +255,7 @@ async fn a_false_index_is_built_anew() {
     let hide = format!("PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = '{name}'");
     store.sql(&hide);
     store
-        .sql("UPDATE tasks SET sequence = sequence + 100, place = place + 100 WHERE id = 'new'; UPDATE queues SET last_sequence = 200");
+        .sql("UPDATE tasks SET sequence = sequence + 100, place = place + 100 WHERE id = 'new'; UPDATE queues SET highest_sequence = 200");
     store.sql(&format!(
         "PRAGMA writable_schema = ON; \
          INSERT INTO sqlite_schema VALUES ('index', '{name}', 'tasks', {root}, '{sql}')"

@@ -201,7 +201,10 @@ pub(crate) const QUEUES: &[Damage<'static>] = &[
     damage("UPDATE queues SET leased = 0", &[("", "the counter leased is 0, but there are 1")]),
     damage("UPDATE queues SET dead = 0", &[("", "the counter dead is 0, but there are 1")]),
     damage("UPDATE queues SET remembered = 0", &[("", "the counter remembered is 0, but there are 1")]),
-    damage("UPDATE queues SET last_sequence = 2", &[("", "the counter last_sequence is 2, but 9 was given")]),
+    damage(
+        "UPDATE queues SET highest_sequence = 2",
+        &[("", "the counter highest_sequence is 2, but 9 was given")],
+    ),
     damage("UPDATE queues SET held = 3", &[("", "the counter held is 3, but there are 0")]),
     damage("UPDATE queues SET key_limit = -1", &[("", "key_limit is -1, which is out of bounds")]),
     damage(

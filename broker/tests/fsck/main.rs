@@ -7,6 +7,7 @@
 mod local;
 mod local_damage;
 mod local_lines;
+mod local_packs;
 mod orders;
 mod redis_;
 mod redis_keys;

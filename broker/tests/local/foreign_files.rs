@@ -63,11 +63,11 @@ async fn a_newer_format_is_refused() {
             let sql = format!("UPDATE meta SET {column} = {format}");
             Connection::open(place.database()).unwrap().execute_batch(&sql).unwrap();
         };
-        set(4);
+        set(5);
         let error = place.refuses(ErrorKind::Incompatible).await;
-        assert!(error.to_string().contains("format 4"), "{error}");
+        assert!(error.to_string().contains("format 5"), "{error}");
         assert!(error.advice().is_some_and(|advice| advice.contains("upgrade")), "{error:?}");
-        set(3);
+        set(4);
     }
     assert_eq!(counts(&*session(place.path()).await.unwrap(), &queue("q")).await, [100, 0, 0, 0], "again");
 }

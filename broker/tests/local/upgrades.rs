@@ -14,6 +14,26 @@ const FORMAT_2: &str = include_str!("format_2.sql");
 const QUEUE_2: &str = "SELECT queue, capacity, remember_ids_ms, revision, configured, closed, sequence, last_death, ready, \
     ready_alone, scheduled, leased, dead, remembered, claim_order, paused, results, seen FROM queues WHERE name = 'q'";
 
+/// The tables of format 3, and its first statement of every call.
+const FORMAT_3: &str = include_str!("format_3.sql");
+const QUEUE_3: &str = "SELECT queue, capacity, remember_ids_ms, revision, configured, closed, \
+    last_sequence, last_death, ready, ready_alone, scheduled, leased, dead, remembered, claim_order, paused, results, \
+    seen, held, key_limit, key_interval_ms FROM queues WHERE name = 'q'";
+
+/// One queue, as format 3 had it: two tasks that are ready, and one that is leased for 30 s.
+const TASKS_3: &str = "
+    INSERT INTO queues (queue, name, capacity, remember_ids_ms, revision, configured, closed, last_sequence, last_death,
+        ready, ready_alone, scheduled, leased, dead, remembered) VALUES (1, 'q', 9, 60000, 2, 1, 0, 3, 0, 2, 0, 0, 1, 0, 0);
+    INSERT INTO tasks (queue, id, id_given, name, payload, state, sequence, must_alone, leased_by, leased_until, epoch, attempts,
+        max_attempts, crashes, max_crashes, deaths, alone, parks, parked_since, place)
+    VALUES
+        (1, x'0198c0de000070008000000000000001', 0, 'work', '1', 2, 1, 0, randomblob(16), 30000, 10, 0, 5, 0, 3, 0, 0, 0, 0, 1),
+        (1, x'0198c0de000070008000000000000002', 0, 'work', '2', 0, 2, 0, NULL, NULL, 0, 0, 5, 0, 3, 0, 0, 0, 0, 2),
+        (1, x'0198c0de000070008000000000000003', 0, 'work', '3', 0, 3, 0, NULL, NULL, 0, 0, 5, 0, 3, 0, 0, 0, 0, 3);
+    INSERT INTO meta VALUES (1, 3, 3, 'boot-1', 1767225000, 0, 0);
+    PRAGMA user_version = 3;
+    PRAGMA application_id = 1296584260;";
+
 /// One queue with tasks in all states, as format 2 had them: two that are new, of which one has a key and a time, one put off by
 /// 60 s, one leased for 30 s, one dead, and a key that is seen.
 const TASKS_2: &str = "
@@ -69,6 +89,11 @@ fn old() -> tempfile::TempDir {
 /// A directory as a program of format 2 left it.
 fn old_2() -> tempfile::TempDir {
     of_format(FORMAT_2, TASKS_2)
+}
+
+/// A directory as a program of format 3 left it.
+fn old_3() -> tempfile::TempDir {
+    of_format(FORMAT_3, TASKS_3)
 }
 
 fn of_format(tables: &str, tasks: &str) -> tempfile::TempDir {
@@ -224,14 +249,38 @@ async fn work_of_format_2_survives() {
     whole(&*broker).await;
 }
 
+/// As from format 2; and what is sent together now stands behind what was there.
+#[tokio::test]
+async fn work_of_format_3_survives() {
+    let (folder, clock, q) = (old_3(), ManualClock::default(), queue("q"));
+    let broker = session_at(folder.path(), clock.clone()).await;
+    whole(&*broker).await;
+    let task = |payload| NewTask::new(q.clone(), TaskName::new("work").unwrap(), payload);
+    let tasks: Vec<_> = (4..7).map(|number| task(Payload::encode(&number).unwrap())).collect();
+    assert_eq!(broker.enqueue(&tasks, None).await.unwrap(), vec![Enqueued::Enqueued; 3]);
+    assert_eq!(counts(&*broker, &q).await, [5, 0, 1, 0]);
+    let payloads = |tasks: &[ClaimedTask]| -> Vec<String> {
+        tasks.iter().map(|task| task.payload.as_str().to_owned()).collect()
+    };
+    let first = broker.claim(&Claim::new(q.clone(), 4)).await.unwrap().tasks;
+    assert_eq!(payloads(&first), ["2", "3", "4", "5"]);
+    clock.advance(Duration::from_secs(30));
+    let rest = broker.claim(&Claim::new(q.clone(), 9)).await.unwrap().tasks;
+    assert_eq!(payloads(&rest), ["1", "2", "3", "4", "5", "6"], "the leases of all of them ran out");
+    for task in &rest {
+        assert_eq!(settle(&*broker, task, complete()).await, Settled::Settled);
+    }
+    whole(&*broker).await;
+}
+
 /// A file that was upgraded is as one that was made anew, so that nothing depends on where it came from.
 #[tokio::test]
 async fn an_upgraded_file_has_the_tables_of_a_new_one() {
-    let (new, old, older) = (tempfile::tempdir().unwrap(), old_2(), old());
-    for folder in [&new, &old, &older] {
+    let (new, old) = (tempfile::tempdir().unwrap(), [old_3(), old_2(), old()]);
+    for folder in old.iter().chain([&new]) {
         drop(session_at(folder.path(), ManualClock::default()).await);
     }
-    for old in [&old, &older] {
+    for old in &old {
         assert_eq!(tables(&database(old.path())), tables(&database(new.path())));
     }
     let versions = |folder: &Path| {
@@ -240,8 +289,8 @@ async fn an_upgraded_file_has_the_tables_of_a_new_one() {
         let read = |row: &rusqlite::Row<'_>| Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?]);
         database(folder).query_row(sql, [], read).unwrap()
     };
-    assert_eq!([old, older].map(|old| versions(old.path())), [versions(new.path()); 2]);
-    assert_eq!(versions(new.path()), [3; 3]);
+    assert_eq!(old.map(|old| versions(old.path())), [versions(new.path()); 3]);
+    assert_eq!(versions(new.path()), [4; 3]);
 }
 
 /// The columns of each table, sorted, and what makes each index.
@@ -264,13 +313,16 @@ fn tables(database: &Connection) -> BTreeSet<String> {
 /// whatever they do.
 #[tokio::test]
 async fn a_program_of_the_old_format_fails_from_then_on() {
-    for (folder, first) in [(old(), QUEUE_1), (old_2(), QUEUE_2)] {
+    for (folder, first) in [(old(), QUEUE_1), (old_2(), QUEUE_2), (old_3(), QUEUE_3)] {
         let running = database(folder.path());
         let mut statement = running.prepare(first).unwrap();
         assert!(statement.exists([]).unwrap(), "before the upgrade");
         drop(session_at(folder.path(), ManualClock::default()).await);
         let error = statement.exists([]).unwrap_err().to_string();
-        assert!(error.contains("no such column: sequence"), "{error}");
+        assert!(
+            ["sequence", "last_sequence"].iter().any(|column| error == format!("no such column: {column}")),
+            "{error}"
+        );
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
 const APPLICATION: i64 = 0x4d48_4e44;
 
 /// The format that this version reads and writes.
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 4;
 
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
 
@@ -25,6 +25,9 @@ const UPGRADE_2: &str = include_str!("upgrade_2.sql");
 
 /// Makes format 3 of format 2.
 const UPGRADE_3: &str = include_str!("upgrade_3.sql");
+
+/// Makes format 4 of format 3.
+const UPGRADE_4: &str = include_str!("upgrade_4.sql");
 
 /// Opens the database, makes the tables if the file is new, upgrades them if they are old, and sets the generation if the
 /// machine was started anew. The caller holds the turn.
@@ -140,7 +143,10 @@ fn upgrade(connection: &mut Connection, format: i64, clock: &dyn Clock) -> rusql
         // It was not written down when they died: they are kept for their time from now on.
         tx.execute("UPDATE tasks SET died = ?1 WHERE state = 3", [int(clock.now().wall)])?;
     }
-    tx.execute_batch(UPGRADE_3)?;
+    if format < 3 {
+        tx.execute_batch(UPGRADE_3)?;
+    }
+    tx.execute_batch(UPGRADE_4)?;
     tx.pragma_update(None, "user_version", FORMAT)?;
     tx.commit()
 }
@@ -161,6 +167,7 @@ fn set_generation(connection: &mut Connection, clock: &dyn Clock) -> rusqlite::R
         )?;
         at(Point::GenerationRaised);
         tx.execute("UPDATE tasks SET leased_until = 0 WHERE state = 2", [])?;
+        tx.execute("UPDATE shares SET leased_until = 0 WHERE leased_by IS NOT NULL", [])?;
         at(Point::GenerationVoided);
     }
     tx.commit()?;

@@ -1,5 +1,5 @@
--- The tables of one namespace, format 3. `docs/local-store.md` explains them.
--- `upgrade_2.sql` and `upgrade_3.sql` make them of those of older formats: what is added here needs a default.
+-- The tables of one namespace, format 4. `docs/local-store.md` explains them.
+-- `upgrade_2.sql` to `upgrade_4.sql` make them of those of older formats: what is added here needs a default.
 
 -- What holds for the whole file.
 CREATE TABLE meta (
@@ -20,7 +20,7 @@ CREATE TABLE queues (
     revision        INTEGER NOT NULL,  -- counts the changes of the options
     configured      INTEGER NOT NULL,  -- 0: exists only by use
     closed          INTEGER NOT NULL,
-    last_sequence   INTEGER NOT NULL,  -- the last one given
+    highest_sequence INTEGER NOT NULL, -- the last one given
     last_death      INTEGER NOT NULL,  -- the last order of death given
     ready           INTEGER NOT NULL,  -- how many tasks are in each state
     ready_alone     INTEGER NOT NULL,  -- those of them that must run alone
@@ -34,7 +34,9 @@ CREATE TABLE queues (
     seen            INTEGER NOT NULL DEFAULT 0,  -- how many rows the queue has in that table
     held            INTEGER NOT NULL DEFAULT 0,  -- how many tasks are in that state
     key_limit       INTEGER NOT NULL DEFAULT 0,  -- how many tasks of one key may be leased; 0: as many as come
-    key_interval_ms INTEGER NOT NULL DEFAULT 0   -- how long after a claim the next one of its key can be claimed
+    key_interval_ms INTEGER NOT NULL DEFAULT 0,  -- how long after a claim the next one of its key can be claimed
+    packed          INTEGER NOT NULL DEFAULT 0,  -- those of ready that are in packs
+    shared          INTEGER NOT NULL DEFAULT 0   -- those of leased that are in packs
 ) STRICT;
 
 CREATE TABLE tasks (
@@ -86,6 +88,49 @@ CREATE INDEX tasks_dead          ON tasks (queue, death, died) WHERE state = 3;
 CREATE INDEX tasks_expiring      ON tasks (queue, expires, typeof(id), id) WHERE expires IS NOT NULL AND state IN (0, 1, 4);
 CREATE UNIQUE INDEX tasks_unique ON tasks (queue, unique_key) WHERE unique_key IS NOT NULL AND state <> 3;
 CREATE INDEX tasks_in_line       ON tasks (queue, limit_key, rank, place) WHERE state = 4;
+
+-- Tasks of one call that ask for nothing and are alike: one row instead of one each, written once. Those of a pack are in its
+-- shares, until something happens to one of them that a row of `tasks` is needed for.
+CREATE TABLE packs (
+    pack         INTEGER PRIMARY KEY,
+    queue        INTEGER NOT NULL,
+    first        INTEGER NOT NULL,  -- the sequence of its first task; the others follow
+    size         INTEGER NOT NULL,  -- how many tasks it was
+    name         TEXT    NOT NULL,
+    max_attempts INTEGER NOT NULL,
+    max_crashes  INTEGER NOT NULL,
+    ends         BLOB    NOT NULL,  -- where the payload of each ends: 4 bytes, the lowest first
+    payloads     TEXT    NOT NULL   -- as they were given, one after the other, with a line feed after each
+) STRICT;
+
+-- What of a pack is together ready, or leased by one claim.
+CREATE TABLE shares (
+    share        INTEGER PRIMARY KEY,
+    queue        INTEGER NOT NULL,
+    first        INTEGER NOT NULL,  -- the sequence of its first task
+    pack         INTEGER NOT NULL,
+    start        INTEGER NOT NULL,  -- which task of the pack is its first
+    ids          BLOB    NOT NULL,  -- 16 bytes a task, in their order
+    members      TEXT    NOT NULL,  -- 1 a task that is still here, 0 one that is not
+    least        BLOB    NOT NULL,  -- the first id
+    most         BLOB    NOT NULL,  -- the last id
+    leased_by    BLOB,              -- the incarnation; NULL: they are ready
+    leased_until INTEGER,           -- ms since boot
+    epoch        INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE UNIQUE INDEX shares_first ON shares (queue, first);
+CREATE INDEX shares_ready        ON shares (queue, first) WHERE leased_by IS NULL;
+CREATE INDEX shares_leased       ON shares (queue, leased_until, first) WHERE leased_by IS NOT NULL;
+CREATE INDEX shares_by_id        ON shares (queue, most, least);
+
+-- The tasks of shares one by one, for whoever looks; without their payloads.
+CREATE VIEW packed AS
+    SELECT shares.queue AS queue, substr(ids, 16 * each.key + 1, 16) AS id, packs.name AS name,
+        iif(leased_by IS NULL, 0, 2) AS state, shares.first + each.key AS sequence, leased_by, leased_until, epoch
+    FROM shares JOIN packs USING (pack),
+        json_each('[' || rtrim(replace(replace(members, '0', '0,'), '1', '1,'), ',') || ']') AS each
+    WHERE each.value = 1;
 
 -- Ids that the user gave and that were settled. No task has one of them.
 CREATE TABLE remembered (

@@ -13,27 +13,29 @@ macro_rules! task {
 }
 
 mod look;
+mod packs;
 
 pub(super) use look::*;
+pub(super) use packs::*;
 
 /// 1 name
 pub(super) const QUEUE: &str = "SELECT queue, capacity, remember_ids_ms, revision, configured, closed, \
-    last_sequence, last_death, ready, ready_alone, scheduled, leased, dead, remembered, claim_order, paused, results, \
-    seen, held, key_limit, key_interval_ms FROM queues WHERE name = ?1";
+    highest_sequence, last_death, ready, ready_alone, scheduled, leased, dead, remembered, claim_order, paused, results, \
+    seen, held, key_limit, key_interval_ms, packed, shared FROM queues WHERE name = ?1";
 
 /// 1 queue
 pub(super) const QUEUE_BY_KEY: &str = "SELECT name FROM queues WHERE queue = ?1";
 
 /// 1 name, 2 capacity, 3 remember_ids_ms
 pub(super) const ADD_QUEUE: &str = "INSERT INTO queues (name, capacity, remember_ids_ms, revision, configured, closed, \
-    last_sequence, last_death, ready, ready_alone, scheduled, leased, dead, remembered) \
+    highest_sequence, last_death, ready, ready_alone, scheduled, leased, dead, remembered) \
     VALUES (?1, ?2, ?3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)";
 
 /// 1 queue, then the columns in their order
 pub(super) const SAVE_QUEUE: &str = "UPDATE queues SET capacity = ?2, remember_ids_ms = ?3, revision = ?4, \
-    configured = ?5, closed = ?6, last_sequence = ?7, last_death = ?8, ready = ?9, ready_alone = ?10, scheduled = ?11, \
+    configured = ?5, closed = ?6, highest_sequence = ?7, last_death = ?8, ready = ?9, ready_alone = ?10, scheduled = ?11, \
     leased = ?12, dead = ?13, remembered = ?14, claim_order = ?15, paused = ?16, results = ?17, seen = ?18, \
-    held = ?19, key_limit = ?20, key_interval_ms = ?21 WHERE queue = ?1";
+    held = ?19, key_limit = ?20, key_interval_ms = ?21, packed = ?22, shared = ?23 WHERE queue = ?1";
 
 /// 1 queue, 2 id
 pub(super) const HAS_TASK: &str = "SELECT 1 FROM tasks WHERE queue = ?1 AND id = ?2";
@@ -207,7 +209,8 @@ pub(super) const NEXT: &str = "SELECT (SELECT min(due) FROM tasks WHERE state = 
     (SELECT min(leased_until) FROM tasks WHERE state = 2 AND queue = ?1), \
     (SELECT min(expires) FROM tasks WHERE expires IS NOT NULL AND state IN (0, 1, 4) AND queue = ?1), \
     (SELECT died FROM tasks WHERE state = 3 AND queue = ?1 ORDER BY death LIMIT 1), \
-    (SELECT min(not_before) FROM lines WHERE not_before > 0 AND queue = ?1)";
+    (SELECT min(not_before) FROM lines WHERE not_before > 0 AND queue = ?1), \
+    (SELECT min(leased_until) FROM shares WHERE leased_by IS NOT NULL AND queue = ?1)";
 
 /// 1 queue, 2 id. One statement, so that a task that is settled meanwhile is seen before or after that, not in between.
 pub(super) const OUTCOME: &str = "SELECT tasks.state, tasks.error, results.until, results.result, \
@@ -290,6 +293,26 @@ pub(super) mod tests {
     use super::*;
 
     pub(in super::super) const ALL: &[&str] = &[
+        ADD_PACK,
+        PACK,
+        DROP_PACK,
+        ADD_SHARE,
+        LEASE_SHARE,
+        CUT_SHARE,
+        SAVE_MEMBERS,
+        RENEW_SHARE,
+        DROP_SHARE,
+        SHARE,
+        SHARES_AROUND,
+        FIRST_READY_SHARE,
+        READY_SHARES,
+        LEASED_SHARES,
+        FIRST_EXPIRED_SHARE,
+        HELD_SHARES,
+        HAS_ROWS,
+        HAS_TRACES,
+        UNPACK,
+        READY_BEFORE,
         QUEUE_NAMES,
         LOOK,
         LOOK_READY,
@@ -372,7 +395,11 @@ pub(super) mod tests {
     /// A queue may have a million tasks: every statement finds its rows by an index, in the order in which it wants them.
     #[test]
     fn no_statement_scans_or_sorts() {
-        let files = [include_str!("statements.rs"), include_str!("statements/look.rs")];
+        let files = [
+            include_str!("statements.rs"),
+            include_str!("statements/look.rs"),
+            include_str!("statements/packs.rs"),
+        ];
         let count = |constant| files.iter().map(|file| file.matches(constant).count()).sum::<usize>();
         let constants = count("\npub(super) const ") + count("\npub(in super::super) const ");
         assert_eq!(ALL.len(), constants, "all statements are looked at");
@@ -390,6 +417,10 @@ pub(super) mod tests {
             };
             if *sql == HELD {
                 assert_eq!(plan, ["SCAN tasks USING INDEX tasks_leased"], "what is leased, in its order");
+                continue;
+            }
+            if *sql == HELD_SHARES {
+                assert_eq!(plan, ["SCAN shares USING INDEX shares_leased"], "what is leased, in its order");
                 continue;
             }
             assert_eq!(plan.iter().find(slow), None, "{sql}: {plan:#?}");

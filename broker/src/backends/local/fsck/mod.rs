@@ -3,7 +3,7 @@
 //! On a connection and a thread of its own: who works meanwhile is not held up by a look, which sees one instant of the
 //! tables however long it takes. A repair is one durable transaction in a turn of its own; others wait for its end.
 //!
-//! One file a subject, and one line a rule: [`tasks`] single rows, [`texts`] what is written in them, [`orders`] sequences and orders of death, [`places`] where
+//! One file a subject, and one line a rule: [`tasks`] single rows, [`packs`] tasks that have none, [`texts`] what is written in them, [`orders`] sequences and orders of death, [`places`] where
 //! ready tasks stand, [`lines`] who waits for a key, [`batches`] what belongs together, [`kept`] what is known of tasks that
 //! ended, [`queues`] the counters, [`file`] what SQLite itself knows.
 
@@ -12,6 +12,7 @@ mod file;
 mod kept;
 mod lines;
 mod orders;
+mod packs;
 mod places;
 mod queues;
 mod tasks;
@@ -126,6 +127,7 @@ impl<'c> Books<'c> {
 
     fn look_at_tables(&self, report: &mut Report) -> rusqlite::Result<()> {
         self.look_at_tasks(report)?;
+        self.look_at_packs(report)?;
         self.look_at_texts(report)?;
         self.look_at_orders(report)?;
         self.look_at_places(report)?;
@@ -141,6 +143,7 @@ impl<'c> Books<'c> {
             return Ok(false);
         }
         // In this order: what makes a row another kind of row, then what each kind has, then who counts them.
+        self.mend_packs()?;
         self.mend_tasks()?;
         self.mend_texts()?;
         self.adopt()?;

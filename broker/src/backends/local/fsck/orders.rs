@@ -20,7 +20,7 @@ pub(super) struct Order {
 pub(super) const ORDERS: [Order; 2] = [
     Order {
         column: "sequence",
-        counter: "last_sequence",
+        counter: "highest_sequence",
         of: "state IN (0, 2, 4)",
         what: "its sequence is none of its own",
     },

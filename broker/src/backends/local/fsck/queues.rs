@@ -12,14 +12,21 @@ use crate::{
 };
 
 /// The columns that count tasks, and which, in SQL.
-const COUNTERS: [(&str, &str); 6] = [
+const COUNTERS: [(&str, &str); 8] = [
     ("ready", "state = 0"),
     ("ready_alone", "state = 0 AND must_alone <> 0"),
     ("scheduled", "state = 1"),
     ("held", "state = 4"),
     ("leased", "state = 2"),
     ("dead", "state = 3"),
+    // Rows are in no pack.
+    ("packed", "FALSE"),
+    ("shared", "FALSE"),
 ];
+
+/// Of each queue and whether it is leased: how much of packs there is, and the highest sequence of it.
+const SHARES: &str = "SELECT queue, leased_by IS NOT NULL, sum(length(replace(members, '0', ''))), \
+    max(first + length(members) - 1) FROM shares NOT INDEXED GROUP BY 1, 2";
 
 /// The options: bounds, and the default.
 fn options() -> [(&'static str, i64, i64, i64); 7] {
@@ -78,7 +85,7 @@ impl Books<'_> {
         let orphans: Vec<i64> = self.list(ORPHANS, |row| row.get(0))?;
         for queue in orphans {
             let sql = "INSERT OR IGNORE INTO queues (queue, name, capacity, remember_ids_ms, revision, configured, closed, \
-                last_sequence, last_death, ready, ready_alone, scheduled, leased, dead, remembered) \
+                highest_sequence, last_death, ready, ready_alone, scheduled, leased, dead, remembered) \
                 VALUES (?1, ?2, ?3, ?4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)";
             let (capacity, remember) = (int(limits::CAPACITY), int(millis(limits::REMEMBER_IDS)));
             self.connection.execute(sql, (queue, recovered(queue), capacity, remember))?;
@@ -180,7 +187,21 @@ impl Books<'_> {
             }
             Ok((row.get(0)?, counted))
         })?;
-        Ok(rows.into_iter().collect())
+        let mut all: HashMap<i64, Counted> = rows.into_iter().collect();
+        let shares = self.list(SHARES, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        for (queue, leased, count, highest) in shares {
+            let (queue, leased, count, highest): (i64, bool, i64, i64) = (queue, leased, count, highest);
+            let counted = all.entry(queue).or_default();
+            for (total, (column, _)) in counted.counts.iter_mut().zip(COUNTERS) {
+                if column == if leased { "leased" } else { "ready" }
+                    || column == if leased { "shared" } else { "packed" }
+                {
+                    *total += count;
+                }
+            }
+            counted.highest[0] = counted.highest[0].max(highest.min(MOST));
+        }
+        Ok(all)
     }
 
     /// Queues with more dead tasks than are kept, and how many they have.

@@ -20,11 +20,13 @@ impl Steps<'_, '_> {
         let Some(queue) = self.load_queue(name)? else { return Ok(vec![Cancel::Unknown; ids.len()]) };
         let queue = queue.key;
         let answers: rusqlite::Result<_> = ids.iter().map(|id| self.cancel_one(name, queue, id)).collect();
+        self.save_shares()?;
         self.count_settled()?;
         answers
     }
 
     fn cancel_one(&mut self, name: &QueueName, queue: i64, id: &TaskId) -> rusqlite::Result<Cancel> {
+        self.unpack_id(name, id)?;
         let Some(task) = self.find(statements::TASK, (queue, IdKey(id)), TaskRow::read)? else {
             return Ok(Cancel::Unknown);
         };

@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-use super::{QueueRow, Steps, TaskRow};
+use super::{QueueRow, Steps};
 use crate::{
-    Claim, ClaimReply, ClaimedTask, Incarnation, Lease, Payload, QueueName, Wanted,
+    Claim, ClaimReply, Incarnation, QueueName,
     backends::local::{
-        keys::{StoredLimit, StoredName, holder, int, state, uint},
+        keys::{StoredLimit, int, state, uint},
         statements,
     },
-    clock::{Now, millis, wall},
+    clock::Now,
     crash::{Point, at},
     limits,
     machine::place,
-    sabotage::{Defect, planted},
 };
 
 /// What of a queue comes next.
@@ -130,64 +129,6 @@ impl Steps<'_, '_> {
         Ok(())
     }
 
-    fn take(&mut self, claim: &Claim, incarnation: Incarnation) -> rusqlite::Result<Vec<ClaimedTask>> {
-        let Some(queue) = self.peek_queue(&claim.queue)?.filter(|queue| queue.ready > 0) else {
-            return Ok(Vec::new());
-        };
-        let alone = claim.idle && queue.ready_alone > 0 && self.alone_is_first(&queue)?;
-        let most = if alone { 1 } else { claim.max };
-        // There may be more whose time is over than one claim takes care of.
-        let params = (queue.key, alone, int(self.now.wall), int(most as u64));
-        let rows = self.list(statements::READY, params, |row| {
-            let (name, payload): (StoredName, String) =
-                (row.get(TaskRow::COLUMNS)?, row.get(TaskRow::COLUMNS + 1)?);
-            let generation = uint(row.get(TaskRow::COLUMNS + 2)?);
-            Ok((TaskRow::read(row)?, name.0, payload, generation))
-        })?;
-        let from = if planted(Defect::LeaseByClientsClock) { wall() } else { self.now.steady };
-        let until = from.saturating_add(millis(claim.lease));
-        let mut tasks = Vec::with_capacity(rows.len());
-        for (TaskRow { key, id, mut progress, wanted, limit, batch, .. }, name, payload, generation) in rows {
-            progress.claim(generation);
-            let params = (key, holder(incarnation), int(until), int(progress.epoch), progress.alone);
-            self.execute(statements::LEASE, params)?;
-            if let Some(limit) = &limit {
-                self.lease_in_line(&claim.queue, limit)?;
-            }
-            at(Point::StepLeased);
-            tasks.push(ClaimedTask {
-                batch,
-                lease: Lease { queue: claim.queue.clone(), id, epoch: progress.epoch, incarnation },
-                name,
-                payload: Payload::from_stored(payload),
-                attempts: progress.attempts,
-                max_attempts: progress.max_attempts,
-                crashes: progress.crashes,
-                deaths: progress.deaths,
-                result_wanted: wanted != Wanted::No,
-                alone: progress.alone,
-            });
-        }
-        let taken = tasks.len() as u64;
-        let queue = self.queue_or_new(&claim.queue)?;
-        queue.ready -= taken;
-        queue.ready_alone -= if alone { taken } else { 0 };
-        queue.leased += taken;
-        Ok(tasks)
-    }
-
-    /// Whether a task that must run alone stands before all others.
-    fn alone_is_first(&self, queue: &QueueRow) -> rusqlite::Result<bool> {
-        let now = int(self.now.wall);
-        let first = |alone: bool| {
-            self.find(statements::FIRST_READY, (queue.key, alone, now), |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
-            })
-        };
-        let Some(alone) = first(true)? else { return Ok(false) };
-        Ok(first(false)?.is_none_or(|other| alone < other))
-    }
-
     /// What comes next, read only where there is anything that it can be.
     fn next(&self, queue: &QueueRow) -> rusqlite::Result<Next> {
         // The interval of a key may outlive its tasks.
@@ -197,7 +138,8 @@ impl Steps<'_, '_> {
         }
         let next = self.find(statements::NEXT, [queue.key], |row| {
             let time = |at| row.get::<_, Option<i64>>(at).map(|time| time.map(uint));
-            Ok(Next { due: time(0)?, until: time(1)?, expires: time(2)?, died: time(3)?, opens: time(4)? })
+            let until = time(1)?.into_iter().chain(time(5)?).min();
+            Ok(Next { due: time(0)?, until, expires: time(2)?, died: time(3)?, opens: time(4)? })
         })?;
         Ok(next.unwrap_or_default())
     }

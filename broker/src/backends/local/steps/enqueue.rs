@@ -29,8 +29,9 @@ impl Steps<'_, '_> {
             return Ok(answers);
         }
         self.check_fit("enqueue", tasks)?;
-        let answers: rusqlite::Result<Vec<_>> = tasks.iter().map(|task| self.enqueue_one(task)).collect();
-        let answers = answers.map_err(|e| sqlite("enqueue", e))?;
+        let answers = self.enqueue_all(tasks).map_err(|e| sqlite("enqueue", e))?;
+        // It only looked at them.
+        self.shares.clear();
         if let Some(token) = token {
             self.keep_answers(token, &answers).map_err(|e| sqlite("enqueue", e))?;
         }
@@ -48,7 +49,7 @@ impl Steps<'_, '_> {
         Ok(())
     }
 
-    fn enqueue_one(&mut self, task: &NewTask) -> rusqlite::Result<Enqueued> {
+    pub(super) fn enqueue_one(&mut self, task: &NewTask) -> rusqlite::Result<Enqueued> {
         if let Some(answer) = self.add_plain(task)? {
             return Ok(answer);
         }
@@ -92,7 +93,10 @@ impl Steps<'_, '_> {
     fn exists(&mut self, name: &QueueName, id: &TaskId) -> rusqlite::Result<bool> {
         let now = self.now.wall;
         let Some(queue) = self.load_queue(name)? else { return Ok(false) };
-        let (key, any_remembered) = (queue.key, queue.remembered > 0);
+        let (key, any_remembered, packs) = (queue.key, queue.remembered > 0, queue.has_packs());
+        if packs && self.is_packed(key, id)? {
+            return Ok(true);
+        }
         if self.find(statements::HAS_TASK, (key, IdKey(id)), |_| Ok(()))?.is_some() {
             return Ok(true);
         }
@@ -118,6 +122,10 @@ impl Steps<'_, '_> {
         let Some(queue) = self.load_queue(&task.queue)?.filter(|_| plain) else { return Ok(None) };
         if queue.closed || queue.remembered + queue.results > 0 || queue.status().is_full() {
             return Ok(None);
+        }
+        let (key, packs) = (queue.key, queue.has_packs());
+        if packs && self.is_packed(key, &task.id)? {
+            return Ok(Some(Enqueued::Exists));
         }
         Ok(Some(if drops_one() || self.insert(task)? { Enqueued::Enqueued } else { Enqueued::Exists }))
     }

@@ -20,10 +20,10 @@ use crate::{
 };
 
 /// A task as an operator sees it, and its place in the list of its state.
-struct Look {
-    info: TaskInfo,
-    mark: Mark,
-    history: Vec<(u64, String)>,
+pub(super) struct Look {
+    pub(super) info: TaskInfo,
+    pub(super) mark: Mark,
+    pub(super) history: Vec<(u64, String)>,
 }
 
 impl Look {
@@ -88,6 +88,9 @@ impl Steps<'_, '_> {
     }
 
     fn look(&self, queue: &QueueRow, id: &TaskId) -> rusqlite::Result<Option<(TaskDetail, Mark)>> {
+        if let Some((Look { info, mark, .. }, payload)) = self.look_packed(queue, id)? {
+            return Ok(Some((TaskDetail { info, payload, progress: None, history: Vec::new() }, mark)));
+        }
         self.find(statements::LOOK, (queue.key, IdKey(id)), |row| {
             let Look { info, mark, history } = Look::read(row, queue, self.now)?;
             let progress = row.get::<_, Option<String>>(Look::COLUMNS + 1)?;
@@ -132,18 +135,34 @@ impl Steps<'_, '_> {
             State::Ready => {
                 let mut found = self.all(queue, statements::LOOK_READY, (key, false, first, second, most))?;
                 found.extend(self.all(queue, statements::LOOK_READY, (key, true, first, second, most))?);
-                found.sort_by_key(|look| (look.mark.first, look.mark.second));
-                found.truncate(max);
-                Ok(found)
+                self.with_packed(found, queue, state, (*first, *second), max)
             }
             State::Scheduled => self.all(queue, statements::LOOK_SCHEDULED, (key, first, second, most)),
             State::Held => {
                 let line = rest.as_deref().unwrap_or_default();
                 self.all(queue, statements::LOOK_HELD, (key, line, first, second, most))
             }
-            State::Leased => self.all(queue, statements::LOOK_LEASED, (key, first, second, most)),
+            State::Leased => {
+                let found = self.all(queue, statements::LOOK_LEASED, (key, first, second, most))?;
+                self.with_packed(found, queue, state, (*first, *second), max)
+            }
             State::Dead => self.all(queue, statements::LOOK_DEAD, (key, first, most)),
         }
+    }
+
+    /// The first of these rows and of the tasks in packs.
+    fn with_packed(
+        &self,
+        mut found: Vec<Look>,
+        queue: &QueueRow,
+        state: State,
+        after: (i64, i64),
+        max: usize,
+    ) -> rusqlite::Result<Vec<Look>> {
+        found.extend(self.packed_looks(queue, state, after, max)?);
+        found.sort_by_key(|look| (look.mark.first, look.mark.second));
+        found.truncate(max);
+        Ok(found)
     }
 
     fn all(&self, queue: &QueueRow, sql: &'static str, params: impl Params) -> rusqlite::Result<Vec<Look>> {
@@ -188,12 +207,16 @@ impl Steps<'_, '_> {
             }
             _ => Vec::new(),
         };
-        Ok(found.len() as u64)
+        let mut count = found.len() as u64;
+        if let Standing::Ready { alone: false } = &task.standing {
+            count += self.packed_ahead(queue, *second, limits::MAX_AHEAD)?;
+        }
+        Ok(count.min(limits::MAX_AHEAD))
     }
 
     /// What became of a task that is not there.
     fn why_gone(&self, queue: &QueueRow, id: &TaskId) -> rusqlite::Result<Why> {
-        match self.outcome(queue.key, id)? {
+        match self.outcome(queue, id)? {
             crate::Outcome::Done(_) => return Ok(Why::Done),
             crate::Outcome::Cancelled => return Ok(Why::Cancelled),
             _ => {}

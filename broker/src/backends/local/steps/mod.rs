@@ -13,8 +13,12 @@ mod go;
 mod limit;
 mod lookup;
 mod outcome;
+mod pack;
+mod packed;
 mod queue;
 mod settle;
+mod share;
+mod take;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +27,10 @@ use std::time::Duration;
 use rusqlite::Row;
 
 pub(super) use call::read as read_answers;
+pub(super) use pack::payload;
 pub(super) use queue::QueueRow;
 use queue::Queues;
+use share::Share;
 
 use super::{
     keys::{StoredBatch, StoredHistory, StoredId, StoredKey, StoredLimit, uint},
@@ -43,6 +49,8 @@ pub(super) struct Steps<'p, 'c> {
     prepared: &'p Prepared<'c>,
     pub(super) now: Now,
     queues: Queues,
+    /// The shares that the present step has read.
+    shares: Vec<Share>,
     /// The batches of tasks that the present step has settled, and how.
     settled: Vec<(BatchName, Fate)>,
     /// Whether something happened that others may wait for.
@@ -112,7 +120,14 @@ fn stored_hold(ms: i64) -> Hold {
 
 impl<'p, 'c> Steps<'p, 'c> {
     pub(super) fn new(prepared: &'p Prepared<'c>, now: Now) -> Self {
-        Self { prepared, now, queues: Queues::default(), settled: Vec::new(), news: false }
+        Self {
+            prepared,
+            now,
+            queues: Queues::default(),
+            shares: Vec::new(),
+            settled: Vec::new(),
+            news: false,
+        }
     }
 
     /// As [`Prepared::execute`].

@@ -54,11 +54,14 @@ impl Steps<'_, '_> {
         ids: &[TaskId],
     ) -> rusqlite::Result<Vec<Outcome>> {
         let Some(queue) = self.peek_queue(name)? else { return Ok(vec![Outcome::Unknown; ids.len()]) };
-        ids.iter().map(|id| self.outcome(queue.key, id)).collect()
+        ids.iter().map(|id| self.outcome(&queue, id)).collect()
     }
 
-    pub(super) fn outcome(&self, queue: i64, id: &TaskId) -> rusqlite::Result<Outcome> {
-        let found = self.find(statements::OUTCOME, (queue, IdKey(id)), |row| {
+    pub(super) fn outcome(&self, queue: &QueueRow, id: &TaskId) -> rusqlite::Result<Outcome> {
+        if self.find_packed(queue, id)?.is_some() {
+            return Ok(Outcome::Pending { progress: None });
+        }
+        let found = self.find(statements::OUTCOME, (queue.key, IdKey(id)), |row| {
             let until: Option<i64> = row.get(2)?;
             Ok(match row.get(0)? {
                 Some(state::DEAD) => Outcome::Dead(row.get::<_, Option<String>>(1)?.unwrap_or_default()),

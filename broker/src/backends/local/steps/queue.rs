@@ -33,6 +33,10 @@ pub(in super::super) struct QueueRow {
     pub(super) remembered: u64,
     pub(super) results: u64,
     pub(super) seen: u64,
+    /// How many of the ready ones are in packs.
+    pub(super) packed: u64,
+    /// How many of the leased ones are in packs.
+    pub(super) shared: u64,
     /// Whether one of its tasks was to be settled, in this transaction, that leaves something behind.
     pub(super) has_others: bool,
     /// Whether it must be written back.
@@ -103,6 +107,8 @@ impl QueueRow {
             remembered: count(13)?,
             results: count(16)?,
             seen: count(17)?,
+            packed: count(21)?,
+            shared: count(22)?,
             has_others: false,
             changed: false,
         })
@@ -124,6 +130,11 @@ impl QueueRow {
 
     pub(super) fn order(&self) -> Order {
         self.configuration.options.order
+    }
+
+    /// Whether any of its tasks are in packs.
+    pub(super) fn has_packs(&self) -> bool {
+        self.packed + self.shared > 0
     }
 
     pub(super) fn next_sequence(&mut self) -> u64 {
@@ -214,6 +225,8 @@ impl Steps<'_, '_> {
                 int(row.held),
                 options.key_limit.map_or(0, i64::from),
                 int(millis(options.key_interval)),
+                int(row.packed),
+                int(row.shared),
             ];
             self.execute(statements::SAVE_QUEUE, params)?;
             at(Point::StepQueueSaved);

@@ -20,13 +20,25 @@ impl Steps<'_, '_> {
                 self.check_fit("settle", children)?;
             }
         }
-        let answers: rusqlite::Result<_> =
+        let answers: rusqlite::Result<Vec<_>> =
             settlements.iter().map(|settlement| self.settle_one(settlement)).collect();
-        answers.map_err(|e| sqlite("settle", e))
+        let answers = answers.map_err(|e| sqlite("settle", e))?;
+        self.save_shares().map_err(|e| sqlite("settle", e))?;
+        Ok(answers)
     }
 
     fn settle_one(&mut self, Settlement { lease, end }: &Settlement) -> rusqlite::Result<Settled> {
-        if self.complete_plain(lease, end)? {
+        if let Some(member) = self.leased_member(lease)? {
+            if let End::Complete { children, .. } = end {
+                self.leave_share(&lease.queue, member)?;
+                self.queue_or_new(&lease.queue)?.leased -= 1;
+                self.news = true;
+                at(Point::StepEnded);
+                self.hand_on(children)?;
+                return Ok(Settled::Settled);
+            }
+            self.unpack(&lease.queue, member)?;
+        } else if self.complete_plain(lease, end)? {
             return Ok(Settled::Settled);
         }
         let Some(queue) = self.load_queue(&lease.queue)? else { return Ok(Settled::Lost) };

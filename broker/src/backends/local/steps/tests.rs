@@ -12,7 +12,7 @@ use crate::{
 fn database() -> Connection {
     let connection = Connection::open_in_memory().unwrap();
     connection.execute_batch(SCHEMA).unwrap();
-    connection.execute("INSERT INTO meta VALUES (1, 3, 3, 'boot', 1, 0, 0)", []).unwrap();
+    connection.execute("INSERT INTO meta VALUES (1, 4, 4, 'boot', 1, 0, 0)", []).unwrap();
     connection
 }
 
@@ -49,13 +49,25 @@ fn ten(task: impl Fn(usize) -> NewTask) -> Vec<NewTask> {
     (0..10).map(task).collect()
 }
 
-/// The queue is read and written once a call; a claim looks for what time brought before and after. Of each task: add it, if its
-/// id is new; lease it; remove it, if it is held.
+/// The queue is read and written once a call; a claim looks for what time brought before and after. Of a task: add it, if its
+/// id is new; lease it; remove it, if it is held. Of those that are sent together: is there a row with one of these ids, add the
+/// pack and its share; what is the first share, what is in its pack, lease it; which shares may have these ids, what is in the one
+/// that has, remove it and the pack.
 #[test]
-fn a_plain_task_costs_one_statement_a_call() {
+fn plain_tasks_cost_what_one_costs() {
     let plain = QueueOptions::default();
     assert_eq!(costs(&plain, &[task()], None), [2 + 1, 5 + 1, 2 + 1]);
-    assert_eq!(costs(&plain, &ten(|_| task()), None), [2 + 10, 5 + 10, 2 + 10]);
+    for tasks in [2, 10, 200] {
+        let tasks: Vec<_> = (0..tasks).map(|_| task()).collect();
+        assert_eq!(costs(&plain, &tasks, None), [2 + 3, 5 + 3 - 1, 2 + 4]);
+    }
+}
+
+/// Those that are not alike are rows.
+#[test]
+fn a_row_costs_one_statement_a_call() {
+    let other = |number: usize| task().with_max_attempts(1 + u32::try_from(number).unwrap());
+    assert_eq!(costs(&QueueOptions::default(), &ten(other), None), [2 + 10, 5 + 10, 2 + 10]);
 }
 
 /// What is asked for is paid for, and nothing else.
@@ -65,7 +77,7 @@ fn what_else_a_task_asks_for_costs_more() {
     let token = Token::next(Incarnation::generate());
     let [enqueue, claim, settle] = costs(&plain, &ten(|_| task()), Some(token));
     // Is there an answer, keep this one, drop those whose time is over, and those that are too many.
-    assert_eq!([enqueue, claim, settle], [2 + 10 + 4, 5 + 10, 2 + 10]);
+    assert_eq!([enqueue, claim, settle], [2 + 3 + 4, 5 + 3 - 1, 2 + 4]);
 
     let batch = BatchName::new("b").unwrap();
     let [enqueue, claim, settle] = costs(&plain, &ten(|_| task().in_batch(batch.clone())), None);
