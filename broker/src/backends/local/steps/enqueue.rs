@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::params;
 
-use super::{HOLD_OF_BATCH, Steps};
+use super::{HOLD_OF_BATCH, Steps, pack::Room};
 use crate::{
     BatchName, Enqueued, Hold, LimitKey, NewTask, QueueName, Result, TaskId, Token,
     backends::local::{
@@ -29,7 +29,8 @@ impl Steps<'_, '_> {
             return Ok(answers);
         }
         self.check_fit("enqueue", tasks)?;
-        let answers = self.enqueue_all(tasks).map_err(|e| sqlite("enqueue", e))?;
+        let answers = self.add_in_packs(tasks, Room::AsThereIs, &Enqueued::Enqueued, Self::enqueue_one);
+        let answers = answers.map_err(|e| sqlite("enqueue", e))?;
         // It only looked at them.
         self.shares.clear();
         if let Some(token) = token {
@@ -49,7 +50,7 @@ impl Steps<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn enqueue_one(&mut self, task: &NewTask) -> rusqlite::Result<Enqueued> {
+    fn enqueue_one(&mut self, task: &NewTask) -> rusqlite::Result<Enqueued> {
         if let Some(answer) = self.add_plain(task)? {
             return Ok(answer);
         }
@@ -75,15 +76,18 @@ impl Steps<'_, '_> {
 
     /// As `Machine::enqueue_children`.
     pub(super) fn enqueue_children(&mut self, children: &[NewTask]) -> rusqlite::Result<()> {
-        for child in children {
-            if self.exists(&child.queue, &child.id)? {
-                continue;
-            }
-            let key = self.queue_or_new(&child.queue)?.key;
-            if self.holder_of(key, child.unique.as_ref())?.is_none() {
-                self.add(child)?;
-                at(Point::StepChildAdded);
-            }
+        self.add_in_packs(children, Room::Always, &(), Self::enqueue_child)?;
+        Ok(())
+    }
+
+    fn enqueue_child(&mut self, child: &NewTask) -> rusqlite::Result<()> {
+        if self.exists(&child.queue, &child.id)? {
+            return Ok(());
+        }
+        let key = self.queue_or_new(&child.queue)?.key;
+        if self.holder_of(key, child.unique.as_ref())?.is_none() {
+            self.add(child)?;
+            at(Point::StepChildAdded);
         }
         Ok(())
     }

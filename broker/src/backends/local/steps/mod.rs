@@ -22,11 +22,12 @@ mod take;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use rusqlite::Row;
 
 pub(super) use call::read as read_answers;
+use pack::Pack;
 pub(super) use pack::payload;
 pub(super) use queue::QueueRow;
 use queue::Queues;
@@ -51,6 +52,8 @@ pub(super) struct Steps<'p, 'c> {
     queues: Queues,
     /// The shares that the present step has read.
     shares: Vec<Share>,
+    /// The pack of which the present step made a row last.
+    unpacked: Option<(i64, Rc<Pack>)>,
     /// The batches of tasks that the present step has settled, and how.
     settled: Vec<(BatchName, Fate)>,
     /// Whether something happened that others may wait for.
@@ -125,6 +128,7 @@ impl<'p, 'c> Steps<'p, 'c> {
             now,
             queues: Queues::default(),
             shares: Vec::new(),
+            unpacked: None,
             settled: Vec::new(),
             news: false,
         }

@@ -8,7 +8,7 @@
 
 use super::{Steps, share::Id};
 use crate::{
-    Enqueued, NewTask, Order, Payload, TaskName, Wanted,
+    NewTask, Order, Payload, TaskName, Wanted,
     backends::local::{keys::StoredName, statements},
     crash::{Point, at},
     machine::Progress,
@@ -24,6 +24,15 @@ const MOST_BYTES: usize = 64 * 1024;
 /// How far apart their ids may be made, in milliseconds. So whoever looks for an id need not look far; see
 /// [`Steps::member`].
 pub(super) const SPAN: u128 = 100;
+
+/// Whether a queue may refuse tasks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Room {
+    /// One that is full or closed does.
+    AsThereIs,
+    /// Children are always accepted.
+    Always,
+}
 
 /// What the tasks of a pack were given.
 #[derive(Debug)]
@@ -92,16 +101,22 @@ fn is_plain(task: &NewTask, wall: u64) -> bool {
 }
 
 impl Steps<'_, '_> {
-    /// Answers for the tasks of a call one after the other, and for those that can be in one pack together.
-    pub(super) fn enqueue_all(&mut self, mut tasks: &[NewTask]) -> rusqlite::Result<Vec<Enqueued>> {
+    /// Adds the tasks of a call: those that can be in one pack together, and the others by `one`.
+    pub(super) fn add_in_packs<T: Clone>(
+        &mut self,
+        mut tasks: &[NewTask],
+        room: Room,
+        added: &T,
+        one: fn(&mut Self, &NewTask) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Vec<T>> {
         let mut answers = Vec::with_capacity(tasks.len());
         while !tasks.is_empty() {
             let (run, rest) = tasks.split_at(alike(tasks, self.now.wall).max(1));
-            if run.len() >= LEAST && self.add_pack(run)? {
-                answers.resize(answers.len() + run.len(), Enqueued::Enqueued);
+            if run.len() >= LEAST && self.add_pack(run, room)? {
+                answers.resize(answers.len() + run.len(), added.clone());
             } else {
                 for task in run {
-                    answers.push(self.enqueue_one(task)?);
+                    answers.push(one(self, task)?);
                 }
             }
             tasks = rest;
@@ -111,15 +126,15 @@ impl Steps<'_, '_> {
 
     /// Adds tasks as a pack. `false`, and nothing, where they are not all to be added, or something is to be looked at for
     /// each.
-    fn add_pack(&mut self, tasks: &[NewTask]) -> rusqlite::Result<bool> {
+    fn add_pack(&mut self, tasks: &[NewTask], room: Room) -> rusqlite::Result<bool> {
         let (Some(first), Some(last)) = (tasks.first(), tasks.last()) else { return Ok(false) };
         let (Some(least), Some(most)) = (first.id.as_uuid(), last.id.as_uuid()) else { return Ok(false) };
         let (least, most) = (least.into_bytes(), most.into_bytes());
         let count = tasks.len() as u64;
         let queue = self.queue_or_new(&first.queue)?;
-        let fits = queue.order() == Order::Fifo
-            && !queue.closed
-            && queue.status().unsettled() + count <= queue.configuration.options.capacity;
+        let has_room =
+            !queue.closed && queue.status().unsettled() + count <= queue.configuration.options.capacity;
+        let fits = queue.order() == Order::Fifo && (room == Room::Always || has_room);
         if !fits || planted(Defect::OneInTenThousandDropped) {
             return Ok(false);
         }

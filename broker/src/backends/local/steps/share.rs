@@ -4,6 +4,8 @@
 //! cost one row. **Whoever changes one saves it ([`save_shares`](Steps::save_shares)) before the step ends**, and before anything reads
 //! shares from the database.
 
+use std::rc::Rc;
+
 use rusqlite::Row;
 
 use super::{
@@ -207,8 +209,12 @@ impl Steps<'_, '_> {
 
     /// Makes a task of a share a row of its own, in the state in which it is.
     pub(super) fn unpack(&mut self, name: &QueueName, member: Member) -> rusqlite::Result<()> {
-        let share = &self.shares[member.share];
-        let pack = self.pack(share.pack)?;
+        let number = self.shares[member.share].pack;
+        let pack = match self.unpacked.take() {
+            Some((unpacked, pack)) if unpacked == number => pack,
+            _ => Rc::new(self.pack(number)?),
+        };
+        self.unpacked = Some((number, Rc::clone(&pack)));
         self.unpack_of(name, member, &pack)
     }
 
@@ -289,6 +295,7 @@ impl Steps<'_, '_> {
 
     /// Writes back the shares of which tasks left. The end of a step that may have let some leave.
     pub(super) fn save_shares(&mut self) -> rusqlite::Result<()> {
+        self.unpacked = None;
         for share in std::mem::take(&mut self.shares).into_iter().filter(|share| share.left) {
             if share.members().next().is_some() {
                 let members = String::from_utf8_lossy(&share.members);
