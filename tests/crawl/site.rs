@@ -1,0 +1,270 @@
+//! A site on loopback, which writes down what it is asked for, and can make somebody wait for an answer.
+
+use std::{
+    convert::Infallible,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+};
+
+use http_body_util::Full;
+use hyper::{Request, Response, body::Bytes, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot};
+use url::Url;
+
+use super::programs::PATIENCE;
+
+/// An answer.
+pub(crate) struct Reply {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, headers: Vec::new(), body: body.into() }
+    }
+
+    pub(crate) fn html(body: impl Into<Vec<u8>>) -> Self {
+        Self::new(200, body).with("content-type", "text/html; charset=utf-8")
+    }
+
+    pub(crate) fn redirect(to: &str) -> Self {
+        Self::new(301, "").with("location", to)
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+}
+
+/// What a site answers: a path with its query, and how often it was asked for, from 1.
+type Answers = dyn Fn(&str, usize) -> Reply + Send + Sync;
+
+/// A site, until it is dropped.
+pub(crate) struct Site {
+    pub(crate) address: SocketAddr,
+    state: Arc<State>,
+    _runtime: Runtime,
+}
+
+struct State {
+    answers: Box<Answers>,
+    log: Mutex<Log>,
+}
+
+#[derive(Default)]
+struct Log {
+    /// The paths, in their order, without that of `robots.txt`.
+    pages: Vec<String>,
+    robots: usize,
+    /// How many are being answered, and how many were at most.
+    now: usize,
+    most: usize,
+    agents: Vec<String>,
+    /// Who wants to know of the first request from the so manyth on.
+    catch: Option<(usize, mpsc::Sender<Held>)>,
+    /// How many must be there at once before any is answered; 0 when they have been.
+    crowd: usize,
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+/// A request that waits for its answer.
+pub(crate) struct Held {
+    peer: SocketAddr,
+    _go: oneshot::Sender<()>,
+}
+
+impl Site {
+    pub(crate) fn new(answers: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let state = Arc::new(State { answers: Box::new(answers), log: Mutex::default() });
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        runtime.spawn(serve(listener, Arc::clone(&state)));
+        Self { address, state, _runtime: runtime }
+    }
+
+    /// The files of a folder, with this `robots.txt`.
+    pub(crate) fn of(folder: PathBuf, robots: String) -> Self {
+        Self::new(
+            move |path, _| {
+                if path == "/robots.txt" { Reply::new(200, &*robots) } else { file(&folder, path) }
+            },
+        )
+    }
+
+    pub(crate) fn url(&self, path: &str) -> Url {
+        Url::parse(&format!("http://{}{path}", self.address)).unwrap()
+    }
+
+    /// The pages that were asked for, in their order.
+    pub(crate) fn pages(&self) -> Vec<String> {
+        self.state.log().pages.clone()
+    }
+
+    /// How often `robots.txt` was asked for.
+    pub(crate) fn robots(&self) -> usize {
+        self.state.log().robots
+    }
+
+    /// How many requests there were at once, at most.
+    pub(crate) fn most(&self) -> usize {
+        self.state.log().most
+    }
+
+    /// Who asked, each once.
+    pub(crate) fn agents(&self) -> Vec<String> {
+        let mut agents = self.state.log().agents.clone();
+        agents.sort();
+        agents.dedup();
+        agents
+    }
+
+    /// Answers nobody until so many ask at once.
+    pub(crate) fn gather(&self, crowd: usize) {
+        self.state.log().crowd = crowd;
+    }
+
+    /// The first page that is asked for when at least so many were: it waits for its answer as long as the request is held.
+    pub(crate) fn catch(&self, pages: usize) -> Held {
+        let (sender, caught) = mpsc::channel();
+        self.state.log().catch = Some((pages, sender));
+        caught.recv_timeout(PATIENCE).expect("somebody asks for one more page")
+    }
+}
+
+impl State {
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answer(self: Arc<Self>, peer: SocketAddr, path: String, agent: String) -> Reply {
+        let mut visit = Visit::begin(&self, peer, &path, agent);
+        if let Some(go) = visit.wait.take() {
+            // An error is the end of who held it: it may go, too.
+            let _ = go.await;
+        }
+        (self.answers)(&path, visit.times)
+    }
+}
+
+/// One request, until it is answered, or whoever asked is gone.
+struct Visit<'a> {
+    state: &'a State,
+    times: usize,
+    wait: Option<oneshot::Receiver<()>>,
+}
+
+impl<'a> Visit<'a> {
+    fn begin(state: &'a State, peer: SocketAddr, path: &str, agent: String) -> Self {
+        let mut log = state.log();
+        log.now += 1;
+        log.agents.push(agent);
+        let (mut times, mut wait) = (1, None);
+        if path == "/robots.txt" {
+            log.robots += 1;
+        } else {
+            log.most = log.most.max(log.now);
+            log.pages.push(path.to_owned());
+            times = log.pages.iter().filter(|page| *page == path).count();
+            let asked = log.pages.len();
+            if let Some((_, sender)) = log.catch.take_if(|(pages, _)| asked > *pages) {
+                let (go, gone) = oneshot::channel();
+                wait = Some(gone);
+                let _ = sender.send(Held { peer, _go: go });
+            } else if log.now < log.crowd {
+                let (go, gone) = oneshot::channel();
+                wait = Some(gone);
+                log.waiting.push(go);
+            } else {
+                log.crowd = 0;
+                log.waiting.clear();
+            }
+        }
+        Self { state, times, wait }
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.state.log().now -= 1;
+    }
+}
+
+async fn serve(listener: TcpListener, state: Arc<State>) {
+    loop {
+        let Ok((stream, peer)) = listener.accept().await else { continue };
+        let state = Arc::clone(&state);
+        let service = service_fn(move |request: Request<_>| {
+            let path = request.uri().path_and_query().unwrap().as_str().to_owned();
+            let agent = request.headers().get("user-agent").map(|agent| agent.to_str().unwrap().to_owned());
+            let answer = Arc::clone(&state).answer(peer, path, agent.unwrap_or_default());
+            async move {
+                let Reply { status, headers, body } = answer.await;
+                let mut response = Response::builder().status(status);
+                for (name, value) in headers {
+                    response = response.header(name, value);
+                }
+                Ok::<_, Infallible>(response.body(Full::new(Bytes::from(body))).unwrap())
+            }
+        });
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    }
+}
+
+/// A file of a folder, as usual servers give it.
+fn file(folder: &Path, path: &str) -> Reply {
+    let path = path.split('?').next().unwrap();
+    let place = folder.join(path.trim_start_matches('/'));
+    if place.is_dir() && !path.ends_with('/') {
+        return Reply::redirect(&format!("{path}/"));
+    }
+    let place = if place.is_dir() { place.join("index.html") } else { place };
+    let kind = match place.extension().and_then(|kind| kind.to_str()) {
+        Some("html") => "text/html",
+        Some("js") => "text/javascript",
+        _ => "application/octet-stream",
+    };
+    match fs::read(&place) {
+        Ok(body) => Reply::new(200, body).with("content-type", kind),
+        Err(_) => Reply::new(404, "no such page\n").with("content-type", "text/html"),
+    }
+}
+
+/// The HTML that the Rust toolchain installs.
+pub(crate) fn docs() -> PathBuf {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let told = Command::new(rustc).args(["--print", "sysroot"]).output().unwrap();
+    let root = PathBuf::from(String::from_utf8(told.stdout).unwrap().trim()).join("share/doc/rust/html");
+    assert!(
+        root.join("index.html").exists(),
+        "{} is missing: rustup component add rust-docs",
+        root.display()
+    );
+    root
+}
+
+impl Held {
+    /// Which of these processes asked: whose socket is at the other end of the connection.
+    pub(crate) fn holder(&self, pids: impl IntoIterator<Item = u32>) -> u32 {
+        let SocketAddr::V4(peer) = self.peer else { panic!("{} is no address of IPv4", self.peer) };
+        let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(peer.ip().octets()), peer.port());
+        let table = fs::read_to_string("/proc/net/tcp").unwrap();
+        let fields = |line: &'_ str| -> Vec<String> { line.split_whitespace().map(str::to_owned).collect() };
+        let inode =
+            table.lines().map(fields).find(|fields| fields[1] == local).map(|fields| fields[9].clone());
+        let socket = PathBuf::from(format!("socket:[{}]", inode.expect("the connection is open")));
+        let has = |pid: &u32| -> io::Result<bool> {
+            let open = fs::read_dir(format!("/proc/{pid}/fd"))?;
+            Ok(open.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|to| to == socket)))
+        };
+        pids.into_iter().find(|pid| has(pid).unwrap()).expect("one of them asked")
+    }
+}
