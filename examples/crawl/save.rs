@@ -52,6 +52,7 @@ pub(crate) async fn save(args: Args) -> Result<ExitCode> {
     }
     let lines = Arc::new(Lines::open(&part).with_context(|| format!("cannot write {}", part.display()))?);
     let shutdown = until_signal()?;
+    eprintln!("waiting for pages of {}", plan.start);
     Worker::builder(Arc::clone(&broker))
         .app(
             App::new().handle_blocking(move |page: Save, _: &Context| Ok::<_, TaskError>(lines.save(&page)?)),

@@ -6,68 +6,26 @@ use url::Url;
 use super::{
     crawler::{Crawl, compare},
     programs::{PATIENCE, Worker},
-    site::{Site, docs},
+    site::{Docs, Site},
     walk::{Pages, walk},
 };
-
-/// What of the documentation is open to crawlers: enough for hundreds of pages, little enough for seconds.
-const OPEN: [&str; 12] = [
-    "/book/",
-    "/cargo/",
-    "/edition-guide/",
-    "/nomicon/",
-    "/reference/",
-    "/rust-by-example/",
-    "/std/env/",
-    "/std/fs/",
-    "/std/net/",
-    "/std/path/",
-    "/std/process/",
-    "/std/time/",
-];
-
-/// What is not, though it is within: whole books on one page.
-const CLOSED: [&str; 6] = [
-    "/book/print.html",
-    "/cargo/print.html",
-    "/edition-guide/print.html",
-    "/nomicon/print.html",
-    "/reference/print.html",
-    "/rust-by-example/print.html",
-];
 
 /// The kills.
 const KILLS: usize = 10;
 
-fn is_open(path: &str) -> bool {
-    OPEN.iter().any(|open| path.starts_with(open)) && !CLOSED.contains(&path)
-}
-
-fn site() -> (Site, Url) {
-    let list = |word: &str, paths: &[&str]| -> String {
-        paths.iter().map(|path| format!("{word}: {path}\n")).collect()
-    };
-    let robots = format!(
-        "User-agent: *\nDisallow: /\nAllow: /index.html\n{}{}",
-        list("Allow", &OPEN),
-        list("Disallow", &CLOSED)
-    );
-    let site = Site::of(docs(), robots);
+/// The site, its first page, and what is found from there by another walk.
+fn site() -> (Site, Url, Pages) {
+    let docs = Docs::find();
+    let site = docs.site();
     let start = site.url("/index.html");
-    (site, start)
-}
-
-/// What there is, as another walk finds it.
-fn walked(start: &Url) -> Pages {
-    let pages = walk(start, u64::MAX, is_open);
-    assert!(pages.len() > 500, "only {} pages", pages.len());
-    pages
+    let pages = walk(&start, u64::MAX, |path| docs.is_open(path));
+    assert!(pages.len() > 300, "only {} pages", pages.len());
+    (site, start, pages)
 }
 
 #[test]
 fn all_pages_are_found_that_another_walk_finds() {
-    let (site, start) = site();
-    let walked = walked(&start);
+    let (site, start, walked) = site();
     let asked = site.pages().len();
     let crawl = Crawl::new();
     compare(&crawl.whole(&start, &[]), &walked, false);
@@ -83,8 +41,7 @@ fn all_pages_are_found_that_another_walk_finds() {
 /// Each worker is killed while it waits for a page, so while it has a task; and the saver, while it has written some.
 #[test]
 fn after_ten_kills_they_are_the_same() {
-    let (site, start) = site();
-    let walked = walked(&start);
+    let (site, start, walked) = site();
     let before = site.pages().len();
     let crawl = Crawl::new();
     crawl.start(&start, &[]);
@@ -121,15 +78,34 @@ fn until_more_is_written(crawl: &Crawl) {
     }
 }
 
+/// One level after the other: else pages would be missing now and then.
+#[test]
+fn pages_are_found_up_to_a_depth() {
+    let docs = Docs::find();
+    let site = docs.site();
+    let start = site.url("/index.html");
+    let [walked, deeper] = [3, 4].map(|depth| walk(&start, depth, |path| docs.is_open(path)));
+    assert!(
+        walked.len() > 50 && walked.len() < deeper.len(),
+        "{} pages, then {}",
+        walked.len(),
+        deeper.len()
+    );
+    let crawl = Crawl::new();
+    compare(&crawl.whole(&start, &["--depth", "3"]), &walked, true);
+    crawl.place.fsck();
+}
+
 /// All of the standard library: thousands of pages, some with thousands of links.
 #[test]
-fn long_all_of_std_is_found_that_another_walk_finds() {
+fn long_all_pages_of_std_are_found_that_another_walk_finds() {
     if std::env::var_os("MANYHANDS_TEST_LONG").is_none() {
         return;
     }
-    let site = Site::of(docs(), "User-agent: *\nDisallow: /\nAllow: /std/\n".to_owned());
-    let start = site.url("/std/index.html");
-    let walked = walk(&start, u64::MAX, |path| path.starts_with("/std/"));
-    assert!(walked.len() > 2000, "only {} pages", walked.len());
+    let (docs, start) = Docs::find().largest();
+    let site = docs.site();
+    let start = site.url(&start);
+    let walked = walk(&start, u64::MAX, |path| docs.is_open(path));
+    println!("{} pages", walked.len());
     compare(&Crawl::new().whole(&start, &["--pages", "10000"]), &walked, false);
 }

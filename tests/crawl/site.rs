@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    time::Duration,
 };
 
 use http_body_util::Full;
@@ -72,6 +73,8 @@ struct Log {
     /// How many must be there at once before any is answered; 0 when they have been.
     crowd: usize,
     waiting: Vec<oneshot::Sender<()>>,
+    /// How long an answer takes.
+    delay: Duration,
 }
 
 /// A request that waits for its answer.
@@ -91,13 +94,11 @@ impl Site {
         Self { address, state, _runtime: runtime }
     }
 
-    /// The files of a folder, with this `robots.txt`.
-    pub(crate) fn of(folder: PathBuf, robots: String) -> Self {
-        Self::new(
-            move |path, _| {
-                if path == "/robots.txt" { Reply::new(200, &*robots) } else { file(&folder, path) }
-            },
-        )
+    /// A site that takes its time for an answer.
+    pub(crate) fn slow(answers: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Self {
+        let site = Self::new(answers);
+        site.state.log().delay = Duration::from_millis(30);
+        site
     }
 
     pub(crate) fn url(&self, path: &str) -> Url {
@@ -151,6 +152,7 @@ impl State {
             // An error is the end of who held it: it may go, too.
             let _ = go.await;
         }
+        tokio::time::sleep(visit.delay).await;
         (self.answers)(&path, visit.times)
     }
 }
@@ -160,6 +162,7 @@ struct Visit<'a> {
     state: &'a State,
     times: usize,
     wait: Option<oneshot::Receiver<()>>,
+    delay: Duration,
 }
 
 impl<'a> Visit<'a> {
@@ -188,7 +191,7 @@ impl<'a> Visit<'a> {
                 log.waiting.clear();
             }
         }
-        Self { state, times, wait }
+        Self { state, times, wait, delay: log.delay }
     }
 }
 
@@ -238,17 +241,81 @@ fn file(folder: &Path, path: &str) -> Reply {
     }
 }
 
-/// The HTML that the Rust toolchain installs.
-pub(crate) fn docs() -> PathBuf {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let told = Command::new(rustc).args(["--print", "sysroot"]).output().unwrap();
-    let root = PathBuf::from(String::from_utf8(told.stdout).unwrap().trim()).join("share/doc/rust/html");
-    assert!(
-        root.join("index.html").exists(),
-        "{} is missing: rustup component add rust-docs",
-        root.display()
-    );
-    root
+/// Real HTML: what the Rust toolchain installs, or Debian's `python3-doc`.
+pub(crate) struct Docs {
+    folder: PathBuf,
+    /// What of it is open to crawlers: enough for hundreds of pages, little enough for seconds.
+    open: Vec<&'static str>,
+    /// What is not, though it is within: whole books on one page.
+    closed: Vec<&'static str>,
+    /// The largest part of it, for those who have minutes.
+    largest: &'static str,
+}
+
+impl Docs {
+    pub(crate) fn find() -> Self {
+        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let told = Command::new(rustc).args(["--print", "sysroot"]).output().unwrap();
+        let sysroot = String::from_utf8(told.stdout).unwrap();
+        let rust = Path::new(sysroot.trim()).join("share/doc/rust/html");
+        let python = Path::new("/usr/share/doc/python3/html");
+        match (rust.join("index.html").exists(), python.join("index.html").exists()) {
+            (true, _) => Self {
+                folder: rust,
+                open: vec![
+                    "/index.html",
+                    "/book/",
+                    "/cargo/",
+                    "/edition-guide/",
+                    "/nomicon/",
+                    "/std/net/",
+                    "/std/path/",
+                ],
+                closed: vec!["/book/print.", "/cargo/print.", "/edition-guide/print.", "/nomicon/print."],
+                largest: "/std/",
+            },
+            (false, true) => Self {
+                folder: python.to_owned(),
+                open: vec!["/"],
+                closed: vec!["/genindex", "/whatsnew/changelog."],
+                largest: "/",
+            },
+            _ => panic!(
+                "there is neither {} nor {}: rustup component add rust-docs, or install python3-doc",
+                rust.display(),
+                python.display()
+            ),
+        }
+    }
+
+    /// The same, but for what is open: the largest part of it, and its first page.
+    pub(crate) fn largest(self) -> (Self, String) {
+        let start = format!("{}index.html", self.largest);
+        (Self { open: vec![self.largest], closed: Vec::new(), ..self }, start)
+    }
+
+    /// Serves it.
+    pub(crate) fn site(&self) -> Site {
+        let list = |word: &str, paths: &[&str]| -> String {
+            paths.iter().map(|path| format!("{word}: {path}\n")).collect()
+        };
+        let robots = format!(
+            "User-agent: *\nDisallow: /\n{}{}",
+            list("Allow", &self.open),
+            list("Disallow", &self.closed)
+        );
+        let folder = self.folder.clone();
+        Site::new(move |path, _| match path {
+            "/robots.txt" => Reply::new(200, &*robots),
+            path => file(&folder, path),
+        })
+    }
+
+    /// Whether a path may be asked for.
+    pub(crate) fn is_open(&self, path: &str) -> bool {
+        let within = |parts: &[&str]| parts.iter().any(|part| path.starts_with(part));
+        within(&self.open) && !within(&self.closed)
+    }
 }
 
 impl Held {

@@ -193,3 +193,52 @@ fn one_command_goes_on_where_it_was_stopped() {
     assert!(site.pages().len() - asked < 301, "what was fetched is not fetched again");
     assert_eq!(crawl.lines().len(), 301);
 }
+
+/// A task is run at least once: a saver that died between a line and its settlement leaves the line, and one that died within a line
+/// half of one.
+#[test]
+fn a_line_is_written_once() {
+    let site = Site::new(|path, _| wide(path));
+    let crawl = Crawl::new();
+    let whole = crawl.whole(&site.url("/"), &["--depth", "0"]);
+    let crawl = Crawl::new();
+    crawl.start(&site.url("/"), &["--depth", "1"]);
+    let (code, said) = crawl.worker().end();
+    assert_eq!(code, Some(0), "{said}");
+    crawl.place.write("pages.jsonl.part", format!("{}\n{{\"url\":\"http://", whole[0]));
+    let (code, out, err) = crawl.run(&["save"]);
+    assert_eq!((code, out), (Some(0), format!("301 pages of {} in pages.jsonl\n", site.url("/"))), "{err}");
+    assert_eq!(crawl.lines()[0], whole[0]);
+    assert_eq!(crawl.lines().len(), 301);
+}
+
+#[test]
+fn a_file_has_one_saver_at_a_time() {
+    let site = Site::new(|path, _| wide(path));
+    let crawl = Crawl::new();
+    crawl.start(&site.url("/"), &["--depth", "0"]);
+    let mut saver = crawl.saver();
+    saver.says("waiting for pages");
+    let (code, _, err) = crawl.run(&["save"]);
+    assert!(code == Some(1) && err.contains("pages.jsonl.part: another saver writes it"), "{err}");
+    crawl.end([crawl.worker()], saver);
+    assert_eq!(crawl.lines().len(), 1);
+}
+
+/// What was given up is not passed over.
+#[test]
+fn a_page_that_cannot_be_saved_is_told() {
+    let site = Site::new(|path, _| wide(path));
+    let crawl = Crawl::new();
+    crawl.start(&site.url("/"), &["--depth", "0"]);
+    let (code, _, err) = crawl.place.run("producer", &["send", "save", "{}", "--queue", "save"]);
+    assert_eq!(code, Some(0), "{err}");
+    let (code, said) = crawl.worker().end();
+    assert_eq!(code, Some(0), "{said}");
+    let (code, out, err) = crawl.run(&["save"]);
+    assert_eq!((code, out), (Some(1), format!("1 pages of {} in pages.jsonl\n", site.url("/"))));
+    assert!(
+        err.contains("1 tasks of save were given up: `manyhands dead list --queue save` says why"),
+        "{err}"
+    );
+}
