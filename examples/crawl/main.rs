@@ -16,8 +16,8 @@
 //! workers keep exactly (`follow.rs`), stages one after the other without a leader (`levels.rs`), and a file that is written once
 //! though tasks are run again (`save.rs`).
 //!
-//! After the death of any of its processes, however often: every page is in the file once. A page may be fetched again, if
-//! its worker died between the answer and the settlement.
+//! After the death of any of its processes, however often: every page is in the file once, and no more pages are in it than were asked for.
+//! A page may be fetched again, if its worker died between the answer and the settlement. A broker remembers a million URLs of a crawl.
 
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "it is a program")]
 

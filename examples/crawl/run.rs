@@ -5,7 +5,7 @@ use std::{
     process::{ExitCode, ExitStatus},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use tokio::{
     process::{Child, Command},
     task::JoinSet,
@@ -19,6 +19,9 @@ use crate::{
 
 /// How many processes that died are replaced before the crawl is given up.
 const REPLACEMENTS: usize = 10;
+
+/// What a program ends with that was interrupted.
+const INTERRUPTED: u8 = 130;
 
 /// What to crawl, with how many processes, and where to write.
 #[derive(Debug, clap::Args)]
@@ -44,9 +47,8 @@ enum Part {
 
 /// Crawls. A process that is killed is replaced; whoever stops this one, and starts it again, goes on where it was.
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    ensure!(!args.out.exists(), "{} is there already: choose another --out", args.out.display());
-    save::part(&args.out)?;
     let broker = args.broker.open().await?;
+    save::is_done(&*broker, &args.out).await?;
     start::begin(&*broker, args.wish.clone()).await?;
     let shutdown = until_signal()?;
     let mut parts = JoinSet::new();
@@ -59,7 +61,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         let ended = tokio::select! {
             ended = parts.join_next() => ended,
             // A Ctrl-C is theirs too. Dropped, they are killed, by which nothing is lost.
-            () = shutdown.stopping() => bail!("ended by a signal: the same command goes on"),
+            () = shutdown.stopping() => {
+                eprintln!("ended by a signal: the same command goes on");
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
         };
         let Some(ended) = ended else { return Ok(ExitCode::SUCCESS) };
         let (part, status) = ended?;

@@ -6,7 +6,7 @@
 use std::{
     collections::HashSet,
     fs::{File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
@@ -40,14 +40,7 @@ pub(crate) async fn save(args: Args) -> Result<ExitCode> {
     let broker = args.broker.open().await?;
     let plan = Plan::find(&*broker).await?.context("there is no crawl: begin one with `crawl start URL`")?;
     let part = part(&args.out)?;
-    if args.out.exists() {
-        // A saver before this one was killed when all was done; or it is somebody else's file.
-        let status = broker.status(&tasks::queue::<Save>()?).await?;
-        ensure!(
-            status.is_some_and(|status| status.is_ended()) && !part.exists(),
-            "{} is there already: choose another --out",
-            args.out.display()
-        );
+    if is_done(&*broker, &args.out).await? {
         return finish(&*broker, &plan, &args.out).await;
     }
     let lines = Arc::new(Lines::open(&part).with_context(|| format!("cannot write {}", part.display()))?);
@@ -73,16 +66,35 @@ pub(crate) async fn save(args: Args) -> Result<ExitCode> {
     finish(&*broker, &plan, &args.out).await
 }
 
+/// Whether the file is whole: a saver before this one was killed, or ended, when all was done.
+///
+/// # Errors
+/// When it is somebody else's file.
+pub(crate) async fn is_done(broker: &dyn Broker, out: &Path) -> Result<bool> {
+    if !out.exists() {
+        return Ok(false);
+    }
+    let status = broker.status(&tasks::queue::<Save>()?).await?;
+    ensure!(
+        status.is_some_and(|status| status.is_ended()) && !part(out)?.exists(),
+        "{} is there already: choose another --out",
+        out.display()
+    );
+    Ok(true)
+}
+
 /// The unfinished file.
-pub(crate) fn part(out: &Path) -> Result<PathBuf> {
+fn part(out: &Path) -> Result<PathBuf> {
     let name = out.file_name().with_context(|| format!("--out {}: this is no file's name", out.display()))?;
     Ok(out.with_file_name(format!("{}.part", name.to_string_lossy())))
 }
 
 /// Says what there is, and what there is not.
 async fn finish(broker: &dyn Broker, plan: &Plan, out: &Path) -> Result<ExitCode> {
-    let text = std::fs::read_to_string(out).with_context(|| format!("cannot read {}", out.display()))?;
-    println!("{} pages of {} in {}", text.lines().count(), plan.start, out.display());
+    let (urls, _) = File::open(out)
+        .and_then(|file| written(&file))
+        .with_context(|| format!("cannot read {}", out.display()))?;
+    println!("{} pages of {} in {}", urls.len(), plan.start, out.display());
     let mut queues = vec![tasks::queue::<Found>()?, tasks::queue::<Save>()?];
     for level in plan.levels() {
         queues.push(tasks::pages(level)?);
@@ -116,15 +128,9 @@ impl Lines {
     fn open(path: &Path) -> io::Result<Self> {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         file.try_lock().map_err(|_| io::Error::other("another saver writes it"))?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text)?;
-        // A saver that was killed in the middle of a write leaves half a line.
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        file.set_len(whole as u64)?;
+        let (urls, whole) = written(&file)?;
+        file.set_len(whole)?;
         file.seek(SeekFrom::End(0))?;
-        let lines = text[..whole].split_inclusive(|byte| *byte == b'\n');
-        let urls =
-            lines.map(|line| Ok(serde_json::from_slice::<Line>(line)?.url)).collect::<io::Result<_>>()?;
         Ok(Self { disk: file.try_clone()?, written: Mutex::new((urls, file)) })
     }
 
@@ -148,4 +154,16 @@ impl Lines {
         }
         self.disk.sync_data()
     }
+}
+
+/// The URLs of a file, and how many bytes its whole lines have: a saver that was killed in the middle of a write leaves half of one.
+fn written(file: &File) -> io::Result<(HashSet<String>, u64)> {
+    let (mut file, mut urls, mut whole) = (BufReader::new(file), HashSet::new(), 0);
+    let mut line = Vec::new();
+    while file.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
+        urls.insert(serde_json::from_slice::<Line>(&line)?.url);
+        whole += line.len() as u64;
+        line.clear();
+    }
+    Ok((urls, whole))
 }

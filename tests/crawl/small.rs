@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     crawler::{Crawl, line},
-    programs::Worker,
+    programs::{Worker, repository},
     site::{Reply, Site},
 };
 
@@ -164,13 +164,33 @@ fn one_command_does_all() {
     running.says("another one takes its place");
     let (code, said) = running.end();
     assert_eq!((code, crawl.lines().len()), (Some(0), 301), "{said}");
-    // Nothing is overwritten, and nothing fetched again.
-    let asked = site.pages().len();
-    let (code, _, err) = crawl.run(&command);
-    assert!(code == Some(1) && err.contains("pages.jsonl is there already"), "{err}");
-    let (code, out, _) = crawl.run(&["save"]);
-    assert_eq!((code, out), (Some(0), format!("301 pages of {url} in pages.jsonl\n")));
+    // Nothing is fetched again.
+    let (asked, told) = (site.pages().len(), format!("301 pages of {url} in pages.jsonl\n"));
+    for command in [&command[..], &["save"]] {
+        let (code, out, err) = crawl.run(command);
+        assert_eq!((code, &out), (Some(0), &told), "{err}");
+    }
     assert_eq!(site.pages().len(), asked);
+}
+
+#[test]
+fn a_file_that_is_there_is_left_alone() {
+    let site = Site::new(|path, _| wide(path));
+    let crawl = Crawl::new();
+    crawl.place.write("pages.jsonl", "mine\n");
+    let url = site.url("/");
+    let why = |command: &[&str]| {
+        let (code, _, err) = crawl.run(command);
+        assert!(
+            code == Some(1) && err.contains("pages.jsonl is there already: choose another --out"),
+            "{err}"
+        );
+    };
+    why(&["run", url.as_str()]);
+    assert_eq!(site.robots(), 0, "nothing was begun");
+    crawl.start(&url, &[]);
+    why(&["save"]);
+    assert_eq!(crawl.place.told("pages.jsonl"), "mine\n");
 }
 
 /// Whoever stops it and starts it again goes on, with processes of its own.
@@ -184,7 +204,7 @@ fn one_command_goes_on_where_it_was_stopped() {
     let held = site.catch(150);
     let family = running.family();
     let (code, said) = running.stop();
-    assert!(code == Some(1) && said.contains("the same command goes on"), "{said}");
+    assert!(code == Some(130) && said.contains("the same command goes on"), "{said}");
     super::programs::all_end(family);
     drop(held);
     let asked = site.pages().len();
@@ -241,4 +261,46 @@ fn a_page_that_cannot_be_saved_is_told() {
         err.contains("1 tasks of save were given up: `manyhands dead list --queue save` says why"),
         "{err}"
     );
+}
+
+/// A line of the file is what the README shows.
+#[test]
+fn the_line_of_the_readme_is_one() {
+    let site = Site::new(|path, _| match path {
+        "/" => Reply::html(
+            "<title>Example Domain</title><a href=https://iana.org/domains/example>Learn more</a>",
+        ),
+        _ => Reply::new(404, ""),
+    });
+    let crawl = Crawl::new();
+    assert_eq!(crawl.whole(&site.url("/"), &[]).len(), 1);
+    let line = std::fs::read_to_string(crawl.out()).unwrap();
+    let line = line.replace(site.url("/").as_str(), "https://example.org/");
+    assert!(std::fs::read_to_string(repository("README.md")).unwrap().contains(&line), "{line}");
+}
+
+/// What the README shows does what it says.
+#[test]
+fn the_commands_of_the_readme_work() {
+    let site = Site::new(|path, _| wide(path));
+    let url = site.url("/");
+    let readme = std::fs::read_to_string(repository("README.md")).unwrap();
+    let shown =
+        readme.lines().filter_map(|line| line.split_once("--example crawl -- ").map(|(_, rest)| rest));
+    let commands: Vec<_> = shown
+        .map(|rest| rest.split('#').next().unwrap().replace("https://example.org/", url.as_str()))
+        .collect();
+    let [all, parts @ ..] = &*commands else { panic!("README.md shows no commands") };
+    assert_eq!(parts.len(), 3, "{parts:?}");
+    let run = |crawl: &Crawl, command: &str| {
+        let (code, out, err) = crawl.run(&command.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(code, Some(0), "{command}: {err}");
+        out
+    };
+    // With the interval of the README it takes longer than a test should.
+    let quick = |command: &str| format!("{command} --interval 0s --at-once 6");
+    assert_eq!(run(&Crawl::new(), &quick(all)), format!("200 pages of {url} in pages.jsonl\n"));
+    let crawl = Crawl::new();
+    assert_eq!((run(&crawl, &quick(&parts[0])), run(&crawl, &parts[1])), (String::new(), String::new()));
+    assert_eq!(run(&crawl, &parts[2]), format!("301 pages of {url} in example.jsonl\n"));
 }

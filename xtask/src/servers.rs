@@ -27,6 +27,8 @@ pub(crate) const TESTS: &[Needed] = &[
     Needed { package: "rabbitmq-server", there: RabbitMq::is_installed },
     // Moves the clock of a server under test.
     Needed { package: "libfaketime", there: has_faketime },
+    // Real pages, to be crawled.
+    Needed { package: "python3-doc", there: has_documentation },
 ];
 
 /// What the benchmark needs, beside which it measures.
@@ -120,6 +122,15 @@ fn starts(server: &str) -> bool {
 fn has_faketime() -> bool {
     let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     folders.map(|folder| folder.path().join("faketime/libfaketime.so.1")).any(|library| library.exists())
+}
+
+/// Whether there is the documentation of Rust, a component of most toolchains, or that of Python.
+fn has_documentation() -> bool {
+    let told = Command::new("rustc").args(["--print", "sysroot"]).stdin(Stdio::null()).output();
+    let sysroot =
+        told.map(|told| String::from_utf8_lossy(&told.stdout).trim().to_owned()).unwrap_or_default();
+    let places = [Path::new(&sysroot).join("share/doc/rust/html"), "/usr/share/doc/python3/html".into()];
+    places.iter().any(|place| place.join("index.html").exists())
 }
 
 #[cfg(test)]
