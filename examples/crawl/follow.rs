@@ -34,7 +34,10 @@ impl Follow {
         if links.len() <= CHUNK {
             return hand_on(links, depth + 1, ctx);
         }
-        links.chunks(CHUNK).try_for_each(|some| ctx.then(Links { urls: some.to_vec(), depth: depth + 1 }))
+        links.chunks(CHUNK).try_for_each(|some| {
+            let some = Links { urls: some.to_vec(), depth: depth + 1 };
+            ctx.then_task(tasks::patient(&some).map_err(|e| bury(e.into()))?)
+        })
     }
 
     fn wants(&self, link: &Url) -> bool {
@@ -72,7 +75,7 @@ pub(crate) fn hand_on(urls: Vec<Url>, depth: u32, ctx: &Context) -> Result<(), T
 /// The task for a URL that was found.
 pub(crate) fn found(url: Url, depth: u32) -> Result<NewTask> {
     let unique = Unique::in_batch(url.as_str())?;
-    Ok(NewTask::of(&Found { url, depth })?.with_unique(unique).in_batch(tasks::crawl()?))
+    Ok(tasks::patient(&Found { url, depth })?.with_unique(unique).in_batch(tasks::crawl()?))
 }
 
 /// What is wrong with a task will be wrong with it tomorrow.

@@ -30,7 +30,7 @@ pub(crate) async fn begin(broker: &dyn Broker, plan: &Plan, ctx: &Context) -> Re
     }
     broker.close(&tasks::queue::<Found>()?).await?;
     hand_on(ctx, found(plan.start.clone(), 0)?)?;
-    hand_on(ctx, NewTask::of(&Gate { level: 0 })?)
+    hand_on(ctx, tasks::patient(&Gate { level: 0 })?)
 }
 
 /// Opens the next level when this one is done, or says that no more will come: the workers and the saver end by that. Where there is something
@@ -42,7 +42,7 @@ pub(crate) async fn gate(broker: &dyn Broker, plan: &Plan, task: Gate, ctx: &Con
         _ => broker.join_batch(&tasks::crawl()?, Some(PATIENCE)).await.map(|_| ()),
     };
     match wait {
-        Err(error) if error.kind() == ErrorKind::Timeout => return hand_on(ctx, NewTask::of(&task)?),
+        Err(error) if error.kind() == ErrorKind::Timeout => return hand_on(ctx, tasks::patient(&task)?),
         wait => wait?,
     }
     let next = tasks::pages(level + 1)?;
@@ -50,7 +50,7 @@ pub(crate) async fn gate(broker: &dyn Broker, plan: &Plan, task: Gate, ctx: &Con
         // The last request of the level was at least so long ago when the next one begins.
         tokio::time::sleep(plan.interval).await;
         broker.pause(&next, false).await?;
-        return hand_on(ctx, NewTask::of(&Gate { level: level + 1 })?);
+        return hand_on(ctx, tasks::patient(&Gate { level: level + 1 })?);
     }
     broker.close(&tasks::queue::<Gate>()?).await?;
     Ok(broker.close(&tasks::queue::<Save>()?).await?)
@@ -73,6 +73,6 @@ fn hand_on(ctx: &Context, task: NewTask) -> Result<()> {
 
 /// The first task.
 pub(crate) fn first() -> Result<NewTask> {
-    let task = NewTask::of(&Begin {})?;
+    let task = tasks::patient(&Begin {})?;
     Ok(task.with_id(manyhands::TaskId::new("begin")?))
 }

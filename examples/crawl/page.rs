@@ -14,9 +14,6 @@ use crate::{
 /// Answers that may be other ones soon.
 const PASSING: [u16; 7] = [408, 425, 429, 500, 502, 503, 504];
 
-/// How often a line is tried to be written: for days.
-const SAVE_ATTEMPTS: u32 = 1000;
-
 /// Fetches one page. One that cannot be fetched is tried again, later each time, and after the last time saved as such.
 pub(crate) async fn page(http: Http, follow: &Follow, task: Page, ctx: Context) -> Result<(), TaskError> {
     let Page { url, depth } = task;
@@ -71,5 +68,5 @@ async fn read(url: Url, depth: u32, answer: Answer) -> Result<(Save, Vec<Url>), 
 
 /// The task that saves. In another batch than the crawl, which has ended when all is found.
 fn line(save: &Save) -> Result<NewTask> {
-    Ok(NewTask::of(save)?.in_batch(tasks::saved()?).with_max_attempts(SAVE_ATTEMPTS))
+    Ok(tasks::patient(save)?.in_batch(tasks::saved()?))
 }

@@ -26,7 +26,10 @@ pub(crate) struct BrokerArg {
 impl BrokerArg {
     /// Opens a session, with a broker that can do what a crawl needs.
     pub(crate) async fn open(&self) -> Result<Arc<dyn Broker>> {
-        ensure!(self.broker.to_string() != "memory:", "memory: is for one process, and a crawl has several");
+        ensure!(
+            !self.broker.to_string().starts_with("memory:"),
+            "memory: is for one process, and a crawl has several"
+        );
         let broker = manyhands::connect(&self.broker).await?;
         let able = broker.capabilities().control == Control::Full && plan::can_keep(&*broker);
         ensure!(

@@ -6,7 +6,7 @@
 //!             └─── links ◀────┘
 //! ```
 
-use manyhands::{BatchName, QueueName, Result, Task};
+use manyhands::{BatchName, NewTask, QueueName, Result, Task};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -103,6 +103,13 @@ impl Task for Save {
     const NAME: &'static str = "save";
     const QUEUE: &'static str = "save";
     type Output = ();
+}
+
+/// A task that only fails when the broker cannot be reached, or its worker is killed: it is never given up for that.
+pub(crate) fn patient<T: Task>(task: &T) -> Result<NewTask> {
+    let mut task = NewTask::of(task)?.with_max_attempts(1_000_000);
+    task.max_crashes = 1_000_000;
+    Ok(task)
 }
 
 /// The queue of the tasks of a type.
