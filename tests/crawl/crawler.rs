@@ -5,11 +5,12 @@ use std::{
     process::{Command, Stdio},
 };
 
+use manyhands_test_support::kill::Watch;
 use serde_json::Value;
 use url::Url;
 
 use super::{
-    programs::{Place, Worker, told},
+    programs::{PATIENCE, Place, Worker, told},
     walk::{Page, Pages},
 };
 
@@ -71,14 +72,26 @@ impl Crawl {
         self.place.path("pages.jsonl")
     }
 
-    /// Waits until all is saved.
+    /// Waits until all is saved, as long as there is something to save now and then.
     pub(crate) fn end(&self, workers: impl IntoIterator<Item = Worker>, saver: Worker) {
+        let (watch, mut before) = (Watch::open(saver.pid()).unwrap(), self.written());
+        while !watch.ended(PATIENCE).unwrap() {
+            let now = self.written();
+            // Nothing, when it got its name just now.
+            assert!(now != before, "nothing more is written");
+            before = now;
+        }
         let (code, said) = saver.end();
         assert_eq!(code, Some(0), "{said}");
         for worker in workers {
             let (code, said) = worker.end();
             assert_eq!(code, Some(0), "{said}");
         }
+    }
+
+    /// How much is written, until the file has its name.
+    pub(crate) fn written(&self) -> u64 {
+        std::fs::metadata(self.place.path("pages.jsonl.part")).map_or(0, |file| file.len())
     }
 
     /// Crawls with two workers, and returns what is in the file.

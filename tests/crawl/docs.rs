@@ -70,9 +70,8 @@ fn after_ten_kills_they_are_the_same() {
 
 /// Waits until the file grows, while the saver is at work.
 fn until_more_is_written(crawl: &Crawl) {
-    let len = || std::fs::metadata(crawl.place.path("pages.jsonl.part")).map_or(0, |file| file.len());
-    let (before, patience) = (len(), std::time::Instant::now() + PATIENCE);
-    while len() == before {
+    let (before, patience) = (crawl.written(), std::time::Instant::now() + PATIENCE);
+    while crawl.written() == before {
         assert!(std::time::Instant::now() < patience, "nothing more is written");
         std::thread::yield_now();
     }
