@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::{
-    Request, Response,
+    Request, Response, StatusCode,
     body::{Bytes, Incoming},
     header::{self, HeaderName},
 };
@@ -117,10 +117,8 @@ impl Http {
             match location {
                 Some(location) if status.is_redirection() => url = url.join(&location)?,
                 _ => {
-                    ensure!(
-                        !status.is_server_error(),
-                        "{url} answered {status}: so nothing may be fetched now"
-                    );
+                    let later = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+                    ensure!(!later, "{url} answered {status}: so nothing may be fetched now");
                     return Ok(body);
                 }
             }

@@ -50,13 +50,13 @@ fn a_host_that_allows_nothing_is_refused() {
     let url = site.url("/a/b");
     let (code, err) = refused(url.as_str(), &[]);
     assert_eq!((code, err), (Some(1), format!("error: robots.txt of the host does not allow {url}\n")));
-    let site = Site::new(|_, _| Reply::new(503, ""));
-    let (code, err) = refused(site.url("/").as_str(), &[]);
-    assert!(
-        code == Some(1) && err.contains("503 Service Unavailable: so nothing may be fetched now"),
-        "{err}"
-    );
-    assert!(site.pages().is_empty());
+    for (status, why) in [(429, "429 Too Many Requests"), (503, "503 Service Unavailable")] {
+        let site = Site::new(move |_, _| Reply::new(status, ""));
+        let (code, err) = refused(site.url("/").as_str(), &[]);
+        let why = format!("robots.txt answered {why}: so nothing may be fetched now\n");
+        assert!(code == Some(1) && err.ends_with(&why), "{err}");
+        assert!(site.pages().is_empty());
+    }
 }
 
 /// A crawl is one: with the same wishes it is found, with others it is left alone.
