@@ -48,7 +48,7 @@ pub(crate) async fn gate(broker: &dyn Broker, plan: &Plan, task: Gate, ctx: &Con
     let next = tasks::pages(level + 1)?;
     if broker.status(&next).await?.is_some_and(|status| status.unsettled() > 0) {
         // The last request of the level was at least so long ago when the next one begins.
-        tokio::time::sleep(plan.interval).await;
+        tokio::time::sleep(plan.pace()).await;
         broker.pause(&next, false).await?;
         return hand_on(ctx, tasks::patient(&Gate { level: level + 1 })?);
     }

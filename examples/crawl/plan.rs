@@ -31,7 +31,7 @@ pub(crate) struct Plan {
     pub(crate) pages: u64,
     /// How many requests the host gets at a time.
     pub(crate) at_once: u32,
-    /// How long after one request the next may begin.
+    /// How long after one request the next may begin, if the host does not ask for more.
     pub(crate) interval: Duration,
     /// How often a page is tried that cannot be fetched.
     pub(crate) attempts: u32,
@@ -43,6 +43,11 @@ impl Plan {
     /// The rules of the host for this program.
     pub(crate) fn rules(&self) -> Robots {
         Robots::parse(self.robots.as_bytes(), fetch::NAME)
+    }
+
+    /// How long after one request the next may begin.
+    pub(crate) fn pace(&self) -> Duration {
+        self.interval.max(self.rules().crawl_delay().unwrap_or_default())
     }
 
     /// The levels: of each depth one, where it is limited.
@@ -57,7 +62,7 @@ impl Plan {
 
     /// The queues, and how they are configured.
     pub(crate) fn queues(&self) -> Result<Vec<(QueueName, QueueOptions)>> {
-        let polite = QueueOptions::default().with_key_limit(self.at_once).with_key_interval(self.interval);
+        let polite = QueueOptions::default().with_key_limit(self.at_once).with_key_interval(self.pace());
         let mut queues = vec![
             (QueueName::new(PLAN)?, QueueOptions::default()),
             (admitted()?, QueueOptions::default().with_capacity(self.pages)),
@@ -84,9 +89,9 @@ impl Plan {
 
     /// Whether the same was asked for. The rules of the host may have changed since.
     pub(crate) fn asks_as(&self, other: &Self) -> bool {
-        let Self { start, depth, pages, at_once, interval: _, attempts, robots: _ } = self;
-        (start, depth, pages, at_once, attempts)
-            == (&other.start, &other.depth, &other.pages, &other.at_once, &other.attempts)
+        let Self { start, depth, pages, at_once, interval, attempts, robots: _ } = self;
+        (start, depth, pages, at_once, interval, attempts)
+            == (&other.start, &other.depth, &other.pages, &other.at_once, &other.interval, &other.attempts)
     }
 }
 

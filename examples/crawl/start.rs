@@ -66,7 +66,6 @@ pub(crate) async fn begin(broker: &dyn Broker, wish: Wish) -> Result<()> {
     }
     plan.robots = Http::new()?.robots(&plan.start).await.context("the crawl is not begun")?;
     let rules = plan.rules();
-    plan.interval = plan.interval.max(rules.crawl_delay().unwrap_or_default());
     ensure!(rules.is_url_allowed(&plan.start), "robots.txt of the host does not allow {}", plan.start);
     for (queue, options) in plan.queues()? {
         broker.declare(&queue, Some(&options)).await?;

@@ -65,12 +65,17 @@ fn a_second_crawl_in_the_same_place_is_refused() {
     let site = Site::new(|_, _| Reply::new(404, ""));
     let (crawl, url) = (Crawl::new(), site.url("/"));
     crawl.start(&url, &[]);
-    let start = |args: &[&str]| crawl.run(&[&["start", "--interval", "0s", "--at-once", "6"], args].concat());
-    let (code, _, err) = start(&[url.as_str()]);
+    let start = |args: &[&str]| crawl.run(&[&["start", "--at-once", "6"], args].concat());
+    let (code, _, err) = start(&[url.as_str(), "--interval", "0s"]);
     assert_eq!((code, err), (Some(0), format!("the crawl of {url} was begun before\n")));
     let other = site.url("/other");
-    for args in [&[url.as_str(), "--pages", "7"][..], &[url.as_str(), "--depth", "1"], &[other.as_str()]] {
-        let (code, _, err) = start(args);
+    for args in [
+        [url.as_str(), "--interval", "0s", "--pages", "7"],
+        [url.as_str(), "--interval", "0s", "--depth", "1"],
+        [url.as_str(), "--interval", "1s", "--pages", "1000"],
+        [other.as_str(), "--interval", "0s", "--pages", "1000"],
+    ] {
+        let (code, _, err) = start(&args);
         assert!(code == Some(1) && err.contains("there is another crawl already"), "{err}");
     }
     let status = crawl.place.status("control");
