@@ -40,8 +40,8 @@
 pub use manyhands_broker::{
     Ahead, BatchName, BatchStatus, Broker, BrokerExt, BrokerUrl, Cancel, Capabilities, DeadLetters, DeadTask,
     Enqueued, Error, ErrorKind, Failure, Finding, Fsck, Hold, LimitKey, Lookup, Mark, NewTask, Order,
-    Outcome, Payload, QueueName, QueueOptions, QueueStatus, Report, Result, Revived, Standing, Start, State,
-    Task, TaskDetail, TaskId, TaskInfo, TaskName, TaskPage, Token, Unique, UniqueKey, Wanted, Why,
+    Outcome, Pause, Payload, QueueName, QueueOptions, QueueStatus, Report, Result, Revived, Standing, Start,
+    State, Task, TaskDetail, TaskId, TaskInfo, TaskName, TaskPage, Token, Unique, UniqueKey, Wanted, Why,
     capabilities, connect,
 };
 pub use manyhands_producer::Client;

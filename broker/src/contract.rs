@@ -120,12 +120,22 @@ pub trait Broker: Debug + Send + Sync + 'static {
         None
     }
 
-    /// Stops the claims of a queue, or lets them go on; all else goes on meanwhile. Creates a missing queue with defaults.
-    /// Durable when it returns. A backend that does not claim [`Control::Full`](crate::capabilities::Control::Full) is never
-    /// asked.
-    async fn pause(&self, queue: &QueueName, paused: bool) -> Result<()> {
-        let _ = (queue, paused);
+    /// Stops the claims of a queue; all else goes on meanwhile. Creates a missing queue with defaults. Durable when it returns. A
+    /// backend that does not claim [`Control::Full`](crate::capabilities::Control::Full) is never asked.
+    ///
+    /// # Behavior
+    /// Keeps with the queue who did so, a text for people of 1 to [`limits::MAX_BY`] bytes, and the broker's time:
+    /// [`QueueStatus::pause`]. Of a queue that is paused already nothing is changed: it was the first one who paused it.
+    async fn pause(&self, queue: &QueueName, by: &str) -> Result<()> {
+        let _ = (queue, by);
         Err(Error::unclaimed(self.backend(), "pause"))
+    }
+
+    /// Lets the claims of a queue go on. Creates a missing queue with defaults. Durable when it returns. A backend that does not
+    /// claim [`Control::Full`](crate::capabilities::Control::Full) is never asked.
+    async fn resume(&self, queue: &QueueName) -> Result<()> {
+        let _ = queue;
+        Err(Error::unclaimed(self.backend(), "resume"))
     }
 
     /// Cancels tasks of one queue, all in one step, and answers for each in order. What is answered `Cancelled` is durably gone.

@@ -13,7 +13,7 @@ use crate::{
     QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, State, TaskDetail, TaskId, TaskPage,
     Token, Waiter, Why, limits, machine::purged,
 };
-use checks::{check_batch, check_page, check_tasks};
+use checks::{check_batch, check_by, check_page, check_tasks};
 
 /// Wraps a backend and refuses, before any I/O, what no broker accepts and what this one cannot do.
 #[derive(Debug)]
@@ -122,9 +122,15 @@ impl<B: Broker> Broker for Guard<B> {
         self.0.status(queue).await
     }
 
-    async fn pause(&self, queue: &QueueName, paused: bool) -> Result<()> {
+    async fn pause(&self, queue: &QueueName, by: &str) -> Result<()> {
+        check_by(by)?;
         self.check_control("pause", || format!("queue \"{queue}\" is to be paused"))?;
-        self.0.pause(queue, paused).await
+        self.0.pause(queue, by).await
+    }
+
+    async fn resume(&self, queue: &QueueName) -> Result<()> {
+        self.check_control("resume", || format!("queue \"{queue}\" is to go on"))?;
+        self.0.resume(queue).await
     }
 
     async fn cancel(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Cancel>> {

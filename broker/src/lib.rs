@@ -68,7 +68,7 @@ pub use lookup::{Lookup, Mark, Standing, State, TaskDetail, TaskInfo, TaskPage};
 pub use name::{BatchName, Namespace, QueueName, TaskName};
 pub use outcome::{Cancel, Outcome};
 pub use payload::Payload;
-pub use queue::{Order, QueueOptions, QueueStatus};
+pub use queue::{Order, Pause, QueueOptions, QueueStatus};
 pub use settlement::{End, Settlement};
 pub use task::{NewTask, Start, Wanted};
 pub use token::Token;

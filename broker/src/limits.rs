@@ -22,6 +22,9 @@ pub const MAX_HISTORY: usize = 10;
 /// The longest text of a failure in a task's history, in bytes. A longer one is cut.
 pub const MAX_HISTORY_ERROR: usize = 256;
 
+/// The longest text that says who paused a queue, in bytes.
+pub const MAX_BY: usize = 256;
+
 /// The longest progress that a handler tells, in bytes of JSON text: 4 KiB.
 pub const MAX_PROGRESS: usize = 4096;
 

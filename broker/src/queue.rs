@@ -1,6 +1,9 @@
 //! What a queue is told, and what it tells.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use crate::limits;
 
@@ -132,6 +135,8 @@ pub struct QueueStatus {
     pub closed: bool,
     /// Whether claims are stopped for the time being.
     pub paused: bool,
+    /// Who stopped them, and when. `None` while they are not, and where a version of this program did that did not write it down.
+    pub pause: Option<Pause>,
     /// Tasks that can be claimed now.
     pub ready: u64,
     /// Tasks that become ready later: those enqueued with a delay, those between two attempts, and the parked.
@@ -142,6 +147,15 @@ pub struct QueueStatus {
     pub leased: u64,
     /// Tasks that were given up.
     pub dead: u64,
+}
+
+/// Who paused a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// What it said of itself, for people: who and where.
+    pub by: String,
+    /// When, by the broker's clock.
+    pub at: SystemTime,
 }
 
 impl QueueStatus {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::{Failure, Incarnation, LimitKey, Payload};
+use crate::{Failure, Incarnation, LimitKey, Pause, Payload};
 
 /// The one reason why a task is not running: what must happen first. Or what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum Why {
     },
     /// It could be claimed, but its queue is paused.
     Paused {
+        /// Who paused it, and when, where that was written down.
+        pause: Option<Pause>,
         /// Those that will be claimed before it.
         ahead: Ahead,
     },

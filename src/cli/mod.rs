@@ -11,6 +11,7 @@ mod print;
 mod queues;
 mod task;
 mod tasks;
+mod who;
 mod why;
 
 use std::process::ExitCode;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     ask::{self, Common, Consent, Desk},
     print::{self, Cell},
-    text,
+    text, who,
 };
 
 /// How often a change is tried again when somebody else changes the queue meanwhile.
@@ -46,7 +46,14 @@ enum Command {
         common: Common,
     },
     /// Stops the claims of queues; all else goes on, and what runs is not stopped
-    Pause(Named),
+    Pause {
+        #[command(flatten)]
+        named: Named,
+
+        /// Who does so, for those who ask why nothing runs  [default: user@host]
+        #[arg(long, value_name = "TEXT")]
+        by: Option<String>,
+    },
     /// Lets the claims of paused queues go on
     Resume(Named),
     /// Cancels the tasks of a queue that wait to be run
@@ -136,11 +143,12 @@ pub(super) fn run(args: Args) -> ExitCode {
         Command::Set { queue, change, common } => {
             ask::run("set", &common, true, async |desk| set(desk, &queue, &change).await)
         }
-        Command::Pause(Named { queues, common }) => {
-            ask::run("pause", &common, false, async |desk| pause(desk, &queues, true).await)
+        Command::Pause { named: Named { queues, common }, by } => {
+            let by = by.unwrap_or_else(who::user_and_host);
+            ask::run("pause", &common, false, async |desk| pause(desk, &queues, Some(&by)).await)
         }
         Command::Resume(Named { queues, common }) => {
-            ask::run("resume", &common, false, async |desk| pause(desk, &queues, false).await)
+            ask::run("resume", &common, false, async |desk| pause(desk, &queues, None).await)
         }
         Command::Purge { queue, state, consent, common } => {
             ask::run("purge", &common, false, async |desk| purge(desk, &queue, &state, &consent).await)
@@ -223,6 +231,8 @@ fn object(queue: &QueueName, status: &QueueStatus) -> Value {
         "leased": status.leased,
         "dead": status.dead,
         "paused": status.paused,
+        "paused_by": status.pause.as_ref().map(|pause| &pause.by),
+        "paused_at": status.pause.as_ref().map(|pause| print::time(pause.at)),
         "closed": status.closed,
         "capacity": capacity,
         "order": order.to_string(),
@@ -300,18 +310,22 @@ fn none_if_zero(time: Duration) -> String {
     if time.is_zero() { "none".to_owned() } else { print::duration(time) }
 }
 
-async fn pause(desk: &mut Desk, queues: &[QueueName], paused: bool) -> Result<bool> {
-    let operation = if paused { "pause" } else { "resume" };
+/// Pauses queues, if it is told who does so; else lets them go on.
+async fn pause(desk: &mut Desk, queues: &[QueueName], by: Option<&str>) -> Result<bool> {
+    let operation = if by.is_some() { "pause" } else { "resume" };
     for queue in queues {
         // A name that is mistyped would make a queue.
         desk.status(operation, queue).await?;
     }
     for queue in queues {
-        desk.broker.pause(queue, paused).await?;
+        match by {
+            Some(by) => desk.broker.pause(queue, by).await?,
+            None => desk.broker.resume(queue).await?,
+        }
         if desk.json {
-            desk.out.object(&json!({ "queue": queue, "paused": paused }))?;
+            desk.out.object(&json!({ "queue": queue, "paused": by.is_some() }))?;
         } else {
-            let now = if paused { "paused" } else { "goes on" };
+            let now = if by.is_some() { "paused" } else { "goes on" };
             desk.out.line(&format!("{queue}: {now}"))?;
         }
     }

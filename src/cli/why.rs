@@ -1,6 +1,6 @@
 //! Why a task is not running, in a sentence and in JSON.
 
-use manyhands::{Ahead, Failure, QueueName, TaskId, Why};
+use manyhands::{Ahead, Failure, Pause, QueueName, TaskId, Why};
 use serde_json::{Value, json};
 
 use super::{print, task::json_text};
@@ -24,8 +24,13 @@ pub(super) fn sentences(queue: &QueueName, why: &Why) -> Vec<String> {
             "it expired at {}, before anybody claimed it: the next claim buries it",
             print::time(*at)
         )),
-        Why::Paused { ahead } => vec![
-            format!("its queue is paused; it is {}", behind(*ahead)),
+        Why::Paused { pause, ahead } => vec![
+            match pause {
+                Some(Pause { by, at }) => {
+                    format!("its queue was paused by {by} at {}; it is {}", print::time(*at), behind(*ahead))
+                }
+                None => format!("its queue is paused; it is {}", behind(*ahead)),
+            },
             format!("to let it go on: manyhands queues resume {queue}"),
         ],
         Why::Behind { ahead } => one(format!("it is ready, and {}", behind(*ahead))),
@@ -96,7 +101,15 @@ fn fields(why: &Why) -> (&'static str, Value) {
             }),
         ),
         Why::Expired { at } => ("expired", json!({ "expires": print::time(*at) })),
-        Why::Paused { ahead } => ("paused", place(ahead)),
+        Why::Paused { pause, ahead } => (
+            "paused",
+            json!({
+                "paused_by": pause.as_ref().map(|pause| &pause.by),
+                "paused_at": pause.as_ref().map(|pause| print::time(pause.at)),
+                "ahead": ahead.tasks,
+                "ahead_or_more": ahead.more,
+            }),
+        ),
         Why::Behind { ahead } => ("behind", place(ahead)),
         Why::Alone { ahead } => ("alone", place(ahead)),
         Why::Held { key, permits, limit, opens, ahead } => (

@@ -17,7 +17,7 @@ fn queues_are_listed_with_what_is_on_them() {
             enqueue(&*broker, &[later, keyed("1"), keyed("2"), task("a", "3"), task("a", "4")]).await;
             let claimed = claim(&*broker, "a", 1).await;
             settle(&*broker, claimed, &bury("no")).await;
-            broker.pause(&queue("a"), true).await.unwrap();
+            broker.pause(&queue("a"), "operator@host").await.unwrap();
             broker.close(&queue("c")).await.unwrap();
         });
         let wanted = "\
@@ -32,7 +32,7 @@ c          0          0     0       0     0   1000000  fifo   ended
         let objects = place.objects(&["queues", "list", "b"]);
         let wanted = json!({
             "queue": "b", "ready": 1, "scheduled": 1, "held": 1, "leased": 0, "dead": 0,
-            "paused": false, "closed": false,
+            "paused": false, "paused_by": null, "paused_at": null, "closed": false,
             "capacity": 3, "order": "fifo", "key_limit": 1, "key_interval_ms": 0,
             "remember_ids_ms": 3_600_000, "revision": 1,
         });
@@ -142,6 +142,19 @@ fn a_paused_queue_gives_nothing_until_it_goes_on() {
     for place in places() {
         place.with(async |broker| enqueue(&*broker, &[task("q", "1")]).await);
         assert_eq!(place.answer(&["queues", "pause", "q"]), "q: paused\n");
+        assert_eq!(place.answer(&["queues", "pause", "q", "--by", "somebody else"]), "q: paused\n");
+        let object = place.objects(&["queues", "list", "q"]).remove(0);
+        let by = object["paused_by"].as_str().unwrap().to_owned();
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        assert!(by.ends_with(&format!("@{host}")), "the first who paused it: {by}");
+        let why = place.objects(&["tasks", "why", "1", "--queue", "q"]).remove(0);
+        assert_eq!((&why["paused_by"], &why["paused_at"]), (&object["paused_by"], &object["paused_at"]));
+        let said = place.answer(&["tasks", "why", "1", "--queue", "q"]);
+        let at = object["paused_at"].as_str().unwrap();
+        assert!(
+            said.starts_with(&format!("its queue was paused by {by} at {at}; it is the next one\n")),
+            "{said}"
+        );
         assert_eq!(place.with(async |broker| claim(&*broker, "q", 1).await.len()), 0, "{}", place.url);
         assert_eq!(place.objects(&["queues", "resume", "q"]), [json!({ "queue": "q", "paused": false })]);
         assert_eq!(place.with(async |broker| claim(&*broker, "q", 1).await.len()), 1, "{}", place.url);

@@ -143,9 +143,9 @@ fn why_is_told_in_a_sentence_and_in_json() {
             });
             assert_eq!(object("2"), held, "{}", place.url);
             assert_eq!(fields(&object("later")), ["due", "due_in_ms", "id", "queue", "why"], "{}", place.url);
-            broker.pause(&queue("default"), true).await.unwrap();
+            broker.pause(&queue("default"), "operator@host").await.unwrap();
             assert!(why("3").contains("manyhands queues resume default\n"), "{}", why("3"));
-            broker.pause(&queue("default"), false).await.unwrap();
+            broker.resume(&queue("default")).await.unwrap();
             let claimed = claim(&*broker, "default", 1).await;
             assert_eq!(object("1")["holder"], json!(broker.incarnation().to_string()), "{}", place.url);
             assert_eq!(

@@ -88,8 +88,12 @@ impl Broker for Timed {
         self.inner.fsck()
     }
 
-    async fn pause(&self, queue: &QueueName, paused: bool) -> Result<()> {
-        self.inner.pause(queue, paused).await
+    async fn pause(&self, queue: &QueueName, by: &str) -> Result<()> {
+        self.inner.pause(queue, by).await
+    }
+
+    async fn resume(&self, queue: &QueueName) -> Result<()> {
+        self.inner.resume(queue).await
     }
 
     async fn cancel(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Cancel>> {

@@ -109,7 +109,8 @@ async fn it_is_refused_where_no_task_is_known(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
     enqueue(&*a, &q, &["1"]).await?;
     refused(a.cancel(&q, &[TaskId::generate()]).await, ErrorKind::Unsupported)?;
-    refused(a.pause(&q, true).await, ErrorKind::Unsupported)?;
+    refused(a.pause(&q, "operator@host").await, ErrorKind::Unsupported)?;
+    refused(a.resume(&q).await, ErrorKind::Unsupported)?;
     same!(names(&claim(&*a, &q, 1).await?.tasks), ["1"], "what a claim gets after the refusals");
     Ok(())
 }

@@ -14,13 +14,13 @@ fn expiring(queue: &QueueName, name: &str, seconds: u64) -> Result<NewTask> {
 async fn what_nobody_claims_is_dead(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
     a.enqueue(&[expiring(&q, "1", 40)?, expiring(&q, "2", 90)?], None).await?;
-    a.pause(&q, true).await?;
+    a.pause(&q, "operator@host").await?;
     let next = claim(&*a, &q, 9).await?.next.unwrap_or_default();
     holds!(
         next > Duration::from_secs(30) && next <= Duration::from_secs(40),
         "next in {next:?}, not in 40 s"
     );
-    a.pause(&q, false).await?;
+    a.resume(&q).await?;
     stage.advance(Duration::from_secs(40)).await;
     same!(names(&claim(&*a, &q, 9).await?.tasks), ["2"], "what a claim gets after 40 s");
     same!(counts(&*a, &q).await?, (0, 0, 1, 1), "the queue then");

@@ -215,9 +215,11 @@ async fn why_a_task_waits(stage: &dyn Stage) -> Outcome {
     same!(why(&*b, &q, "1").await?, Why::Behind { ahead: exactly(0) }, "the next one");
     same!(why(&*b, &q, "3").await?, Why::Behind { ahead: exactly(2) }, "the last one");
     same!(why(&*b, &q, "4").await?, Why::Unknown, "a task that never was");
-    a.pause(&q, true).await?;
-    same!(why(&*b, &q, "2").await?, Why::Paused { ahead: exactly(1) }, "in a paused queue");
-    a.pause(&q, false).await?;
+    a.pause(&q, "operator@host").await?;
+    let pause = a.status(&q).await?.and_then(|status| status.pause);
+    holds!(pause.is_some(), "it is not told who paused it");
+    same!(why(&*b, &q, "2").await?, Why::Paused { pause, ahead: exactly(1) }, "in a paused queue");
+    a.resume(&q).await?;
     let many: Vec<String> = (0..limits::MAX_BATCH).map(|number| format!("m{number}")).collect();
     enqueue_ids(&*a, &q, &many.iter().map(String::as_str).collect::<Vec<_>>()).await?;
     let ahead = Ahead { tasks: limits::MAX_AHEAD, more: true };

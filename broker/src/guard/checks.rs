@@ -43,6 +43,15 @@ pub(super) fn check_page(operation: &'static str, max: usize) -> Result<()> {
     Err(Error::invalid(operation, message))
 }
 
+/// Checks the text that says who pauses a queue.
+pub(super) fn check_by(by: &str) -> Result<()> {
+    if (1..=limits::MAX_BY).contains(&by.len()) {
+        return Ok(());
+    }
+    let message = format!("who pauses a queue is told in 1 to {} bytes, not {}", limits::MAX_BY, by.len());
+    Err(Error::invalid("pause", message))
+}
+
 pub(super) fn check_batch(operation: &'static str, len: usize) -> Result<()> {
     if len <= limits::MAX_BATCH {
         return Ok(());

@@ -1,7 +1,10 @@
-//! Arrow `cancel`: ready, scheduled or held → (gone). And `pause`, which stops `claim`.
+//! Arrow `cancel`: ready, scheduled or held → (gone). And `pause`, which stops `claim` until `resume`.
 
 use super::{Fate, Machine, Phase, Queue};
-use crate::{Cancel, QueueName, TaskId, clock::Now};
+use crate::{
+    Cancel, Pause, QueueName, TaskId,
+    clock::{Now, time},
+};
 
 impl Machine {
     /// Cancels tasks and answers for each in order.
@@ -14,9 +17,15 @@ impl Machine {
         answers
     }
 
-    /// Stops claims, or lets them go on. Creates a missing queue.
-    pub fn pause(&mut self, queue: &QueueName, paused: bool) {
-        self.queue(queue).paused = paused;
+    /// Stops claims, if nobody has yet. Creates a missing queue.
+    pub fn pause(&mut self, queue: &QueueName, by: &str, now: Now) {
+        let pause = || Pause { by: by.to_owned(), at: time(now.wall) };
+        self.queue(queue).paused.get_or_insert_with(pause);
+    }
+
+    /// Lets claims go on. Creates a missing queue.
+    pub fn resume(&mut self, queue: &QueueName) {
+        self.queue(queue).paused = None;
     }
 }
 

@@ -20,7 +20,7 @@ impl Machine {
         queue.open(now);
         queue.forget_dead(now);
         let mut reply = ClaimReply { held_by, ..ClaimReply::default() };
-        if reply.held_by.is_none() && (!queue.paused || planted(Defect::PauseIgnored)) {
+        if reply.held_by.is_none() && (queue.paused.is_none() || planted(Defect::PauseIgnored)) {
             let until = now.steady.saturating_add(millis(claim.lease));
             for id in queue.choose(claim, now) {
                 reply.tasks.extend(queue.lease(&claim.queue, &id, generation, incarnation, until));

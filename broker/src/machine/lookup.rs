@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Machine, Phase, Queue, Record, failures};
 use crate::{
-    Ahead, Error, Mark, Order, Outcome, QueueName, QueueOptions, QueueStatus, Result, Standing, State,
+    Ahead, Error, Mark, Order, Outcome, Pause, QueueName, QueueOptions, QueueStatus, Result, Standing, State,
     TaskDetail, TaskId, TaskInfo, TaskPage, Wanted, Why,
     clock::{Now, time},
 };
@@ -198,7 +198,8 @@ impl Queue {
         let info = self.info(id, record, now);
         let history = failures(record.progress.history.clone());
         let facts = Facts {
-            paused: self.paused,
+            paused: self.paused.is_some(),
+            pause: self.paused.clone(),
             ahead: Ahead::of(self.ahead(id, record)),
             permits: self.permits(record),
             limit: self.configuration.options.key_limit,
@@ -228,10 +229,12 @@ impl Queue {
 }
 
 /// What decides, besides the task itself, why it is not running.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Facts {
     /// Whether its queue is paused.
     pub paused: bool,
+    /// Who paused it, where that is known.
+    pub pause: Option<Pause>,
     /// How many are ahead of it: of the ready ones of its kind, or the held ones of its key.
     pub ahead: Ahead,
     /// How many tasks of its key are ready or leased.
@@ -248,7 +251,7 @@ pub struct Facts {
 #[must_use]
 pub fn reason(task: TaskDetail, facts: Facts) -> Why {
     let TaskDetail { info, progress, history, .. } = task;
-    let Facts { paused, ahead, permits, limit, opens, in_time } = facts;
+    let Facts { paused, pause, ahead, permits, limit, opens, in_time } = facts;
     if let Some(at) = info.expires.filter(|_| !in_time) {
         return Why::Expired { at };
     }
@@ -258,7 +261,7 @@ pub fn reason(task: TaskDetail, facts: Facts) -> Why {
             None => Why::Due { at: due, left },
         },
         (Standing::Held, Some(key)) => Why::Held { key, permits, limit, opens, ahead },
-        (Standing::Ready { .. } | Standing::Held, _) if paused => Why::Paused { ahead },
+        (Standing::Ready { .. } | Standing::Held, _) if paused => Why::Paused { pause, ahead },
         (Standing::Ready { alone: true }, _) => Why::Alone { ahead },
         (Standing::Ready { .. } | Standing::Held, _) => Why::Behind { ahead },
         (Standing::Leased { by, left, cancelled }, _) => Why::Leased { by, left, cancelled, progress },

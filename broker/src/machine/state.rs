@@ -10,8 +10,8 @@ use super::{
     place,
 };
 use crate::{
-    BatchName, Enqueued, Incarnation, LimitKey, NewTask, Outcome, Payload, QueueName, QueueStatus, TaskId,
-    TaskName, Token, Unique, UniqueKey, Wanted,
+    BatchName, Enqueued, Incarnation, LimitKey, NewTask, Outcome, Pause, Payload, QueueName, QueueStatus,
+    TaskId, TaskName, Token, Unique, UniqueKey, Wanted,
     clock::{Now, millis},
     limits,
 };
@@ -34,7 +34,8 @@ pub struct Machine {
 pub struct Queue {
     pub(super) configuration: Configuration,
     pub(super) closed: bool,
-    pub(super) paused: bool,
+    /// Who paused it, while it is.
+    pub(super) paused: Option<Pause>,
     /// The last sequence given.
     pub(super) sequence: u64,
     /// The last order of death given.
@@ -75,7 +76,7 @@ impl Default for Queue {
         Self {
             configuration: Configuration::default(),
             closed: false,
-            paused: false,
+            paused: None,
             sequence: 0,
             deaths: 0,
             tasks: BTreeMap::new(),
@@ -209,7 +210,8 @@ impl Queue {
             options: self.configuration.options.clone(),
             revision: self.configuration.revision,
             closed: self.closed,
-            paused: self.paused,
+            paused: self.paused.is_some(),
+            pause: self.paused.clone(),
             ready: (self.ready.len() + self.ready_alone.len()) as u64,
             scheduled: self.scheduled.len() as u64,
             held: self.held,

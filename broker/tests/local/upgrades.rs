@@ -180,7 +180,7 @@ async fn old_queues_can_do_what_is_new() {
     assert_eq!(found, wanted);
     let dead = [TaskId::new("dead").unwrap()];
     assert_eq!(power.revive(&q, &dead).await.unwrap(), [Revived::Revived]);
-    broker.pause(&q, true).await.unwrap();
+    broker.pause(&q, "operator@host").await.unwrap();
     clock.advance(Duration::from_secs(7 * 86_400));
     assert!(broker.claim(&Claim::new(q.clone(), 9)).await.unwrap().tasks.is_empty(), "it is paused");
     // Those that ran alone, or failed once more, are there; the other dead one was kept for a week.
@@ -270,6 +270,24 @@ async fn work_of_format_3_survives() {
     for task in &rest {
         assert_eq!(settle(&*broker, task, complete()).await, Settled::Settled);
     }
+    whole(&*broker).await;
+}
+
+/// A queue that a program paused which did not write down who did.
+#[tokio::test]
+async fn who_pauses_is_told_from_now_on() {
+    let (folder, clock, q, r) = (old_3(), ManualClock::default(), queue("q"), queue("r"));
+    database(folder.path()).execute_batch("UPDATE queues SET paused = 1").unwrap();
+    let broker = session_at(folder.path(), clock.clone()).await;
+    let status = broker.status(&q).await.unwrap().unwrap();
+    assert_eq!((status.paused, status.pause), (true, None));
+    broker.pause(&q, "bob").await.unwrap();
+    assert_eq!(broker.status(&q).await.unwrap().unwrap().pause, None, "somebody else was first");
+    broker.pause(&r, "bob").await.unwrap();
+    drop(broker);
+    let broker = session_at(folder.path(), clock).await;
+    let pause = broker.status(&r).await.unwrap().unwrap().pause;
+    assert_eq!(pause.map(|pause| pause.by).as_deref(), Some("bob"));
     whole(&*broker).await;
 }
 

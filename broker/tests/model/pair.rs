@@ -122,8 +122,15 @@ impl Pair {
                 Ok(())
             }
             Op::Pause { session, queue: name, paused } => {
-                self.sessions[*session].pause(&queue(*name), *paused).await.unwrap();
-                self.machine.pause(&queue(*name), *paused);
+                let (real, name) = (&self.sessions[*session], queue(*name));
+                if *paused {
+                    let (by, now) = (format!("operator {session}"), self.now());
+                    real.pause(&name, &by).await.unwrap();
+                    self.machine.pause(&name, &by, now);
+                } else {
+                    real.resume(&name).await.unwrap();
+                    self.machine.resume(&name);
+                }
                 Ok(())
             }
             Op::Cancel { session, queue: name, ids } => {
@@ -302,8 +309,8 @@ impl Pair {
     /// Looks at all that is left: every task that can be had, and which ids are still known.
     async fn take_everything(&mut self) -> Result<(), TestCaseError> {
         for (number, name) in QUEUES.map(|name| QueueName::new(name).unwrap()).iter().enumerate() {
-            self.sessions[0].pause(name, false).await.unwrap();
-            self.machine.pause(name, false);
+            self.sessions[0].resume(name).await.unwrap();
+            self.machine.resume(name);
             let given = IDS.map(|id| TaskId::new(id).unwrap());
             let ids: Vec<TaskId> = self.made.iter().cloned().chain(given).collect();
             for ids in ids.chunks(256) {

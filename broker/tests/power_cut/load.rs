@@ -121,7 +121,10 @@ impl Producer {
 
     async fn pause(&self, paused: bool) {
         Line::Pause(self.own.clone()).note();
-        self.broker.pause(&queue(&self.own), paused).await.unwrap();
+        let own = queue(&self.own);
+        let done =
+            if paused { self.broker.pause(&own, "load").await } else { self.broker.resume(&own).await };
+        done.unwrap();
         Line::Paused(self.own.clone(), paused).note();
     }
 

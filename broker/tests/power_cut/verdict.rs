@@ -181,7 +181,7 @@ async fn finish(broker: &dyn Broker, store: &Path, told: &Told, stored: &Stored)
     assert!(names.iter().all(|name| [SHARED, "first", "second"].contains(&name.as_str())), "{names:?}");
     let mut run = BTreeSet::new();
     for name in &names {
-        broker.pause(&queue(name), false).await.unwrap();
+        broker.resume(&queue(name)).await.unwrap();
         // What is put off is due now, as if the time had passed.
         let database = Connection::open(store.join(STORE).join("tasks.db")).unwrap();
         database.execute("UPDATE tasks SET due = 0 WHERE state = 1", []).unwrap();

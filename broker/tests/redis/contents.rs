@@ -306,7 +306,7 @@ async fn keys_of_ended_batches_are_swept_in_steps() {
     let held = broker.enqueue(&[member("again", "after1".to_owned())], None).await.unwrap();
     assert!(matches!(held[..], [Enqueued::Duplicate(_)]), "a key of a batch that goes on: {held:?}");
     // Paused, so that it only does what every claim does besides.
-    broker.pause(&queue(), true).await.unwrap();
+    broker.pause(&queue(), "operator@host").await.unwrap();
     let mut left = count(&server, &["ZCARD", "mh:{mh}:seen:q"]).await;
     for round in 2..20 {
         server.0.set_clock(Duration::from_secs(100 * round)).unwrap();

@@ -47,9 +47,8 @@ async fn a_server_without_memory_refuses_producers_only() {
         let settled = broker.settle(&[Settlement::new(task.lease, end)]).await.unwrap();
         assert_eq!(settled, [Settled::Settled]);
     }
-    for paused in [true, false] {
-        broker.pause(&queue(), paused).await.unwrap();
-    }
+    broker.pause(&queue(), "operator@host").await.unwrap();
+    broker.resume(&queue()).await.unwrap();
     let id = &tasks[7].id;
     assert_eq!(broker.cancel(&queue(), std::slice::from_ref(id)).await.unwrap(), [Cancel::Cancelled]);
     let dead = broker.dead_letters().unwrap();
@@ -198,11 +197,12 @@ async fn a_paused_queue_is_paused_after_a_restart() {
     let mut server = Server(Redis::options().append_only().start().unwrap());
     let broker = server.session().await;
     enqueue(&*broker, &[task(9)]).await;
-    broker.pause(&queue(), true).await.unwrap();
+    broker.pause(&queue(), "operator@host").await.unwrap();
     server.say(&["CONFIG", "SET", "appendfsync", "always"]).await;
     server.0.restart().unwrap();
     let broker = server.session().await;
     let status = broker.status(&queue()).await.unwrap().unwrap();
     assert!(status.paused && status.ready == 1, "{status:?}");
+    assert_eq!(status.pause.map(|pause| pause.by).as_deref(), Some("operator@host"));
     assert!(broker.claim(&Claim::new(queue(), 1)).await.unwrap().tasks.is_empty());
 }

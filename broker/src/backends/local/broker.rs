@@ -97,14 +97,22 @@ impl Broker for LocalBroker {
         Some(self)
     }
 
-    async fn pause(&self, queue: &QueueName, paused: bool) -> Result<()> {
-        let (queue, same_queue) = (queue.clone(), queue.clone());
+    async fn pause(&self, queue: &QueueName, by: &str) -> Result<()> {
+        let (queue, same_queue, by) = (queue.clone(), queue.clone(), by.to_owned());
         let call = Call::write("pause", Power, move |steps| {
-            steps.pause(&queue, paused).map_err(|e| sqlite("pause", e))
+            steps.pause(&queue, &by).map_err(|e| sqlite("pause", e))
         });
-        let call =
-            call.or_read(move |steps| steps.paused(&same_queue, paused).map_err(|e| sqlite("pause", e)));
+        let call = call.or_read(move |steps| steps.paused(&same_queue, true).map_err(|e| sqlite("pause", e)));
         self.call("pause", call).await
+    }
+
+    async fn resume(&self, queue: &QueueName) -> Result<()> {
+        let (queue, same_queue) = (queue.clone(), queue.clone());
+        let call =
+            Call::write("resume", Power, move |steps| steps.resume(&queue).map_err(|e| sqlite("resume", e)));
+        let call =
+            call.or_read(move |steps| steps.paused(&same_queue, false).map_err(|e| sqlite("resume", e)));
+        self.call("resume", call).await
     }
 
     async fn cancel(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Cancel>> {

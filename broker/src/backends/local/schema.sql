@@ -132,6 +132,13 @@ CREATE VIEW packed AS
         json_each('[' || rtrim(replace(replace(members, '0', '0,'), '1', '1,'), ',') || ']') AS each
     WHERE each.value = 1;
 
+-- Who paused the queues that are paused.
+CREATE TABLE pauses (
+    queue     INTEGER PRIMARY KEY,
+    paused_by TEXT    NOT NULL,
+    at        INTEGER NOT NULL  -- wall-clock ms
+) STRICT;
+
 -- Ids that the user gave and that were settled. No task has one of them.
 CREATE TABLE remembered (
     queue INTEGER NOT NULL,

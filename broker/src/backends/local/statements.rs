@@ -37,6 +37,15 @@ pub(super) const SAVE_QUEUE: &str = "UPDATE queues SET capacity = ?2, remember_i
     leased = ?12, dead = ?13, remembered = ?14, claim_order = ?15, paused = ?16, results = ?17, seen = ?18, \
     held = ?19, key_limit = ?20, key_interval_ms = ?21, packed = ?22, shared = ?23 WHERE queue = ?1";
 
+/// 1 queue
+pub(super) const PAUSE: &str = "SELECT paused_by, at FROM pauses WHERE queue = ?1";
+
+/// 1 queue, 2 paused_by, 3 at
+pub(super) const ADD_PAUSE: &str = "INSERT OR REPLACE INTO pauses (queue, paused_by, at) VALUES (?1, ?2, ?3)";
+
+/// 1 queue
+pub(super) const DROP_PAUSE: &str = "DELETE FROM pauses WHERE queue = ?1";
+
 /// 1 queue, 2 id
 pub(super) const HAS_TASK: &str = "SELECT 1 FROM tasks WHERE queue = ?1 AND id = ?2";
 

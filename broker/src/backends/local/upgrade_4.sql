@@ -45,4 +45,10 @@ CREATE VIEW packed AS
         json_each('[' || rtrim(replace(replace(members, '0', '0,'), '1', '1,'), ',') || ']') AS each
     WHERE each.value = 1;
 
+CREATE TABLE pauses (
+    queue     INTEGER PRIMARY KEY,
+    paused_by TEXT    NOT NULL,
+    at        INTEGER NOT NULL
+) STRICT;
+
 UPDATE meta SET oldest_reader = 4, oldest_writer = 4;

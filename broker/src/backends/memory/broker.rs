@@ -68,8 +68,14 @@ impl Broker for MemoryBroker {
         Some(self)
     }
 
-    async fn pause(&self, queue: &QueueName, paused: bool) -> Result<()> {
-        self.shared.lock().pause(queue, paused);
+    async fn pause(&self, queue: &QueueName, by: &str) -> Result<()> {
+        self.shared.lock().pause(queue, by, self.shared.now());
+        self.shared.ring();
+        Ok(())
+    }
+
+    async fn resume(&self, queue: &QueueName) -> Result<()> {
+        self.shared.lock().resume(queue);
         self.shared.ring();
         Ok(())
     }

@@ -125,6 +125,7 @@ async fn status(link: Arc<Link>, operation: &'static str, queue: QueueName) -> R
         revision,
         closed: entry.closed,
         paused: false,
+        pause: None,
         ready,
         scheduled,
         held: 0,

@@ -47,7 +47,8 @@ impl Broker for RedisBroker {
             asked.key_limit.map(text).unwrap_or_default(),
             text(millis(asked.key_interval)),
         ];
-        let reply: Vec<i64> = self.call("declare", &scripts::DECLARE, self.keys_of(queue), arguments).await?;
+        let reply: Vec<Value> =
+            self.call("declare", &scripts::DECLARE, self.keys_of(queue), arguments).await?;
         let (status, configured) = reply::status(&reply).ok_or_else(|| unexpected("declare"))?;
         let mut stored =
             Configuration { options: status.options.clone(), revision: status.revision, configured };
@@ -175,16 +176,22 @@ impl Broker for RedisBroker {
     }
 
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
-        let reply: Vec<i64> = self.call("status", &scripts::STATUS, self.keys_of(queue), Vec::new()).await?;
+        let reply: Vec<Value> =
+            self.call("status", &scripts::STATUS, self.keys_of(queue), Vec::new()).await?;
         if reply.is_empty() {
             return Ok(None);
         }
         reply::status(&reply).map(|(status, _)| Some(status)).ok_or_else(|| unexpected("status"))
     }
 
-    async fn pause(&self, queue: &QueueName, paused: bool) -> Result<()> {
-        let arguments = vec![text(self.keys.channel()), text(u8::from(paused))];
+    async fn pause(&self, queue: &QueueName, by: &str) -> Result<()> {
+        let arguments = vec![text(self.keys.channel()), text(by)];
         self.call::<i64>("pause", &scripts::PAUSE, self.keys_of(queue), arguments).await.map(drop)
+    }
+
+    async fn resume(&self, queue: &QueueName) -> Result<()> {
+        let arguments = vec![text(self.keys.channel())];
+        self.call::<i64>("resume", &scripts::RESUME, self.keys_of(queue), arguments).await.map(drop)
     }
 
     async fn cancel(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Cancel>> {

@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::{
     keys,
-    reply::{failure, int, small, text, uint, unexpected},
+    reply::{failure, int, paused_by, small, text, uint, unexpected},
 };
 use crate::{
     Ahead, Incarnation, LimitKey, Mark, Payload, Result, Standing, State, TaskDetail, TaskInfo, TaskName,
@@ -181,9 +181,10 @@ pub(super) fn found(operation: &'static str, reply: &[Value]) -> Result<Found> {
 }
 
 fn read_facts(facts: &[Value]) -> Option<Facts> {
-    let [paused, ahead, more, permits, limit, opens, in_time] = facts else { return None };
+    let [paused, at, by, ahead, more, permits, limit, opens, in_time] = facts else { return None };
     Some(Facts {
         paused: int(paused)? == 1,
+        pause: paused_by(int(paused)?, at, by)?,
         ahead: Ahead { tasks: uint(ahead)?, more: int(more)? == 1 },
         permits: uint(permits)?,
         limit: small(limit).filter(|limit| *limit > 0),

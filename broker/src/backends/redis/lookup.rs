@@ -70,7 +70,7 @@ impl Lookup for RedisBroker {
             options.key_limit.map(text).unwrap_or_default(),
             text(millis(options.key_interval)),
         ];
-        let reply: Vec<i64> = self.call("set", &scripts::SET, self.keys_of(queue), arguments).await?;
+        let reply: Vec<Value> = self.call("set", &scripts::SET, self.keys_of(queue), arguments).await?;
         if reply.is_empty() {
             // It was not even made, and this says why.
             Configuration::default().change(queue, options, revision, 0, 0)?;

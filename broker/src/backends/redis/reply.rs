@@ -7,7 +7,7 @@ use redis::Value;
 use super::keys::{self, Unreadable};
 use crate::{
     BatchStatus, ClaimedTask, DeadTask, Enqueued, Error, ErrorKind, Failure, Incarnation, Lease, Order,
-    Outcome, Payload, QueueName, QueueOptions, QueueStatus, Result, Revived, TaskId, TaskName, clock,
+    Outcome, Pause, Payload, QueueName, QueueOptions, QueueStatus, Result, Revived, TaskId, TaskName, clock,
 };
 
 /// The answer was none of those that the script has.
@@ -75,6 +75,14 @@ fn limited(options: QueueOptions, limit: i64, interval: i64) -> QueueOptions {
     QueueOptions { key_limit, ..options.with_key_interval(interval) }
 }
 
+/// Who paused a queue that may be paused, and when, where that is known.
+pub(super) fn paused_by(paused: i64, at: &Value, by: &Value) -> Option<Option<Pause>> {
+    let (at, Value::BulkString(by)) = (int(at)?, by) else { return None };
+    // What people said of themselves; nothing else reads it.
+    let by = String::from_utf8_lossy(by).into_owned();
+    Some(u64::try_from(at).ok().filter(|_| paused == 1).map(|at| Pause { by, at: clock::time(at) }))
+}
+
 /// An order by its number.
 fn read_order(number: i64) -> Option<Order> {
     [Order::Fifo, Order::Lifo, Order::Priority].get(usize::try_from(number).ok()?).copied()
@@ -90,8 +98,10 @@ pub(super) fn order(order: Order) -> &'static str {
 }
 
 /// What `status.lua` returns, and whether the queue was configured.
-pub(super) fn status(reply: &[i64]) -> Option<(QueueStatus, bool)> {
-    let [capacity, remember_ids, order, revision, configured, closed, paused, rest @ ..] = reply else {
+pub(super) fn status(reply: &[Value]) -> Option<(QueueStatus, bool)> {
+    let [numbers @ .., at, by] = reply else { return None };
+    let numbers: Vec<i64> = numbers.iter().map(int).collect::<Option<_>>()?;
+    let [capacity, remember_ids, order, revision, configured, closed, paused, rest @ ..] = &*numbers else {
         return None;
     };
     let uint = |number: &i64| u64::try_from(*number).unwrap_or(0);
@@ -105,6 +115,7 @@ pub(super) fn status(reply: &[i64]) -> Option<(QueueStatus, bool)> {
         revision: uint(revision),
         closed: *closed == 1,
         paused: *paused == 1,
+        pause: paused_by(*paused, at, by)?,
         ready: uint(ready),
         scheduled: uint(scheduled),
         held: uint(held),

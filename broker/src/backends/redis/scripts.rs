@@ -28,6 +28,7 @@ scripts! {
     SETTLE: "lua/tasks.lua" "lua/settle.lua",
     CLOSE: "lua/close.lua",
     PAUSE: "lua/pause.lua",
+    RESUME: "lua/resume.lua",
     CANCEL: "lua/cancel.lua",
     OUTCOMES: "lua/outcomes.lua",
     BATCH: "lua/batch.lua",

@@ -185,6 +185,7 @@ impl Steps<'_, '_> {
         let now = time(self.now.wall);
         let facts = Facts {
             paused: queue.paused,
+            pause: queue.pause.clone(),
             ahead: Ahead::of(self.ahead(&queue, &task.info, &mark)?),
             permits,
             limit: queue.configuration.options.key_limit,

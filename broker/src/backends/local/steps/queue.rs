@@ -4,13 +4,13 @@ use std::{collections::HashMap, time::Duration};
 
 use super::Steps;
 use crate::{
-    Order, QueueName, QueueOptions, QueueStatus, Result,
+    Order, Pause, QueueName, QueueOptions, QueueStatus, Result,
     backends::local::{
         error::sqlite,
         keys::{StoredOrder, StoredQueue, int, order_key, uint},
         statements,
     },
-    clock::millis,
+    clock::{millis, time},
     crash::{Point, at},
     machine::Configuration,
 };
@@ -22,6 +22,8 @@ pub(in super::super) struct QueueRow {
     pub(super) configuration: Configuration,
     pub(super) closed: bool,
     pub(super) paused: bool,
+    /// Who paused it, while it is; `None` where a program did that does not write it down.
+    pub(super) pause: Option<Pause>,
     pub(super) sequence: u64,
     pub(super) last_death: u64,
     pub(super) ready: u64,
@@ -96,6 +98,7 @@ impl QueueRow {
             },
             closed: row.get(5)?,
             paused: row.get(15)?,
+            pause: None,
             sequence: count(6)?,
             last_death: count(7)?,
             ready: count(8)?,
@@ -117,6 +120,7 @@ impl QueueRow {
     pub(in super::super) fn status(&self) -> QueueStatus {
         QueueStatus {
             paused: self.paused,
+            pause: self.pause.clone(),
             options: self.configuration.options.clone(),
             revision: self.configuration.revision,
             closed: self.closed,
@@ -158,15 +162,25 @@ impl Steps<'_, '_> {
     pub(in super::super) fn peek_queue(&self, name: &QueueName) -> rusqlite::Result<Option<QueueRow>> {
         match self.queues.get(name) {
             Some(row) => Ok(Some(row.clone())),
-            None => self.find(statements::QUEUE, [name.as_str()], QueueRow::read),
+            None => self.read_queue(name),
         }
+    }
+
+    fn read_queue(&self, name: &QueueName) -> rusqlite::Result<Option<QueueRow>> {
+        let mut row = self.find(statements::QUEUE, [name.as_str()], QueueRow::read)?;
+        if let Some(row) = row.as_mut().filter(|row| row.paused) {
+            row.pause = self.find(statements::PAUSE, [row.key], |row| {
+                Ok(Pause { by: row.get(0)?, at: time(uint(row.get(1)?)) })
+            })?;
+        }
+        Ok(row)
     }
 
     /// A queue as the steps so far left it; `None` when there is none of that name. Whoever changes it takes
     /// [`queue`](Self::queue).
     pub(super) fn load_queue(&mut self, name: &QueueName) -> rusqlite::Result<Option<&mut QueueRow>> {
         if self.queues.place(name).is_none()
-            && let Some(row) = self.find(statements::QUEUE, [name.as_str()], QueueRow::read)?
+            && let Some(row) = self.read_queue(name)?
         {
             self.queues.add(name, row);
         }
@@ -273,8 +287,25 @@ impl Steps<'_, '_> {
     }
 
     /// As `Machine::pause`.
-    pub(in super::super) fn pause(&mut self, name: &QueueName, paused: bool) -> rusqlite::Result<()> {
-        self.queue_or_new(name)?.paused = paused;
+    pub(in super::super) fn pause(&mut self, name: &QueueName, by: &str) -> rusqlite::Result<()> {
+        let wall = self.now.wall;
+        let row = self.queue_or_new(name)?;
+        if row.paused {
+            return Ok(());
+        }
+        (row.paused, row.pause) = (true, Some(Pause { by: by.to_owned(), at: time(wall) }));
+        let key = row.key;
+        self.execute(statements::ADD_PAUSE, (key, by, int(wall)))?;
+        self.news = true;
+        Ok(())
+    }
+
+    /// As `Machine::resume`.
+    pub(in super::super) fn resume(&mut self, name: &QueueName) -> rusqlite::Result<()> {
+        let row = self.queue_or_new(name)?;
+        (row.paused, row.pause) = (false, None);
+        let key = row.key;
+        self.execute(statements::DROP_PAUSE, [key])?;
         self.news = true;
         Ok(())
     }

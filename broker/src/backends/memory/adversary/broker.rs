@@ -83,8 +83,12 @@ impl Broker for Adversary {
         self.make(Call::Status, self.0.inner.status(queue)).await
     }
 
-    async fn pause(&self, queue: &QueueName, paused: bool) -> Result<()> {
-        self.make(Call::Pause, self.0.inner.pause(queue, paused)).await
+    async fn pause(&self, queue: &QueueName, by: &str) -> Result<()> {
+        self.make(Call::Pause, self.0.inner.pause(queue, by)).await
+    }
+
+    async fn resume(&self, queue: &QueueName) -> Result<()> {
+        self.make(Call::Pause, self.0.inner.resume(queue)).await
     }
 
     async fn cancel(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Cancel>> {

@@ -24,7 +24,7 @@ local FIELDS = {
 }
 
 -- Those that may be missing.
-local LIMITS = { { 'key_limit', 1, 2 ^ 31 - 1 }, { 'key_interval', 1, 86400000 } }
+local LIMITS = { { 'key_limit', 1, 2 ^ 31 - 1 }, { 'key_interval', 1, 86400000 }, { 'paused_at', 0, 2 ^ 53 } }
 
 local ORDERS = { fifo = 'list', lifo = 'list', priority = 'zset' }
 

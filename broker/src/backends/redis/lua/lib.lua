@@ -37,7 +37,8 @@
 --   gone      HASH   id -> how many entries of ready are ghosts of it, a colon, and the highest sequence of theirs
 --
 -- info       HASH    capacity, remember_ids (ms), order, revision, configured (1 or 0), closed (1 or 0), added (the last sequence given),
---                    deaths (the last order of death given); and, where they are not 0: paused (1), ghosts (how many),
+--                    deaths (the last order of death given); and, where they are not 0: paused (1; and paused_by, who did so, and
+--                    paused_at, when, in ms), ghosts (how many),
 --                    died (ms; nobody who is dead died earlier), forget (ms; when to look for what need not be known any more),
 --                    swept (up to which score the keys of batches were looked at), key_limit, key_interval (ms)
 

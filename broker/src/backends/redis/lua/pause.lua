@@ -1,9 +1,10 @@
--- Stops the claims of a queue, or lets them go on. ARGV: channel, paused (1 or 0).
+-- Stops the claims of a queue, unless somebody has done so already. ARGV: channel, who does so.
 local q = queue(0)
--- Removed in any case: a server out of memory refuses scripts whose first write may need some.
-redis.call('HDEL', q.info, 'paused')
+if about(q).paused then return 1 end
+-- Whatever is left of before: a server out of memory refuses scripts whose first write may need some.
+redis.call('HDEL', q.info, 'paused', 'paused_by', 'paused_at')
 create(q)
-if ARGV[2] == '1' then redis.call('HSET', q.info, 'paused', 1) end
+redis.call('HSET', q.info, 'paused', 1, 'paused_by', ARGV[2], 'paused_at', now)
 news = true
 finish(ARGV[1])
 return 1

@@ -1,6 +1,6 @@
 -- What is known of one task of queue 0, and why it is not running. ARGV: id, whether its body is wanted (1 or 0).
 -- Returns, where there is none, what became of it: D done, C cancelled, S settled and remembered, U unknown. Else what `describe` says; the body, or
--- nothing; what its holder told, or nothing; its history (by turns ms and text); paused (1 or 0); how many are ahead of it; whether there
+-- nothing; what its holder told, or nothing; its history (by turns ms and text); paused (1 or 0), when (ms; -1 where that is not known) and by whom; how many are ahead of it; whether there
 -- may be more (1 or 0); how many tasks of its key have a permit; how many may, or 0; ms until the interval of its key is over, or -1; and
 -- whether it may still be claimed (1 or 0).
 local q = queue(0)
@@ -74,8 +74,9 @@ if h.key then
   if open and open > now then opens = open - now end
 end
 local till = redis.call('ZSCORE', q.expiring, id)
+local paused = redis.call('HMGET', q.info, 'paused_at', 'paused_by')
 local wanted = ARGV[2] == '1' and body or ''
-for _, value in ipairs({ wanted, p.reported or '', p.history or {}, about(q).paused and 1 or 0, ahead, more and 1 or 0, permits,
+for _, value in ipairs({ wanted, p.reported or '', p.history or {}, about(q).paused and 1 or 0, tonumber(paused[1] or nil) or -1, paused[2] or '', ahead, more and 1 or 0, permits,
   about(q).key_limit or 0, opens, till and tonumber(till) <= now and 0 or 1 }) do
   reply[#reply + 1] = value
 end
