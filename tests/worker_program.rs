@@ -164,11 +164,13 @@ fn over_rabbitmq_a_result_comes_to_who_waits() {
 #[test]
 fn a_task_is_sent_as_asked() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], i32, &str); 15] = [
+    let cases: [(&[&str], i32, &str); 17] = [
         (&["--unique", "k"], 0, ""),
         (&["--unique", "k"], 4, "has the same unique key"),
         (&["--unique", "l", "--unique-for", "1h", "--expires", "1h", "--keep-result", "1h"], 0, ""),
-        (&["--delay", "1h30m"], 0, ""),
+        (&["--delay", "1h30m", "--run-limit", "30s"], 0, ""),
+        (&["--run-limit", "30"], 2, "\"30\" is no duration"),
+        (&["--run-limit", "0s"], 2, "a run_limit is at least 1 ms"),
         (&["--at", "2099-12-24T18:00:00+01:00"], 2, "is put off by more than ten years"),
         (&["--at", "1999-12-24T18:00:00Z"], 0, ""),
         (&["--delay", "90"], 2, "\"90\" is no duration"),

@@ -1,5 +1,7 @@
 //! What a claim hands out.
 
+use std::time::Duration;
+
 use crate::{BatchName, Incarnation, Payload, QueueName, TaskId, TaskName};
 
 /// The right to run and settle one task, for a time.
@@ -65,6 +67,8 @@ pub struct ClaimedTask {
     pub batch: Option<BatchName>,
     /// Whether somebody wants the result.
     pub result_wanted: bool,
+    /// How long this run may take, as who sent the task said: [`NewTask::run_limit`](crate::NewTask::run_limit).
+    pub run_limit: Option<Duration>,
     /// Whether nothing else may run in this process until it ends: it may be what killed the others.
     pub alone: bool,
 }

@@ -198,6 +198,8 @@ pub struct TaskInfo {
     pub id_given: bool,
     /// What becomes of its result.
     pub result: Wanted,
+    /// How long one run of it may take, as who sent it said.
+    pub run_limit: Option<Duration>,
     /// What went wrong with it last.
     pub error: Option<String>,
     /// How many bytes of JSON text its payload has.
@@ -224,6 +226,7 @@ impl TaskInfo {
             batch: None,
             id_given: false,
             result: Wanted::No,
+            run_limit: None,
             error: None,
             payload_bytes: 0,
         }

@@ -36,6 +36,9 @@ pub struct NewTask {
     pub batch: Option<BatchName>,
     /// What becomes of its result.
     pub result: Wanted,
+    /// How long one run of it may take before the worker ends it as a failure, where the handler's own limit is not shorter; in whole
+    /// milliseconds, at least 1. `None`: as long as the handler's.
+    pub run_limit: Option<Duration>,
 }
 
 /// When a task may first be claimed.
@@ -96,6 +99,7 @@ impl NewTask {
             key: None,
             batch: None,
             result: Wanted::No,
+            run_limit: None,
         }
     }
 
@@ -170,6 +174,14 @@ impl NewTask {
     #[must_use]
     pub fn in_batch(mut self, batch: BatchName) -> Self {
         self.batch = Some(batch);
+        self
+    }
+
+    /// Sets how long one run of the task may take. What that does depends on how its handler runs: a future is dropped at its next await, a
+    /// process is killed, a thread is told. Kept in whole milliseconds.
+    #[must_use]
+    pub fn with_run_limit(mut self, run_limit: Duration) -> Self {
+        self.run_limit = Some(Duration::from_millis(crate::clock::millis(run_limit)));
         self
     }
 

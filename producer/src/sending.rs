@@ -61,6 +61,11 @@ impl<'c, T: Task> Sending<'c, T> {
         self.with(|task| Ok(task.with_max_attempts(max_attempts)))
     }
 
+    /// Sets how long one run of it may take before it is ended and counts as a failure, where the handler's own limit is not shorter.
+    pub fn run_limit(self, run_limit: Duration) -> Self {
+        self.with(|task| Ok(task.with_run_limit(run_limit)))
+    }
+
     /// Lets it start so long after the broker accepted it.
     pub fn delay(self, delay: Duration) -> Self {
         self.with(|task| Ok(task.with_start(Start::After(delay))))

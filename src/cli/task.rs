@@ -78,6 +78,7 @@ pub(super) fn object(queue: &QueueName, task: &TaskInfo) -> Map<String, Value> {
         "key": task.key.as_ref().map(|key| key.as_str()),
         "batch": task.batch,
         "keep_result_ms": kept,
+        "run_limit_ms": task.run_limit.map(print::ms),
         "error": task.error,
         "payload_bytes": task.payload_bytes,
     });
@@ -113,6 +114,7 @@ pub(super) fn lines(
     add("priority", info.priority.map(|priority| priority.to_string()));
     add("attempts", Some(format!("{} of {}", info.attempts, info.max_attempts)));
     add("crashes", Some(format!("{} of {}", info.crashes, info.max_crashes)));
+    add("run limit", info.run_limit.map(print::duration));
     add("key", info.key.as_ref().map(ToString::to_string));
     add("unique", info.unique.as_ref().map(|unique| unique.key.to_string()));
     add("batch", info.batch.as_ref().map(ToString::to_string));

@@ -97,7 +97,7 @@ fn a_task_is_shown() {
                 "alone": false, "due": null, "due_in_ms": null, "parked_since": null, "expires": null,
                 "holder": null, "lease_left_ms": null, "cancelled": false, "died": null,
                 "attempts": 1, "max_attempts": 2, "crashes": 0, "max_crashes": 3, "epoch": null,
-                "unique": "u", "key": "example.org", "batch": "films", "keep_result_ms": 60_000,
+                "unique": "u", "key": "example.org", "batch": "films", "keep_result_ms": 60_000, "run_limit_ms": null,
                 "error": "it failed", "payload_bytes": 12,
                 "payload": { "n": "full" }, "progress": { "done": 3 },
                 "history": [{ "at": null, "error": "it failed" }],

@@ -113,6 +113,26 @@ fn a_run_limit_kills_the_group_and_is_a_failure() {
     assert_eq!(worker.stop().0, Some(0));
 }
 
+/// Who sends a task may know better than who wrote the configuration.
+#[test]
+fn the_run_limit_of_a_task_kills_where_it_is_shorter() {
+    let waits = "[tasks.waits]\ncommand = [\"sleep\", \"1000\"]\nrun_limit = \"1h\"\n";
+    let place = naughty(&format!("run_limit = \"1h\"\n{waits}"));
+    let worker = place.worker(&[]);
+    let hang = payload("hang");
+    for (task, payload) in [("naughty", &*hang), ("waits", "1")] {
+        let wait = ["--wait", "50s", "--max-attempts", "1", "--run-limit", "1s"];
+        let (code, _, why) = place.run("producer", &[&["send", task, payload], &wait[..]].concat());
+        assert!(code == Some(1) && why.contains("ran for longer than its limit of 1s"), "{task}: {why}");
+    }
+    let pids = place.told("pids");
+    for pid in pids.split_whitespace() {
+        assert_eq!(kill::started(pid.parse().unwrap()), None, "{pid} lives");
+    }
+    assert_eq!(worker.stop().0, Some(0));
+    place.fsck();
+}
+
 /// SIGKILL of the worker alone: the guard and the kernel see to the rest, and the task is run again.
 #[test]
 fn a_killed_worker_leaves_nobody_behind_and_loses_nothing() {

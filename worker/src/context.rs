@@ -33,6 +33,7 @@ struct Inner {
     attempt: u32,
     batch: Option<BatchName>,
     result_wanted: bool,
+    run_limit: Option<Duration>,
     teller: Teller,
     cancelled: CancellationToken,
     /// Enqueued with the settlement; dropped if the handler fails.
@@ -50,6 +51,7 @@ impl Context {
             attempt: task.attempts + 1,
             batch: task.batch.clone(),
             result_wanted: task.result_wanted,
+            run_limit: task.run_limit,
             teller: held.teller(),
             cancelled: held.cancel.clone(),
             children: Mutex::new(Vec::new()),
@@ -114,7 +116,8 @@ impl Context {
     }
 
     /// Whether the handler should stop: somebody cancelled the task, the lease is lost, so what it returns will be refused,
-    /// or the worker is made to end. A blocking handler that then returns an error is given back uncharged, unless it buries the task. An
+    /// the worker is made to end, or the task's own run limit is over. A blocking handler that then returns an error is given back uncharged,
+    /// unless it buries the task; at the limit it has failed. An
     /// async handler is dropped instead of being told.
     #[must_use]
     pub fn cancelled(&self) -> bool {
@@ -193,6 +196,16 @@ impl Context {
     fn of_batch(&self, mut task: NewTask) -> NewTask {
         task.batch = task.batch.or_else(|| self.0.batch.clone());
         task
+    }
+
+    /// How long this run may take: as long as who sent the task said, or the handler's own limit where that is shorter.
+    pub(crate) fn limit(&self, own: Option<Duration>) -> Option<Duration> {
+        self.0.run_limit.into_iter().chain(own).min()
+    }
+
+    /// Tells the handler to stop.
+    pub(crate) fn stop(&self) {
+        self.0.cancelled.cancel();
     }
 
     /// Completes when the handler should stop.

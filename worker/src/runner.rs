@@ -62,6 +62,19 @@ enum Stopped {
     Result(Result<Option<Payload>, TaskError>),
     Panicked(String),
     Dropped,
+    /// It ran for longer than it may.
+    Over(Duration),
+}
+
+/// Completes when the time is over, if there is a limit.
+pub(crate) async fn expired(limit: Option<Duration>) -> Duration {
+    match limit {
+        Some(limit) => {
+            tokio::time::sleep(limit).await;
+            limit
+        }
+        None => std::future::pending().await,
+    }
 }
 
 async fn run_handler(
@@ -81,6 +94,10 @@ async fn run_handler(
             tokio::select! {
                 biased;
                 ended = &mut run => ended,
+                limit = expired(cancel.limit(None)) => {
+                    let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
+                    return Stopped::Over(limit);
+                }
                 () = cancel.stopped() => {
                     // What it holds may panic when it is dropped, and the task is to be given back all the same.
                     let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
@@ -95,7 +112,19 @@ async fn run_handler(
                 () = slot.take_thread() => {}
                 () = cancel.stopped() => return Stopped::Dropped,
             }
-            run.await
+            let mut run = Box::pin(run);
+            tokio::select! {
+                biased;
+                ended = &mut run => ended,
+                limit = expired(cancel.limit(None)) => {
+                    cancel.stop();
+                    match run.await {
+                        Ok(Err(error)) if matches!(error.verdict, Verdict::Retry(_)) => return Stopped::Over(limit),
+                        // It is done all the same, or can never be.
+                        ended => ended,
+                    }
+                }
+            }
         }
         // It kills its process when it is told, and returns when that is dead: nobody else runs the task before.
         Mode::Process => run.await,
@@ -110,6 +139,9 @@ async fn run_handler(
 fn judge(result: Option<Stopped>, task: &ClaimedTask, context: &Context) -> (Ending, Option<End>) {
     match result {
         None => (Ending::Parked, Some(End::Park)),
+        Some(Stopped::Over(limit)) => {
+            retry(format!("it ran for longer than its limit of {limit:?}"), None, task)
+        }
         Some(Stopped::Dropped) => (Ending::Released, Some(End::Release)),
         Some(Stopped::Result(Ok(result))) => {
             (Ending::Completed, Some(End::Complete { children: context.take_children(), result }))

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Outcome, Stage, area, holds, same, support::*};
+use super::{Failure, Outcome, Stage, area, holds, same, support::*};
 use crate::{
-    Claim, Enqueued, ErrorKind, NewTask, Payload, QueueOptions, Settled, TaskName, capabilities::Capacity,
+    Claim, End, Enqueued, ErrorKind, NewTask, Payload, QueueOptions, Settled, TaskName, capabilities::Capacity,
     limits,
 };
 
-area!("claim": in_order_and_at_most_max, a_missing_queue_is_empty, no_task_is_handed_out_twice, the_epoch_grows_with_every_claim, a_full_queue_that_it_feeds_holds_it_back, a_queue_may_feed_itself, the_reply_tells_what_comes_next if PUNCTUAL, a_reply_that_is_cut_says_so, the_mark_changes_with_every_task, bad_claims_are_refused, a_lease_that_outlives_its_connection_is_refused if |broker| broker.max_lease() < limits::MAX_LEASE);
+area!("claim": in_order_and_at_most_max, a_missing_queue_is_empty, no_task_is_handed_out_twice, the_epoch_grows_with_every_claim, a_task_keeps_its_run_limit, bad_run_limits_are_refused, a_full_queue_that_it_feeds_holds_it_back, a_queue_may_feed_itself, the_reply_tells_what_comes_next if PUNCTUAL, a_reply_that_is_cut_says_so, the_mark_changes_with_every_task, bad_claims_are_refused, a_lease_that_outlives_its_connection_is_refused if |broker| broker.max_lease() < limits::MAX_LEASE);
 
 async fn in_order_and_at_most_max(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
@@ -196,5 +196,39 @@ async fn a_lease_that_outlives_its_connection_is_refused(stage: &dyn Stage) -> O
     let task = claim_one(&*a, &q).await?;
     refused(a.beat(&[task.lease.clone().into()], long).await, ErrorKind::Unsupported)?;
     same!(settle(&*a, &task, complete()).await?, Settled::Settled, "the lease after the refusals");
+    Ok(())
+}
+
+async fn a_task_keeps_its_run_limit(stage: &dyn Stage) -> Outcome {
+    let (a, q, limit) = (stage.session().await?, queue("q")?, Some(Duration::from_millis(1500)));
+    let limited = || Ok::<_, Failure>(task(&q, "limited")?.with_run_limit(Duration::from_millis(1500)));
+    a.enqueue(&[limited()?, task(&q, "free")?], None).await?;
+    let claimed = claim(&*a, &q, 2).await?.tasks;
+    let limits: Vec<_> = claimed.iter().map(|task| task.run_limit).collect();
+    same!(limits, [limit, None], "what is claimed");
+    settle(&*a, &claimed[1], complete()).await?;
+    settle(&*a, &claimed[0], End::Release).await?;
+    let again = claim_one(&*a, &q).await?;
+    same!(again.run_limit, limit, "when it was given back");
+    if let Some(lookup) = a.lookup() {
+        let found = lookup.get(&q, &again.lease.id).await?;
+        same!(found.and_then(|found| found.info.run_limit), limit, "what is told of it");
+    }
+    settle(&*a, &again, retry(Duration::from_secs(1))).await?;
+    stage.advance(Duration::from_secs(1)).await;
+    let again = claim_soon(&*a, &q).await?;
+    same!(again.run_limit, limit, "after a failure");
+    settle(&*a, &again, End::complete(vec![limited()?])).await?;
+    same!(claim_soon(&*a, &q).await?.run_limit, limit, "of a child");
+    Ok(())
+}
+
+async fn bad_run_limits_are_refused(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    for limit in [Duration::ZERO, limits::MAX_DELAY + Duration::from_secs(1)] {
+        let bad = task(&q, "1")?.with_run_limit(limit);
+        refused(a.enqueue(&[bad], None).await, ErrorKind::Invalid)?;
+    }
+    same!(a.status(&q).await?, None, "the queue");
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What no broker accepts.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::{
     Error, Hold, Lease, NewTask, Payload, QueueName, QueueOptions, Result, Settlement, Start, Unique, limits,
@@ -103,6 +103,10 @@ fn check_task(operation: &'static str, task: &NewTask) -> Result<()> {
         let message = format!("task {id} for queue \"{queue}\": max_attempts and max_crashes are at least 1");
         return Err(Error::invalid(operation, message));
     }
+    if task.run_limit.is_some_and(|limit| limit < Duration::from_millis(1)) {
+        let message = format!("task {id} for queue \"{queue}\": a run_limit is at least 1 ms");
+        return Err(Error::invalid(operation, message));
+    }
     if task.priority.is_some_and(|priority| priority.unsigned_abs() > limits::MAX_PRIORITY.unsigned_abs()) {
         let message = format!("task {id} for queue \"{queue}\": a priority is within ±2^53");
         return Err(Error::invalid(operation, message));
@@ -125,6 +129,7 @@ fn check_task(operation: &'static str, task: &NewTask) -> Result<()> {
     let times = [
         ("is put off by", delay),
         ("expires after", task.expires),
+        ("may run for", task.run_limit),
         ("holds its unique key for", hold),
         ("has its result kept for", task.result.kept()),
     ];

@@ -100,6 +100,7 @@ impl Queue {
             deaths: record.progress.deaths,
             batch: record.batch.as_ref().map(|(name, _)| name.clone()),
             result_wanted: record.wanted != Wanted::No,
+            run_limit: record.run_limit,
             alone: record.progress.alone,
         })
     }

@@ -172,6 +172,7 @@ impl Queue {
             id_given: record.id_given,
             // Here, what somebody waits for is kept as well.
             result: record.wanted.kept().map_or(Wanted::No, Wanted::Keep),
+            run_limit: record.run_limit,
             error: progress.error.clone().filter(|error| !error.is_empty()),
             payload_bytes: record.payload.len(),
             ..TaskInfo::new(id.clone(), record.name.clone(), standing)

@@ -1,6 +1,9 @@
 //! The plain data of the machine, and the two ways of looking at it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     Configuration, Fate, Progress,
@@ -118,6 +121,7 @@ pub struct Record {
     /// What the holder of the present lease told of its progress.
     pub(super) reported: Option<Payload>,
     pub(super) wanted: Wanted,
+    pub(super) run_limit: Option<Duration>,
     pub(super) progress: Progress,
     pub(super) phase: Phase,
 }
@@ -242,6 +246,7 @@ impl Queue {
             batch: task.batch.clone().zip(batch),
             reported: None,
             wanted: task.result,
+            run_limit: task.run_limit,
             progress: Progress::new(task.max_attempts, task.max_crashes),
             phase: Phase::Ready,
         };

@@ -367,6 +367,7 @@ impl Pair {
         let payload = Payload::encode(&made).unwrap();
         let mut task = NewTask::new(queue(spec.queue), name, payload).with_max_attempts(spec.max_attempts);
         task.max_crashes = spec.max_crashes;
+        task.run_limit = made.is_multiple_of(2).then_some(Duration::from_millis(1500));
         let start = match spec.start.map(Duration::from_secs) {
             None => Start::Now,
             // As a time of the clock that the history moves.

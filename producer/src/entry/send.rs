@@ -38,6 +38,10 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
 
+    /// End a run that takes longer, as a failure; the handler's own limit holds where it is shorter
+    #[arg(long, value_name = "DURATION", value_parser = text::duration)]
+    run_limit: Option<Duration>,
+
     /// Let it start so much later, such as 90s or 1h30m
     #[arg(long, value_name = "DURATION", value_parser = text::duration)]
     delay: Option<Duration>,
@@ -152,6 +156,9 @@ fn task(args: &Args, target: &Target) -> Result<NewTask> {
     }
     if let Some(max_attempts) = args.max_attempts {
         task = task.with_max_attempts(max_attempts);
+    }
+    if let Some(run_limit) = args.run_limit {
+        task = task.with_run_limit(run_limit);
     }
     if let Some(start) = args.delay.map(Start::After).or(args.at.map(Start::At)) {
         task = task.with_start(start);

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     Context, TaskError,
     handler::{Handler, Mode, Run},
+    runner::expired,
 };
 
 /// The exit code by which a program says that the task can never succeed: `EX_DATAERR` of `sysexits.h`.
@@ -100,7 +101,7 @@ impl Command {
         let output = Arc::new(Mutex::new(Output::default()));
         let reading = process.stdout.take().map(|pipe| tokio::spawn(collect(pipe, Arc::clone(&output))));
         let input = process.stdin.take().map(|pipe| tokio::spawn(write(pipe, payload.clone())));
-        let end = watch(&process, self.outfit.limit, context).await;
+        let end = watch(&process, context.limit(self.outfit.limit), context).await;
         let status = process.reap().await;
         if let Some(input) = input {
             input.abort();
@@ -133,17 +134,6 @@ async fn watch(process: &Process, limit: Option<Duration>, context: &Context) ->
         () = process.ended() => End::Ended,
         () = context.stopped() => End::Stopped,
         limit = expired(limit) => End::Limit(limit),
-    }
-}
-
-/// Completes when the time is over, if there is a limit.
-pub(super) async fn expired(limit: Option<Duration>) -> Duration {
-    match limit {
-        Some(limit) => {
-            tokio::time::sleep(limit).await;
-            limit
-        }
-        None => std::future::pending().await,
     }
 }
 

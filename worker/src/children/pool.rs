@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Children, GOODBYE, Outfit,
-    command::{expired, over, stopped},
+    command::{over, stopped},
     protocol::{self, Answer, Said},
     spawner::Spawner,
     warm::{News, Warm, Wrong, too_long},
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     Context, TaskError,
     handler::{Handler, Mode, Run},
+    runner::expired,
 };
 
 /// How long to wait before a child is started again that ended before it had answered anything: at first, and at most.
@@ -263,7 +264,7 @@ impl Keeper {
             };
             tokio::pin!(give, listen);
             let mut given = false;
-            let limit = expired(self.outfit.limit);
+            let limit = expired(job.context.limit(self.outfit.limit));
             tokio::pin!(limit);
             loop {
                 tokio::select! {

@@ -16,6 +16,7 @@
 mod endings;
 mod hostility;
 mod leases;
+mod limits;
 mod outages;
 mod results;
 mod runs;

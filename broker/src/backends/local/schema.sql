@@ -75,7 +75,8 @@ CREATE TABLE tasks (
     returned       INTEGER NOT NULL DEFAULT 0,  -- held: it was given back under its sequence
     batch          TEXT,     -- the name of its batch
     progress       TEXT,     -- leased: what its holder told last, as JSON text
-    history        TEXT      -- what went wrong so far: [[wall-clock ms, text], ...] as JSON text; NULL: nothing
+    history        TEXT,     -- what went wrong so far: [[wall-clock ms, text], ...] as JSON text; NULL: nothing
+    run_limit_ms   INTEGER   -- how long one run may take; NULL: as long as the handler says
 ) STRICT;
 
 -- Indexes hold one state each, so that a task costs those of its state only. Columns behind those that are looked for keep

@@ -103,11 +103,12 @@ pub(super) const HOLDER_OF_KEY: &str = "SELECT id FROM tasks WHERE queue = ?1 AN
     OR EXISTS (SELECT 1 FROM batches WHERE batch = seen.until - 4611686018427387904 AND batches.until IS NULL))";
 
 /// 1 queue, 2 id, 3 id_given, 4 name, 5 payload, 6 state, 7 sequence, 8 rank, 9 place, 10 due, 11 expires, 12 unique_key,
-/// 13 unique_hold_ms, 14 keep_result_ms, 15 max_attempts, 16 max_crashes, 17 limit_key, 18 batch
+/// 13 unique_hold_ms, 14 keep_result_ms, 15 max_attempts, 16 max_crashes, 17 limit_key, 18 batch,
+/// 19 run_limit_ms
 pub(super) const ADD_TASK: &str = "INSERT INTO tasks (queue, id, id_given, name, payload, state, sequence, must_alone, \
     epoch, attempts, max_attempts, crashes, max_crashes, deaths, alone, parks, parked_since, rank, place, due, expires, \
-    unique_key, unique_hold_ms, keep_result_ms, limit_key, batch) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0, ?15, 0, ?16, 0, 0, 0, 0, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?17, ?18) \
+    unique_key, unique_hold_ms, keep_result_ms, limit_key, batch, run_limit_ms) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0, ?15, 0, ?16, 0, 0, 0, 0, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?17, ?18, ?19) \
     ON CONFLICT (queue, id) DO NOTHING";
 
 /// 1 queue, 2 now, 3 most
@@ -173,7 +174,7 @@ pub(super) const FIRST_READY: &str = "SELECT rank, place FROM tasks WHERE state 
 
 /// 1 queue, 2 must_alone, 3 now, 4 most
 pub(super) const READY: &str = task!(
-    ", name, payload, (SELECT generation FROM meta) FROM tasks WHERE state = 0 AND queue = ?1 \
+    ", name, payload, (SELECT generation FROM meta), run_limit_ms FROM tasks WHERE state = 0 AND queue = ?1 \
      AND must_alone = ?2 AND (expires IS NULL OR expires > ?3) ORDER BY rank, place LIMIT ?4"
 );
 

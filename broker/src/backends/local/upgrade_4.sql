@@ -45,6 +45,8 @@ CREATE VIEW packed AS
         json_each('[' || rtrim(replace(replace(members, '0', '0,'), '1', '1,'), ',') || ']') AS each
     WHERE each.value = 1;
 
+ALTER TABLE tasks ADD COLUMN run_limit_ms INTEGER;
+
 CREATE TABLE pauses (
     queue     INTEGER PRIMARY KEY,
     paused_by TEXT    NOT NULL,

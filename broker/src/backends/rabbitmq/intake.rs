@@ -265,6 +265,7 @@ impl Intake {
                 crashes: progress.deaths.saturating_sub(2),
                 deaths: progress.deaths,
                 result_wanted: stored.reply_to.is_some(),
+                run_limit: stored.run_limit,
                 alone: progress.alone,
             });
             let until = steady.saturating_add(crate::clock::millis(claim.lease));

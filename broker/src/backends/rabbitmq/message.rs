@@ -1,6 +1,9 @@
 //! A task as a message: the payload is the body, as it was given; the rest are properties that people can read.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use lapin::{
     BasicProperties,
@@ -9,7 +12,10 @@ use lapin::{
 };
 
 use super::publish::{Outgoing, To};
-use crate::{Error, ErrorKind, Incarnation, NewTask, Payload, Result, TaskId, TaskName, machine::Progress};
+use crate::{
+    Error, ErrorKind, Incarnation, NewTask, Payload, Result, TaskId, TaskName, clock::millis,
+    machine::Progress,
+};
 
 /// The format that this version reads and writes.
 const FORMAT: i64 = 1;
@@ -28,6 +34,8 @@ pub(super) struct Stored {
     pub(super) repeated: bool,
     /// The session that waits for what becomes of it.
     pub(super) reply_to: Option<ShortString>,
+    /// How long one run of it may take.
+    pub(super) run_limit: Option<Duration>,
 }
 
 impl Stored {
@@ -40,6 +48,7 @@ impl Stored {
             progress: Progress::new(task.max_attempts, task.max_crashes),
             repeated,
             reply_to,
+            run_limit: task.run_limit,
         }
     }
 
@@ -85,13 +94,22 @@ impl Stored {
                 .unwrap_or_default(),
             ..Progress::new(small("mh-max-attempts").max(1), small("mh-max-crashes").max(1))
         };
+        let run_limit = number(headers, "mh-run-limit").and_then(|ms| u64::try_from(ms).ok());
         let repeated = headers.inner().contains_key("mh-repeated");
         let reply_to = delivery.properties.reply_to().clone();
         let text = String::from_utf8(std::mem::take(&mut delivery.data)).map_err(|e| {
             delivery.data = e.into_bytes();
             foreign("its payload is not UTF-8")
         })?;
-        Ok(Self { id, name, payload: Payload::from_stored(text), progress, repeated, reply_to })
+        Ok(Self {
+            id,
+            name,
+            payload: Payload::from_stored(text),
+            progress,
+            repeated,
+            reply_to,
+            run_limit: run_limit.map(Duration::from_millis),
+        })
     }
 
     /// A fresh copy that goes to the dead.
@@ -133,6 +151,9 @@ impl Stored {
         if *parks > 0 {
             set("mh-parks", i64::from(*parks));
             set("mh-parked-since", i64::try_from(*parked_since).unwrap_or(i64::MAX));
+        }
+        if let Some(limit) = self.run_limit {
+            set("mh-run-limit", i64::try_from(millis(limit)).unwrap_or(i64::MAX));
         }
         if self.repeated {
             set("mh-repeated", 1);

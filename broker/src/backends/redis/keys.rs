@@ -165,6 +165,8 @@ pub(super) struct Header {
     pub(super) batch: Option<BatchName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) result: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run_limit: Option<u64>,
 }
 
 impl Header {
@@ -184,6 +186,10 @@ impl Header {
 
     pub(super) fn key(&self) -> Option<&str> {
         self.key.as_deref()
+    }
+
+    pub(super) fn run_limit(&self) -> Option<std::time::Duration> {
+        self.run_limit.map(duration)
     }
 
     pub(super) fn wanted(&self) -> Wanted {
@@ -225,6 +231,7 @@ fn body(task: &NewTask) -> Result<Vec<u8>> {
         key: task.key.as_ref().map(|key| key.as_str().to_owned()),
         batch: task.batch.clone(),
         result: task.result.kept().map(millis),
+        run_limit: task.run_limit.map(millis),
     };
     let mut body = vec![FORMAT];
     serde_json::to_writer(&mut body, &header).map_err(|e| {

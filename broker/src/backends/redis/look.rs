@@ -144,6 +144,7 @@ impl Described<'_> {
         info.unique = header.unique();
         info.key = header.key().and_then(|key| LimitKey::new(key).ok());
         info.result = header.wanted();
+        info.run_limit = header.run_limit();
         (info.max_attempts, info.max_crashes) = (header.max_attempts, header.max_crashes);
         info.id_given = header.given;
         info.batch = header.batch;

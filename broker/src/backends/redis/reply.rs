@@ -188,6 +188,7 @@ pub(super) fn claimed(
         Err(why) => return Ok(Err(Refused { id: id.clone(), epoch, why })),
     };
     Ok(Ok(ClaimedTask {
+        run_limit: header.run_limit(),
         batch: header.batch,
         lease: Lease { queue: queue.clone(), id, epoch, incarnation },
         name: header.name,

@@ -4,7 +4,7 @@
 macro_rules! look {
     ($rest:literal) => {
         task!(
-            ", name, octet_length(payload), rank, place, due, leased_by, leased_until, died, death, expires",
+            ", name, octet_length(payload), rank, place, due, leased_by, leased_until, died, death, expires, run_limit_ms",
             $rest
         )
     };

@@ -89,6 +89,6 @@ pub(in super::super) const UNPACK: &str = "INSERT INTO tasks (queue, id, id_give
 
 /// 1 queue, 2 must_alone, 3 now, 4 most, 5 place
 pub(in super::super) const READY_BEFORE: &str = task!(
-    ", name, payload, (SELECT generation FROM meta) FROM tasks WHERE state = 0 AND queue = ?1 \
+    ", name, payload, (SELECT generation FROM meta), run_limit_ms FROM tasks WHERE state = 0 AND queue = ?1 \
      AND must_alone = ?2 AND (expires IS NULL OR expires > ?3) AND (rank, place) < (0, ?5) ORDER BY rank, place LIMIT ?4"
 );

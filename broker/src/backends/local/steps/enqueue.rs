@@ -179,6 +179,7 @@ impl Steps<'_, '_> {
             task.max_crashes,
             task.key.as_ref().map(LimitKey::as_str),
             task.batch.as_ref().map(BatchName::as_str),
+            task.run_limit.map(|limit| int(millis(limit))),
         ];
         if self.execute(statements::ADD_TASK, params)? == 0 {
             return Ok(false);

@@ -28,7 +28,7 @@ pub(super) struct Look {
 
 impl Look {
     /// How many columns [`read`](Self::read) takes.
-    const COLUMNS: usize = TaskRow::COLUMNS + 10;
+    const COLUMNS: usize = TaskRow::COLUMNS + 11;
 
     fn read(row: &Row<'_>, queue: &QueueRow, now: Now) -> rusqlite::Result<Self> {
         let task = TaskRow::read(row)?;
@@ -68,6 +68,7 @@ impl Look {
             batch: task.batch,
             id_given: task.id_given,
             result: task.wanted,
+            run_limit: row.get::<_, Option<i64>>(column(10))?.map(|ms| Duration::from_millis(uint(ms))),
             error: progress.error.filter(|error| !error.is_empty()),
             payload_bytes: usize::try_from(number(1)?).unwrap_or_default(),
             ..TaskInfo::new(task.id, row.get::<_, StoredName>(column(0))?.0, standing)

@@ -97,6 +97,7 @@ fn is_plain(task: &NewTask, wall: u64) -> bool {
         && task.unique.is_none()
         && task.key.is_none()
         && task.batch.is_none()
+        && task.run_limit.is_none()
         && task.result == Wanted::No
 }
 

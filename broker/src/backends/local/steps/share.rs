@@ -345,6 +345,7 @@ impl Steps<'_, '_> {
                 crashes: progress.crashes,
                 deaths: progress.deaths,
                 result_wanted: false,
+                run_limit: None,
                 alone: progress.alone,
             });
         }

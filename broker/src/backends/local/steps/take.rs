@@ -1,5 +1,7 @@
 //! What a claim takes: rows, and parts of packs, in the order of their places.
 
+use std::time::Duration;
+
 use rusqlite::{Params, Row};
 
 use super::{QueueRow, Steps, TaskRow};
@@ -36,6 +38,7 @@ struct ReadyRow {
     name: TaskName,
     payload: String,
     generation: u64,
+    run_limit: Option<Duration>,
 }
 
 impl ReadyRow {
@@ -45,6 +48,9 @@ impl ReadyRow {
             name: row.get::<_, StoredName>(TaskRow::COLUMNS)?.0,
             payload: row.get(TaskRow::COLUMNS + 1)?,
             generation: uint(row.get(TaskRow::COLUMNS + 2)?),
+            run_limit: row
+                .get::<_, Option<i64>>(TaskRow::COLUMNS + 3)?
+                .map(|ms| Duration::from_millis(uint(ms))),
         })
     }
 }
@@ -111,7 +117,7 @@ impl Steps<'_, '_> {
         sql: &'static str,
         params: impl Params,
     ) -> rusqlite::Result<()> {
-        for ReadyRow { task, name, payload, generation } in self.list(sql, params, ReadyRow::read)? {
+        for ReadyRow { task, name, payload, generation, run_limit } in self.list(sql, params, ReadyRow::read)? {
             let TaskRow { key, id, mut progress, wanted, limit, batch, .. } = task;
             let Taking { claim, incarnation, until, .. } = *taking;
             progress.claim(generation);
@@ -131,6 +137,7 @@ impl Steps<'_, '_> {
                 crashes: progress.crashes,
                 deaths: progress.deaths,
                 result_wanted: wanted != Wanted::No,
+                run_limit,
                 alone: progress.alone,
             });
         }

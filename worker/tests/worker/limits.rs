@@ -1,0 +1,84 @@
+//! How long one run may take, where who sent the task said so.
+
+use std::time::Duration;
+
+use manyhands_broker::Settled;
+use manyhands_worker::{App, Context, Ending, TaskError};
+
+use crate::support::{Job, Log, OnDrop, Sum, World, job, listen, on_both, soon, start, sum};
+
+on_both! {
+    a_future_is_dropped_at_the_limit_and_has_failed,
+    a_thread_is_told_at_the_limit_and_has_failed,
+    a_thread_that_completes_all_the_same_has_completed,
+    who_is_done_in_time_is_not_concerned,
+}
+
+/// What only a handler reaches that never ends by itself.
+const SHORT: Duration = Duration::from_millis(20);
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn over() -> String {
+    "it ran for longer than its limit of 20ms".to_owned()
+}
+
+async fn a_future_is_dropped_at_the_limit_and_has_failed(world: World) {
+    let (bench, dropped) = (world.bench(), Log::new());
+    let log = dropped.clone();
+    let app = App::new().handle(move |Job(n), _| {
+        let log = log.clone();
+        async move {
+            let _guard = OnDrop::new(move || log.add(n));
+            std::future::pending::<Result<(), TaskError>>().await
+        }
+    });
+    bench.send([job(1).with_run_limit(SHORT).with_max_attempts(1)]).await;
+    let mut worker = start(bench.session(), app, |builder| builder);
+    assert_eq!(worker.ended().await, ("1".to_owned(), Ending::Buried(over())));
+    assert_eq!(dropped.all(), [1]);
+    assert_eq!(worker.settled().await.1, Settled::Settled);
+    assert_eq!(bench.counts("jobs").await, [0, 0, 0, 1]);
+    worker.stop().await;
+}
+
+/// Sums that wait until they are told to stop, and then end so.
+fn listening(end: fn() -> Result<(), TaskError>) -> App {
+    App::new().handle_blocking(move |Sum(_), ctx: &Context| {
+        assert!(listen(ctx), "nobody told it");
+        end()
+    })
+}
+
+async fn a_thread_is_told_at_the_limit_and_has_failed(world: World) {
+    let bench = world.bench();
+    bench.send([sum(1).with_run_limit(SHORT).with_max_attempts(2)]).await;
+    let app = listening(|| Err(TaskError::retry("stopped")));
+    let mut worker = start(bench.session(), app, |builder| builder);
+    let (_, ending) = worker.ended().await;
+    assert!(matches!(&ending, Ending::Retried(error, _) if *error == over()), "{ending:?}");
+    worker.settled().await;
+    assert_eq!(bench.counts("sums").await, [0, 1, 0, 0]);
+    worker.stop().await;
+}
+
+async fn a_thread_that_completes_all_the_same_has_completed(world: World) {
+    let bench = world.bench();
+    bench.send([sum(1).with_run_limit(SHORT)]).await;
+    let mut worker = start(bench.session(), listening(|| Ok(())), |builder| builder);
+    assert_eq!(worker.ended().await.1, Ending::Completed);
+    worker.settled().await;
+    assert_eq!(bench.counts("sums").await, [0, 0, 0, 0]);
+    worker.stop().await;
+}
+
+async fn who_is_done_in_time_is_not_concerned(world: World) {
+    let bench = world.bench();
+    bench.send([job(1).with_run_limit(HOUR), sum(2).with_run_limit(HOUR)]).await;
+    let app = App::new().handle(|Job(_), _| async { Ok(()) }).handle_blocking(|Sum(_), _: &Context| Ok(()));
+    let mut worker = start(bench.session(), app, |builder| builder);
+    for _ in 0..2 {
+        assert_eq!(soon("an end", worker.ended()).await.1, Ending::Completed);
+    }
+    worker.stop().await;
+}
