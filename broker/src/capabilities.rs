@@ -3,7 +3,7 @@
 //! One value a session, the same for all sessions of one backend. The guard refuses by it what cannot be kept, before any
 //! I/O; the conformance suite tests each claim, and that what is not claimed is refused; `docs/backends.md` shows it.
 
-use std::{fmt, time::Duration};
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use crate::limits;
 
@@ -68,8 +68,8 @@ capability! {
 capability! {
     /// In which orders a queue can be.
     Orders {
-        /// First in, first out.
-        Fifo = "fifo",
+        /// First in, first out; by priority, of which there are four: 0 to 3, the lowest first.
+        Classes = "fifo; priority, 0 to 3",
         /// First in, first out; last in, first out; by priority.
         All = "fifo, lifo, priority",
     }
@@ -217,6 +217,15 @@ impl Capabilities {
         match self.delay {
             Delay::Exact => limits::MAX_DELAY,
             Delay::Ladder => limits::MAX_LADDER_DELAY,
+        }
+    }
+
+    /// The priorities that there are.
+    #[must_use]
+    pub fn priorities(&self) -> RangeInclusive<i64> {
+        match self.orders {
+            Orders::All => -limits::MAX_PRIORITY..=limits::MAX_PRIORITY,
+            Orders::Classes => limits::PRIORITY_CLASSES,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Every one of them ends in a clear error or in back-pressure, never in silence.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 /// The largest payload of one task, in bytes of JSON text: 1 MiB.
 pub const MAX_PAYLOAD: usize = 1024 * 1024;
@@ -66,6 +66,9 @@ pub const MAX_RESULTS: u64 = 100_000;
 
 /// The priorities: from minus this to plus this, 2^53, exact in JSON.
 pub const MAX_PRIORITY: i64 = 1 << 53;
+
+/// The priorities where each is a class with a line of its own.
+pub const PRIORITY_CLASSES: RangeInclusive<i64> = 0..=3;
 
 /// Ids remembered in one queue after settlement; the ones that end first go first.
 pub const MAX_REMEMBERED: u64 = 1_000_000;

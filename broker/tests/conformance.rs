@@ -269,7 +269,7 @@ fn columns() -> [(&'static str, Capabilities, Capabilities); 4] {
     };
     let rabbitmq = Capabilities {
         delay: Delay::Ladder,
-        orders: Orders::Fifo,
+        orders: Orders::Classes,
         control: Control::None,
         results: Results::ToSender,
         operators: Operators::DeadOneByOne,

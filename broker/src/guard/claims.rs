@@ -30,9 +30,14 @@ impl<B: Broker> Guard<B> {
         for task in tasks {
             let NewTask { id, queue, .. } = task;
             let about = |what: &str| format!("task {id} for queue \"{queue}\" {what}");
-            if task.priority.is_some() && self.0.capabilities().orders == Orders::Fifo {
-                let what = about("has a priority, and all queues are first in, first out");
-                return Err(self.unsupported(operation, &what, INSTEAD));
+            let priorities = self.0.capabilities().priorities();
+            if let Some(priority) = task.priority.filter(|priority| !priorities.contains(priority)) {
+                let (lowest, highest) = (priorities.start(), priorities.end());
+                let what = about(&format!(
+                    "has priority {priority}, and there are those from {lowest} to {highest}, the lowest first"
+                ));
+                let instead = format!("use {lowest} to {highest}, or a local: or redis:// broker");
+                return Err(self.unsupported(operation, &what, &instead));
             }
             if task.unique.is_some() {
                 self.check_control(operation, || about("has a unique key"))?;
@@ -133,11 +138,11 @@ impl<B: Broker> Guard<B> {
 
     /// Refuses an order that this backend does not have.
     fn check_order(&self, operation: &'static str, queue: &QueueName, options: &QueueOptions) -> Result<()> {
-        if options.order == Order::Fifo || self.0.capabilities().orders == Orders::All {
+        if options.order != Order::Lifo || self.0.capabilities().orders == Orders::All {
             return Ok(());
         }
         let what = format!(
-            "queue \"{queue}\" is to have the order {}, and all queues are first in, first out",
+            "queue \"{queue}\" is to have the order {}, and there are fifo and priority",
             options.order
         );
         Err(self.unsupported(operation, &what, INSTEAD))

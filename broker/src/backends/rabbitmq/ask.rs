@@ -20,7 +20,7 @@ use super::{
     live::Live,
     news::{ANSWER, QUESTION},
 };
-use crate::{Incarnation, QueueName, Result};
+use crate::{Error, Incarnation, QueueName, Result};
 
 /// How long answers are waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -89,7 +89,7 @@ impl Live {
                 scheduled += self.depth(operation, &line).await?.ready;
             }
         }
-        let depth = self.depth(operation, &self.names.work(queue)).await?;
+        let depth = self.depth_of_work(operation, queue).await?;
         let holders = self.holders(operation, queue).await?;
         let answers =
             if holders == 0 { BTreeMap::new() } else { self.question(operation, queue, holders).await? };
@@ -184,7 +184,15 @@ impl Live {
             return;
         }
         // What left the queue before the question was asked is here after this.
-        if let Err(error) = self.barrier("answer", &self.names.work(&queue)).await {
+        let all = async {
+            // A look at one that is missing would be the end of the channel.
+            self.ensure_queue("answer", &queue).await?;
+            for class in self.classes(&queue) {
+                self.barrier("answer", &self.names.work(&queue, class)).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = all.await {
             tracing::debug!(error = %error.report(), "a question was not answered");
             return;
         }

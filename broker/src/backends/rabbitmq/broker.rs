@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{RabbitMqBroker, ask::Holdings, claim, directory::Change, enqueue, link::Link, replies, settle};
+use super::{
+    RabbitMqBroker, ask::Holdings, claim, directory::Change, enqueue, link::Link, live::Live, replies, settle,
+};
 use crate::{
     Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, DeadLetters, Enqueued, Error, ErrorKind,
     Incarnation, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId,
@@ -93,6 +95,7 @@ async fn declare(link: Arc<Link>, queue: QueueName, options: Option<QueueOptions
     if let Some(options) = &options {
         if !configuration().is_some_and(|stored| stored.configured) {
             live.ensure_queue("declare", &queue).await?;
+            live.check_change(&queue, options).await?;
             live.tell("declare", &Change::Configure(queue.clone(), options.clone())).await?;
         }
         // Somebody else's may have come first.
@@ -105,6 +108,18 @@ async fn declare(link: Arc<Link>, queue: QueueName, options: Option<QueueOptions
     status.ok_or_else(|| {
         Error::new(ErrorKind::Internal, "declare", format!("queue \"{queue}\" is not in the directory"))
     })
+}
+
+impl Live {
+    /// Refuses options by which the order of tasks would change that are there. Those that come meanwhile have no priority, and
+    /// keep their order.
+    async fn check_change(self: &Arc<Self>, queue: &QueueName, options: &QueueOptions) -> Result<()> {
+        let Some(entry) = self.entry(queue).filter(|entry| entry.order() != options.order) else {
+            return Ok(());
+        };
+        let Holdings { ready, held, scheduled, .. } = self.holdings("declare", queue).await?;
+        entry.configuration().configure(queue, options, ready + held + scheduled)
+    }
 }
 
 async fn close(link: Arc<Link>, queue: QueueName) -> Result<()> {

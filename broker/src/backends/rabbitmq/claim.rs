@@ -1,16 +1,12 @@
-//! Claims: a consumer with as much credit as there is to be filled, for as long as somebody waits for the queue.
+//! Claims: what is delivered is handed out, and goes back where nobody takes it.
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, StreamExt};
-use lapin::{
-    Consumer,
-    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
-    types::FieldTable,
-};
+use lapin::options::{BasicAckOptions, BasicNackOptions};
 
 use super::{
     ask::Holdings,
+    class::Class,
     intake::{Arrival, Taken},
     link::Link,
     live::Live,
@@ -66,79 +62,29 @@ impl Live {
         let queue = &claim.queue;
         self.ensure_queue("claim", queue).await?;
         self.become_holder("claim", queue).await?;
-        self.drain(queue);
-        let lacking = self.intake().line(queue).lacks(claim.max);
-        if lacking > 0 {
-            self.consume(queue, lacking).await?;
-        }
+        let lacking = self.ask_for(queue, claim.max).await?;
         let steady = link.config.clock.now().steady;
         let mut taken = self.intake().take(claim, link.incarnation, steady);
         for refused in std::mem::take(&mut taken.refused) {
             self.refuse(link, queue, refused).await?;
         }
-        if !link.interests.has(queue) {
-            self.fold(queue).await?;
+        if link.interests.has(queue) {
+            self.cut_shares(queue, lacking, taken.tasks.len() == claim.max).await?;
+        } else {
+            for class in self.classes(queue) {
+                self.fold(queue, class).await?;
+            }
         }
         Ok(taken)
     }
 
-    /// Takes in what was delivered. Runs on the connections' thread, as do those who wait for deliveries: none can be in
-    /// between.
-    pub(super) fn drain(&self, queue: &QueueName) {
+    /// Stops consuming a class of a queue and gives back what was not claimed.
+    async fn fold(&self, queue: &QueueName, class: Class) -> Result<()> {
         let consumers = self.intake().line(queue).consumers();
-        consumers.into_iter().for_each(|consumer| self.drain_consumer(queue, consumer));
-    }
-
-    fn drain_consumer(&self, queue: &QueueName, mut consumer: Consumer) {
-        let tag = consumer.tag();
-        // The end of the stream is noticed by the one who waits for deliveries.
-        while let Some(Some(Ok(delivery))) = consumer.next().now_or_never() {
-            self.intake().arrive(queue, &tag, delivery);
+        for (_, consumer) in consumers.into_iter().filter(|(of, _)| *of == class) {
+            self.cancel(queue, class, consumer).await?;
         }
-    }
-
-    /// Asks for `credit` more, by one more consumer: the credit of one that is there cannot be changed.
-    async fn consume(self: &Arc<Self>, queue: &QueueName, credit: usize) -> Result<()> {
-        let name = self.names.work(queue);
-        let prefetch = u16::try_from(credit).unwrap_or(u16::MAX);
-        self.call("claim", self.worker.basic_qos(prefetch, BasicQosOptions::default())).await?;
-        let options = BasicConsumeOptions::default();
-        let consume = self.worker.basic_consume(name.clone(), "".into(), options, FieldTable::default());
-        let consumer = self.call("claim", consume).await?;
-        self.intake().line(queue).stands(consumer.clone(), prefetch.into());
-        let live = Arc::downgrade(self);
-        let of = queue.clone();
-        tokio::spawn(async move {
-            let tag = consumer.tag();
-            let mut stream = consumer;
-            while let Some(Ok(delivery)) = stream.next().await {
-                let Some(live) = live.upgrade() else { return };
-                live.intake().arrive(&of, &tag, delivery);
-                live.changed();
-            }
-            let Some(live) = live.upgrade() else { return };
-            // Not cancelled by us: the queue was removed, or the connection is lost.
-            if live.intake().line(&of).relies_on(&tag) {
-                live.end();
-            }
-        });
-        self.barrier("claim", &name).await?;
-        self.drain(queue);
-        Ok(())
-    }
-
-    /// Stops consuming a queue and gives back what was not claimed.
-    async fn fold(&self, queue: &QueueName) -> Result<()> {
-        let consumers = self.intake().line(queue).consumers();
-        for consumer in consumers {
-            let tag = consumer.tag();
-            // First, so that the end of its stream is no surprise.
-            self.intake().line(queue).cancelled(&tag);
-            let cancel = self.worker.basic_cancel(tag, BasicCancelOptions::default());
-            self.call("claim", cancel).await?;
-            self.drain_consumer(queue, consumer);
-        }
-        let unclaimed = self.intake().line(queue).unclaimed();
+        let unclaimed = self.intake().line(queue).unclaimed(class);
         for arrival in unclaimed {
             self.give_back(queue, arrival).await?;
         }
@@ -148,11 +94,12 @@ impl Live {
     /// Gives back a task that was not run. The server counts that like a death, so this is done only with a task that never
     /// was lost; of any other a copy goes to the end of the queue, which counts nothing.
     async fn give_back(&self, queue: &QueueName, arrival: Arrival) -> Result<()> {
-        let Arrival { delivery, task, .. } = arrival;
+        let Arrival { delivery, class, task, .. } = arrival;
         let tag = delivery.delivery_tag;
         match task {
             Ok(stored) if stored.progress.deaths > 0 && !self.is_blocked() => {
-                self.publish("claim", vec![stored.copy_for(To::queue(self.names.work(queue)))]).await?;
+                let to = To::queue(self.names.work(queue, class));
+                self.publish("claim", vec![stored.copy_for(to)]).await?;
                 self.ack("claim", tag).await?;
                 self.intake().line(queue).closed(tag);
                 Ok(())
@@ -176,7 +123,7 @@ impl Live {
     /// Deals with what cannot be run: buries what is no task, or was lost too often; puts off what only a newer version can
     /// read.
     async fn refuse(self: &Arc<Self>, link: &Link, queue: &QueueName, arrival: Arrival) -> Result<()> {
-        let Arrival { delivery, task, .. } = arrival;
+        let Arrival { delivery, class, task, .. } = arrival;
         let tag = delivery.delivery_tag;
         let dead = || To::queue(self.names.dead(queue));
         let (mut buried, mut reply) = (true, None);
@@ -193,8 +140,7 @@ impl Live {
             Err(error) if error.kind() == ErrorKind::Incompatible => {
                 tracing::warn!(%queue, error = %error.report(), "a task is put off");
                 buried = false;
-                let waiting = self.put_off("claim", queue, &TaskId::generate(), UNREADABLE).await?;
-                let to = waiting.unwrap_or_else(|| To::queue(self.names.work(queue)));
+                let (to, _) = self.put_off("claim", queue, class, &TaskId::generate(), UNREADABLE).await?;
                 Outgoing::new(to, delivery.data, message::as_it_was(delivery.properties))
             }
             Err(error) => {
@@ -235,9 +181,9 @@ impl Live {
         let queues = self.intake().queues();
         for queue in queues {
             let wanted = link.interests.has(&queue);
-            let unwanted = self.intake().line(&queue).is_unwanted(wanted);
-            if unwanted {
-                self.fold(&queue).await?;
+            let unwanted = self.intake().line(&queue).unwanted(wanted);
+            for class in unwanted {
+                self.fold(&queue, class).await?;
             }
         }
         Ok(())

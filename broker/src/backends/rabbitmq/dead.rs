@@ -84,7 +84,9 @@ async fn revive(link: Arc<Link>, queue: QueueName, ids: Vec<TaskId>) -> Result<V
                 if live.is_full("revive", &queue, messages.len() as u64).await? {
                     *answer = Revived::Full;
                 } else if let Some(seen) = of.seen.take() {
-                    messages.push(revived(seen, To::queue(live.names.work(&queue))));
+                    let priority = seen.task.as_ref().ok().and_then(|stored| stored.priority);
+                    let to = live.names.work(&queue, live.class(&queue, priority));
+                    messages.push(revived(seen, To::queue(to)));
                     whose.push((answer, std::mem::take(&mut of.tags)));
                     found.remove(id);
                 }

@@ -10,11 +10,15 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{QueueName, QueueOptions, clock::millis, machine::Configuration};
+use crate::{Order, QueueName, QueueOptions, clock::millis, machine::Configuration};
 
-/// The format that this version writes; it reads those before, too. Since 2, a queue's tasks wait in a line for each bit of
-/// their delay, which an older version would not count, and would forget.
-pub(super) const FORMAT: u8 = 2;
+/// The last format that this version knows; it reads those before, too. Since 2, a queue's tasks wait in a line for each bit of
+/// their delay, which an older version would not count, and would forget. Since 3, a queue can be by priority: its tasks are in
+/// several lines, of which an older version would know the first one only.
+pub(super) const FORMAT: u8 = 3;
+
+/// The format of a directory without such queues: versions that know no other go on beside this one.
+const WITHOUT_PRIORITIES: u8 = 2;
 
 /// All queues of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +40,9 @@ pub(super) struct Entry {
     /// Tasks may wait for 2^level seconds, on their way through such lines.
     #[serde(default)]
     pub(super) steps: BTreeSet<u32>,
+    /// It is in order of priority, and else first in, first out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    by_priority: bool,
 }
 
 /// What can be said of a queue.
@@ -62,7 +69,7 @@ pub(super) enum Unreadable {
 
 impl Default for Directory {
     fn default() -> Self {
-        Self { format: FORMAT, queues: BTreeMap::new() }
+        Self { format: WITHOUT_PRIORITIES, queues: BTreeMap::new() }
     }
 }
 
@@ -77,6 +84,7 @@ impl Default for Entry {
             closed: false,
             levels: BTreeSet::new(),
             steps: BTreeSet::new(),
+            by_priority: false,
         };
         entry.set(&Configuration::default());
         entry
@@ -84,10 +92,16 @@ impl Default for Entry {
 }
 
 impl Entry {
+    /// Which task is claimed first.
+    pub(super) fn order(&self) -> Order {
+        if self.by_priority { Order::Priority } else { Order::Fifo }
+    }
+
     /// The options in force, and how they came to be.
     pub(super) fn configuration(&self) -> Configuration {
         let options = QueueOptions::default()
             .with_capacity(self.capacity)
+            .with_order(self.order())
             .with_remember_ids(Duration::from_millis(self.remember_ids_ms));
         Configuration { options, revision: self.revision, configured: self.configured }
     }
@@ -96,11 +110,12 @@ impl Entry {
         let Configuration { options, revision, configured } = configuration;
         (self.capacity, self.remember_ids_ms) = (options.capacity, millis(options.remember_ids));
         (self.revision, self.configured) = (*revision, *configured);
+        self.by_priority = options.order == Order::Priority;
     }
 
     /// Of two configurations the later one; of two that were first at the same time, one that does not depend on who asks.
-    fn rank(&self) -> (bool, u64, u64, u64) {
-        (self.configured, self.revision, self.capacity, self.remember_ids_ms)
+    fn rank(&self) -> (bool, u64, u64, u64, bool) {
+        (self.configured, self.revision, self.capacity, self.remember_ids_ms, self.by_priority)
     }
 
     fn merge(&mut self, other: &Self) {
@@ -123,11 +138,18 @@ impl Directory {
         match serde_json::from_slice::<Any>(json) {
             Ok(Any { format }) if format > FORMAT => Err(Unreadable::Newer(format)),
             Ok(_) => {
-                let read = serde_json::from_slice::<Self>(json).map_err(|_| Unreadable::Foreign)?;
-                Ok(Self { format: FORMAT, ..read })
+                let mut read = serde_json::from_slice::<Self>(json).map_err(|_| Unreadable::Foreign)?;
+                read.find_format();
+                Ok(read)
             }
             Err(_) => Err(Unreadable::Foreign),
         }
+    }
+
+    /// Notes which format is needed to read it.
+    fn find_format(&mut self) {
+        let by_priority = self.queues.values().any(|entry| entry.by_priority);
+        self.format = if by_priority { FORMAT } else { WITHOUT_PRIORITIES };
     }
 
     pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
@@ -152,6 +174,7 @@ impl Directory {
                 None => drop(self.queues.insert(queue.clone(), theirs.clone())),
             }
         }
+        self.find_format();
     }
 
     /// Takes a change; what was said before, and a second configuration, change nothing.
@@ -177,6 +200,7 @@ impl Directory {
                 self.queues.entry(queue.clone()).or_default().steps.extend(levels);
             }
         }
+        self.find_format();
     }
 }
 
@@ -234,13 +258,20 @@ mod tests {
     fn the_stored_form_is_kept() {
         let first = br#"{"format":1,"queues":{"q":{"capacity":3,"remember_ids_ms":3600000,"revision":1,"configured":true,"closed":true,"levels":[2]}}}"#;
         let second = br#"{"format":2,"queues":{"q":{"capacity":3,"remember_ids_ms":3600000,"revision":1,"configured":true,"closed":true,"levels":[2],"steps":[0,3]}}}"#;
+        let third = br#"{"format":3,"queues":{"q":{"capacity":3,"remember_ids_ms":3600000,"revision":1,"configured":true,"closed":true,"levels":[2],"steps":[0,3]},"r":{"capacity":3,"remember_ids_ms":3600000,"revision":1,"configured":true,"closed":false,"levels":[],"steps":[],"by_priority":true}}}"#;
         let mut directory = after(&[configure(3), Change::Close(queue())]);
         directory.queues.get_mut(&queue()).unwrap().levels.insert(2);
         assert_eq!(Directory::read(first), Ok(directory.clone()));
         directory.apply(&Change::Wait(queue(), BTreeSet::from([0, 3])));
         assert_eq!(directory.to_json().unwrap(), second);
-        assert_eq!(Directory::read(second), Ok(directory));
-        assert_eq!(Directory::read(br#"{"format":3}"#), Err(Unreadable::Newer(3)));
+        assert_eq!(Directory::read(second), Ok(directory.clone()));
+        directory.apply(&Change::Configure(
+            QueueName::new("r").unwrap(),
+            QueueOptions::default().with_order(Order::Priority).with_capacity(3),
+        ));
+        assert_eq!(directory.to_json().unwrap(), third);
+        assert_eq!(Directory::read(third), Ok(directory));
+        assert_eq!(Directory::read(br#"{"format":4}"#), Err(Unreadable::Newer(4)));
         assert_eq!(Directory::read(b"rubbish"), Err(Unreadable::Foreign));
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{link::Link, live::Live};
-use crate::{Enqueued, NewTask, QueueName, Result};
+use crate::{Enqueued, NewTask, QueueName, Result, machine::check_fits};
 
 /// How long what was read of a queue's depth is believed, if it says that there is room.
 const BELIEVED: Duration = Duration::from_millis(100);
@@ -16,6 +16,7 @@ pub(super) async fn enqueue(link: Arc<Link>, tasks: Vec<NewTask>) -> Result<Vec<
     let live = link.live("enqueue").await?;
     // A queue may have been closed elsewhere.
     live.sync("enqueue").await?;
+    live.check_fit("enqueue", &tasks)?;
     let mut answers = Vec::with_capacity(tasks.len());
     let mut messages = Vec::with_capacity(tasks.len());
     let mut coming: HashMap<&QueueName, u64> = HashMap::new();
@@ -51,6 +52,19 @@ pub(super) async fn enqueue(link: Arc<Link>, tasks: Vec<NewTask>) -> Result<Vec<
 }
 
 impl Live {
+    /// Refuses what does not fit its queue. A missing one would be first in, first out.
+    pub(super) fn check_fit<'a>(
+        &self,
+        operation: &'static str,
+        tasks: impl IntoIterator<Item = &'a NewTask>,
+    ) -> Result<()> {
+        for task in tasks.into_iter().filter(|task| task.priority.is_some()) {
+            let options = self.entry(&task.queue).map(|entry| entry.configuration().options);
+            check_fits(operation, task, &options.unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
     fn is_closed(&self, queue: &QueueName) -> bool {
         self.entry(queue).is_some_and(|entry| entry.closed)
     }
@@ -71,7 +85,7 @@ impl Live {
         if believed.is_some_and(|depth| depth + coming < capacity) {
             return Ok(false);
         }
-        let ready = self.look(operation, &self.names.work(queue)).await?.ready;
+        let ready = self.look_at_work(operation, queue).await?.ready;
         self.depths().insert(queue.clone(), (Instant::now(), ready));
         Ok(ready + coming >= capacity)
     }

@@ -8,8 +8,8 @@ use std::{
 
 use lapin::{Consumer, message::Delivery, types::ShortString};
 
-use super::{ask::Answer, message::Stored};
-use crate::{Claim, ClaimedTask, End, Error, Incarnation, Lease, QueueName, TaskId, limits};
+use super::{ask::Answer, class::Class, message::Stored};
+use crate::{Claim, ClaimedTask, End, Error, Incarnation, Lease, Order, QueueName, TaskId, limits};
 
 /// How long a delivery waits to be claimed before it goes back: those that ask have their slots taken by other queues.
 const STALE: Duration = Duration::from_secs(1);
@@ -35,8 +35,15 @@ pub(super) struct Intake {
 pub(super) struct Line {
     /// Who consumes, and who did and still has something to acknowledge.
     standings: Vec<Standing>,
-    /// Delivered and not claimed, by delivery tag: in the order in which the server sent them.
-    arrived: BTreeMap<u64, Arrival>,
+    /// Delivered and not claimed, by class and delivery tag: the most urgent first, and in the order in which the server sent them.
+    arrived: BTreeMap<(Class, u64), Arrival>,
+    /// Of which classes there was nothing more when they were asked for, and what came since has been sent here: they had credit
+    /// ever since.
+    exhausted: [bool; Class::MOST],
+    /// As many tasks as were ever claimed and held at a time, if there are classes: they share so much credit.
+    slots: usize,
+    /// Since when claims were given as much as they asked for, if there are classes: who asks no more has no free slot.
+    filled_since: Option<Instant>,
     /// Counts the deliveries.
     received: u64,
     /// Tasks that this session put off, and until when they may be neither waiting nor ready: the server is handing them
@@ -53,6 +60,8 @@ pub(super) struct Line {
 /// A consumer of a queue.
 pub(super) struct Standing {
     pub(super) consumer: Consumer,
+    /// Whose tasks it gets.
+    class: Class,
     /// How many of its deliveries may be unacknowledged.
     prefetch: usize,
     /// Its deliveries that are not acknowledged.
@@ -64,6 +73,7 @@ pub(super) struct Standing {
 /// A delivery that waits to be claimed.
 pub(super) struct Arrival {
     pub(super) delivery: Delivery,
+    pub(super) class: Class,
     /// What it says, its body included; or why it is none of ours, and then the body is left where it was.
     pub(super) task: Result<Stored, Error>,
     pub(super) since: Instant,
@@ -131,27 +141,75 @@ impl Arrival {
 }
 
 impl Line {
-    /// How many more must be asked for before a claim of `max` can be filled.
-    pub(super) fn lacks(&self, max: usize) -> usize {
-        let here = self.arrived.values().filter(|arrival| !arrival.must_run_alone()).count();
-        let coming: usize = self.standings.iter().map(Standing::credit).sum();
-        max.saturating_sub(here + coming)
+    /// How many tasks of a class a claim can take.
+    pub(super) fn here(&self, class: Class) -> usize {
+        self.arrived.values().filter(|arrival| arrival.class == class && !arrival.must_run_alone()).count()
+    }
+
+    /// How many more of a class the server sends as things are.
+    pub(super) fn credit(&self, class: Class) -> usize {
+        self.standings.iter().filter(|s| s.class == class).map(Standing::credit).sum()
+    }
+
+    /// Whether all that there is of a class was sent here, but for what is on its way.
+    pub(super) fn is_exhausted(&self, class: Class) -> bool {
+        self.exhausted[class.index()]
+    }
+
+    /// Notes that the server has answered after it sent what it could of a class: if it may send more, there is no more.
+    pub(super) fn answered(&mut self, class: Class) {
+        self.exhausted[class.index()] = self.credit(class) > 0;
+    }
+
+    /// Notes that so many are asked for beside those that are held.
+    pub(super) fn asks(&mut self, max: usize) {
+        let open: usize = self.standings.iter().map(|s| s.open.len()).sum();
+        self.slots = self.slots.max(open.saturating_sub(self.arrived.len()) + max);
+    }
+
+    /// Notes whether a claim got as much as it asked for.
+    pub(super) fn filled(&mut self, filled: bool) {
+        self.filled_since = filled.then(Instant::now);
+    }
+
+    /// Who has credit of a class that is over: all shares are more than the slots, and one for each class.
+    pub(super) fn surplus(&self, class: Class) -> Vec<Consumer> {
+        let share = |s: &Standing| if s.cancelled { s.open.len() } else { s.prefetch };
+        if self.credit(class) <= 1
+            || self.standings.iter().map(share).sum::<usize>() <= self.slots + Class::MOST
+        {
+            return Vec::new();
+        }
+        let over = self.standings.iter().filter(|s| s.class == class && s.credit() > 0);
+        over.map(|s| s.consumer.clone()).collect()
     }
 
     /// Notes a new consumer.
-    pub(super) fn stands(&mut self, consumer: Consumer, prefetch: usize) {
-        self.standings.push(Standing { consumer, prefetch, open: HashSet::new(), cancelled: false });
+    pub(super) fn stands(&mut self, consumer: Consumer, class: Class, prefetch: usize) {
+        self.standings.push(Standing { consumer, class, prefetch, open: HashSet::new(), cancelled: false });
     }
 
     /// Those who consume at present.
-    pub(super) fn consumers(&self) -> Vec<Consumer> {
-        self.standings.iter().filter(|s| !s.cancelled).map(|s| s.consumer.clone()).collect()
+    pub(super) fn consumers(&self) -> Vec<(Class, Consumer)> {
+        self.standings.iter().filter(|s| !s.cancelled).map(|s| (s.class, s.consumer.clone())).collect()
     }
 
     /// Notes that a consumer gets no more.
     pub(super) fn cancelled(&mut self, tag: &ShortString) {
         self.standings.iter_mut().filter(|s| s.consumer.tag() == *tag).for_each(|s| s.cancelled = true);
+        self.forget_idle();
+        self.note_exhausted();
+    }
+
+    fn forget_idle(&mut self) {
         self.standings.retain(|s| !s.cancelled || !s.open.is_empty());
+    }
+
+    /// Where there is no credit, there may be more than is here.
+    fn note_exhausted(&mut self) {
+        for class in Class::of_queue(Order::Priority) {
+            self.exhausted[class.index()] &= self.credit(class) > 0;
+        }
     }
 
     /// Whether this consumer should be getting deliveries.
@@ -164,7 +222,7 @@ impl Line {
         for standing in &mut self.standings {
             standing.open.remove(&tag);
         }
-        self.standings.retain(|s| !s.cancelled || !s.open.is_empty());
+        self.forget_idle();
     }
 
     /// Notes that a delivery is on its way back.
@@ -173,21 +231,28 @@ impl Line {
         self.returning.push(Instant::now() + RETURNING);
     }
 
-    /// Whether what is here should go back and no more should come: nobody waits for the queue any more, or somebody does
-    /// and does not claim what is here.
-    pub(super) fn is_unwanted(&mut self, wanted: bool) -> bool {
+    /// Of which classes what is here should go back and no more should come: nobody waits for the queue any more, or somebody does
+    /// and does not claim what is here, or has no slot for what might come.
+    pub(super) fn unwanted(&mut self, wanted: bool) -> Vec<Class> {
         let now = Instant::now();
         self.scheduled.retain(|_, until| *until > now);
         self.returning.retain(|until| *until > now);
         self.unwanted_since = if wanted { None } else { Some(self.unwanted_since.unwrap_or(now)) };
-        let unwanted = self.unwanted_since.is_some_and(|since| since.elapsed() > UNWANTED);
-        let consumes = self.standings.iter().any(|s| !s.cancelled);
-        (unwanted && (consumes || !self.arrived.is_empty())) || self.arrived.values().any(Arrival::is_stale)
+        let is_over = |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() > UNWANTED);
+        // Who waits to become idle for one that must run alone asks for no others meanwhile.
+        let full = is_over(&self.filled_since) && !self.arrived.values().any(Arrival::must_run_alone);
+        let all = full || is_over(&self.unwanted_since);
+        let concerns = |class: &Class| {
+            let arrived = || self.arrived.values().filter(|arrival| arrival.class == *class);
+            let consumes = || self.standings.iter().any(|s| s.class == *class && !s.cancelled);
+            arrived().any(Arrival::is_stale) || all && (arrived().next().is_some() || consumes())
+        };
+        Class::of_queue(Order::Priority).filter(concerns).collect()
     }
 
-    /// Takes out everything that was not claimed, in order.
-    pub(super) fn unclaimed(&mut self) -> Vec<Arrival> {
-        std::mem::take(&mut self.arrived).into_values().collect()
+    /// Takes out everything of a class that was not claimed, in order.
+    pub(super) fn unclaimed(&mut self, class: Class) -> Vec<Arrival> {
+        self.arrived.extract_if(.., |_, arrival| arrival.class == class).map(|(_, arrival)| arrival).collect()
     }
 }
 
@@ -201,30 +266,40 @@ impl Intake {
     }
 
     /// Takes in what a consumer of the queue got.
-    pub(super) fn arrive(&mut self, queue: &QueueName, consumer: &ShortString, mut delivery: Delivery) {
+    pub(super) fn arrive(
+        &mut self,
+        queue: &QueueName,
+        class: Class,
+        consumer: &ShortString,
+        mut delivery: Delivery,
+    ) {
         let line = self.line(queue);
         let tag = delivery.delivery_tag;
         line.received += 1;
         if let Some(standing) = line.standings.iter_mut().find(|s| s.consumer.tag() == *consumer) {
             standing.open.insert(tag);
         }
+        line.note_exhausted();
         let task = Stored::take(&mut delivery);
         if let Ok(task) = &task {
             line.scheduled.remove(&task.id);
         }
-        line.arrived.insert(tag, Arrival { delivery, task, since: Instant::now() });
+        line.arrived.insert((class, tag), Arrival { delivery, class, task, since: Instant::now() });
     }
 
-    /// Claims what has arrived, the oldest first.
+    /// Claims what has arrived, the most urgent first, and of those the oldest.
     pub(super) fn take(&mut self, claim: &Claim, incarnation: Incarnation, steady: u64) -> Taken {
         let mut taken = Taken::default();
         let line = self.lines.entry(claim.queue.clone()).or_default();
-        let refused: Vec<u64> =
-            line.arrived.iter().filter(|(_, arrival)| arrival.is_refused()).map(|(tag, _)| *tag).collect();
-        taken.refused = refused.iter().filter_map(|tag| line.arrived.remove(tag)).collect();
-        let alone = line.arrived.iter().find(|(_, arrival)| arrival.must_run_alone()).map(|(tag, _)| *tag);
-        let tags: Vec<u64> = match alone {
-            Some(tag) if claim.idle => vec![tag],
+        taken.refused = line
+            .arrived
+            .extract_if(.., |_, arrival| arrival.is_refused())
+            .map(|(_, arrival)| arrival)
+            .collect();
+        let alone =
+            line.arrived.iter().find(|(_, arrival)| arrival.must_run_alone()).map(|(place, _)| *place);
+        let places: Vec<(Class, u64)> = match alone {
+            Some(place) if claim.idle => vec![place],
             _ => {
                 let beside = || line.arrived.iter().filter(|(_, arrival)| !arrival.must_run_alone());
                 // Fewer where they are large, but one in any case.
@@ -234,13 +309,13 @@ impl Intake {
                     bytes += arrival.task.as_ref().map_or(0, |task| task.payload.len());
                     first || bytes <= limits::MAX_BATCH_BYTES
                 });
-                let fit: Vec<u64> = fit.map(|(tag, _)| *tag).take(claim.max).collect();
+                let fit: Vec<(Class, u64)> = fit.map(|(place, _)| *place).take(claim.max).collect();
                 taken.more = fit.len() < beside().take(claim.max).count();
                 fit
             }
         };
-        for tag in tags {
-            let Some(Arrival { task: Ok(mut stored), .. }) = line.arrived.remove(&tag) else {
+        for place in places {
+            let Some(Arrival { task: Ok(mut stored), .. }) = line.arrived.remove(&place) else {
                 continue;
             };
             let mut lease =
@@ -269,6 +344,7 @@ impl Intake {
                 alone: progress.alone,
             });
             let until = steady.saturating_add(crate::clock::millis(claim.lease));
+            let (_, tag) = place;
             self.held.insert(lease, Held { tag, stored, until, settling: false, published: None });
         }
         taken.waiting_alone = line.arrived.values().filter(|arrival| arrival.must_run_alone()).count() as u64;

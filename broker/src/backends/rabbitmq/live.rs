@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     ask::Answer,
+    class::Class,
     directory::{Directory, Entry, Unreadable},
     error,
     intake::Intake,
@@ -28,7 +29,7 @@ use super::{
     register,
     replies::Replies,
 };
-use crate::{Incarnation, QueueName, Result};
+use crate::{Incarnation, Order, QueueName, Result};
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -236,13 +237,15 @@ impl Live {
 
     /// Waits until the server has taken in what was sent on the channel of deliveries before.
     pub(super) async fn pass(&self, operation: &'static str) -> Result<()> {
-        self.ask_worker(operation, &self.inbox).await
+        self.ask_worker(operation, &self.inbox).await.map(drop)
     }
 
-    async fn ask_worker(&self, operation: &'static str, queue: &ShortString) -> Result<()> {
+    /// How many messages of a queue can be handed out, asked on the channel of deliveries.
+    pub(super) async fn ask_worker(&self, operation: &'static str, queue: &ShortString) -> Result<usize> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let ask = self.worker.queue_declare(queue.clone(), passive, FieldTable::default());
-        self.call(operation, ask).await.map(drop)
+        let found = self.call(operation, ask).await?;
+        Ok(usize::try_from(found.message_count()).unwrap_or(usize::MAX))
     }
 
     /// Waits until everything is read that was done before this call, whoever did it.
@@ -292,6 +295,21 @@ impl Live {
     /// What is known of a queue.
     pub(super) fn entry(&self, queue: &QueueName) -> Option<Entry> {
         self.directory.lock().unwrap_or_else(PoisonError::into_inner).get(queue).cloned()
+    }
+
+    /// Which task of a queue is claimed first, as far as it is known.
+    pub(super) fn order(&self, queue: &QueueName) -> Order {
+        self.entry(queue).map_or(Order::Fifo, |entry| entry.order())
+    }
+
+    /// The classes of a queue's tasks, the most urgent first.
+    pub(super) fn classes(&self, queue: &QueueName) -> impl DoubleEndedIterator<Item = Class> + use<> {
+        Class::of_queue(self.order(queue))
+    }
+
+    /// The class of a task of the queue that has this priority.
+    pub(super) fn class(&self, queue: &QueueName, priority: Option<i64>) -> Class {
+        Class::of_task(self.order(queue), priority)
     }
 
     pub(super) fn intake(&self) -> MutexGuard<'_, Intake> {

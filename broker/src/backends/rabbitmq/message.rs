@@ -36,6 +36,8 @@ pub(super) struct Stored {
     pub(super) reply_to: Option<ShortString>,
     /// How long one run of it may take.
     pub(super) run_limit: Option<Duration>,
+    /// Its priority, if it was given one.
+    pub(super) priority: Option<i64>,
 }
 
 impl Stored {
@@ -49,6 +51,7 @@ impl Stored {
             repeated,
             reply_to,
             run_limit: task.run_limit,
+            priority: task.priority,
         }
     }
 
@@ -96,6 +99,7 @@ impl Stored {
         };
         let run_limit = number(headers, "mh-run-limit").and_then(|ms| u64::try_from(ms).ok());
         let repeated = headers.inner().contains_key("mh-repeated");
+        let priority = number(headers, "mh-priority");
         let reply_to = delivery.properties.reply_to().clone();
         let text = String::from_utf8(std::mem::take(&mut delivery.data)).map_err(|e| {
             delivery.data = e.into_bytes();
@@ -108,6 +112,7 @@ impl Stored {
             progress,
             repeated,
             reply_to,
+            priority,
             run_limit: run_limit.map(Duration::from_millis),
         })
     }
@@ -157,6 +162,9 @@ impl Stored {
         }
         if self.repeated {
             set("mh-repeated", 1);
+        }
+        if let Some(priority) = self.priority {
+            set("mh-priority", priority);
         }
         if let Some(error) = error {
             headers.insert("mh-error".into(), AMQPValue::LongString(error.as_str().into()));
@@ -298,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_copy_reads_as_it_was_written() {
-        let mut stored = Stored::new(&task(), true, Some("sender".into()));
+        let mut stored = Stored::new(&task().with_priority(2), true, Some("sender".into()));
         stored.progress.claim(0);
         stored.progress.attempts = 2;
         stored.progress.deaths = 1;
@@ -306,6 +314,7 @@ mod tests {
         (stored.progress.parks, stored.progress.parked_since) = (3, 99);
         let read = Stored::take(&mut delivery(stored.properties(), b"{\"n\": 1.50}")).unwrap();
         assert_eq!((read.id, read.payload, read.repeated), (stored.id, stored.payload, true));
+        assert_eq!((read.reply_to, read.priority), (Some("sender".into()), Some(2)));
         assert_eq!(read.progress, stored.progress);
     }
 

@@ -1,8 +1,8 @@
 //! `amqp://` — queues in a RabbitMQ server (3.10 and up), shared by the processes of many boxes.
 //!
-//! The tasks of a queue lie in a quorum queue, dead ones in a second. A lease is an unacknowledged delivery: it ends with
-//! the connection, so a dead process is noticed at once. What changes a task publishes a fresh copy, waits for the
-//! confirm, and acknowledges the old one; a death in between doubles the task and never loses it. What RabbitMQ cannot
+//! The tasks of a queue lie in a quorum queue, or in one for each priority; dead ones in another. A lease is an unacknowledged
+//! delivery: it ends with the connection, so a dead process is noticed at once. What changes a task publishes a fresh copy, waits
+//! for the confirm, and acknowledges the old one; a death in between doubles the task and never loses it. What RabbitMQ cannot
 //! store in a queue of tasks (which queues there are, their options, which are closed) is the *directory*: a document in
 //! a queue of one message, announced to all sessions when it changes. What nobody stores (who holds how many tasks) is
 //! asked of the live sessions.
@@ -10,7 +10,9 @@
 mod ask;
 mod broker;
 mod claim;
+mod class;
 mod config;
+mod consume;
 mod dead;
 mod directory;
 mod enqueue;

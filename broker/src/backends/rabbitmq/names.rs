@@ -2,6 +2,7 @@
 
 use lapin::types::ShortString;
 
+use super::class::Class;
 use crate::{Incarnation, Namespace, QueueName};
 
 /// The names of a namespace. Our own names have no colon, so no two of these are equal.
@@ -35,9 +36,12 @@ impl Names {
         format!("{}:inbox:{incarnation}:{connection}", self.prefix).into()
     }
 
-    /// The tasks of a queue that are ready or leased.
-    pub(super) fn work(&self, queue: &QueueName) -> ShortString {
-        format!("{}:work:{queue}", self.prefix).into()
+    /// The tasks of a queue that are ready or leased: those of one class.
+    pub(super) fn work(&self, queue: &QueueName, class: Class) -> ShortString {
+        match class {
+            Class::FIRST => format!("{}:work:{queue}", self.prefix).into(),
+            class => format!("{}:work-{class}:{queue}", self.prefix).into(),
+        }
     }
 
     /// The tasks of a queue that were given up.

@@ -29,7 +29,7 @@ impl RabbitMqBroker {
     /// What a RabbitMQ server has by itself, without anything that could look a task up.
     pub const CAPABILITIES: Capabilities = Capabilities {
         delay: Delay::Ladder,
-        orders: Orders::Fifo,
+        orders: Orders::Classes,
         control: Control::None,
         results: Results::ToSender,
         operators: Operators::DeadOneByOne,

@@ -43,6 +43,7 @@ pub(super) async fn beat(link: Arc<Link>, leases: Vec<Lease>, lease: Duration) -
 
 pub(super) async fn settle(link: Arc<Link>, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
     let live = link.live("settle").await?;
+    live.check_children(&settlements).await?;
     let mut answers = vec![Settled::Lost; settlements.len()];
     let steps = live.begin(&link, &settlements);
     if planted(Defect::AcknowledgedBeforeConfirm) {
@@ -88,6 +89,21 @@ pub(super) async fn settle(link: Arc<Link>, settlements: Vec<Settlement>) -> Res
 }
 
 impl Live {
+    /// Refuses children that do not fit their queues.
+    async fn check_children(self: &Arc<Self>, settlements: &[Settlement]) -> Result<()> {
+        let children = || {
+            settlements.iter().flat_map(|settlement| match &settlement.end {
+                End::Complete { children, .. } => children.as_slice(),
+                _ => &[],
+            })
+        };
+        if children().any(|child| child.priority.is_some()) {
+            // Their queues may have been configured elsewhere.
+            self.sync("settle").await?;
+        }
+        self.check_fit("settle", children())
+    }
+
     /// Finds what is held here, and decides what becomes of it.
     fn begin<'a>(&self, link: &Link, settlements: &'a [Settlement]) -> Vec<Step<'a>> {
         let now = link.config.clock.now();
@@ -141,6 +157,7 @@ impl Live {
         let Step { lease, stored, fate, .. } = step;
         let queue = &lease.queue;
         let copy = |to| vec![stored.copy_for(to)];
+        let class = || self.class(queue, stored.priority);
         match fate {
             Fate::Done => {
                 let End::Complete { children, result } = end else { return Ok(Vec::new()) };
@@ -158,11 +175,11 @@ impl Live {
             // A first release is a delivery that is handed back; the server counts it. A later one is a copy, so that no
             // task looks like a killer because it was released often.
             Fate::Ready if stored.progress.deaths == 0 => Ok(Vec::new()),
-            Fate::Ready => Ok(copy(To::queue(self.names.work(queue)))),
+            Fate::Ready => Ok(copy(To::queue(self.names.work(queue, class())))),
             Fate::Scheduled(due) => {
                 let delay = Duration::from_millis(due.saturating_sub(link.config.clock.now().wall));
-                let waiting = self.put_off("settle", queue, &stored.id, delay).await?;
-                Ok(copy(waiting.unwrap_or_else(|| To::queue(self.names.work(queue)))))
+                let (to, _) = self.put_off("settle", queue, class(), &stored.id, delay).await?;
+                Ok(copy(to))
             }
             Fate::Dead => {
                 let dead = stored.copy_for_dead(To::queue(self.names.dead(queue)), link.obituary());

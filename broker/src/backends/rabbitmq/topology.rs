@@ -36,6 +36,13 @@ pub(super) struct Depth {
     pub(super) consumers: u64,
 }
 
+impl Depth {
+    fn add(&mut self, Self { ready, consumers }: Self) {
+        self.ready += ready;
+        self.consumers += consumers;
+    }
+}
+
 fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
 }
@@ -165,18 +172,38 @@ impl Live {
 
     /// Makes sure that the queues behind a queue exist.
     pub(super) async fn ensure_queue(&self, operation: &'static str, queue: &QueueName) -> Result<()> {
-        let (dead, work) = (self.names.dead(queue), self.names.work(queue));
-        if self.known().contains(&work) {
-            return Ok(());
+        for class in self.classes(queue) {
+            let (dead, work) = (self.names.dead(queue), self.names.work(queue, class));
+            if self.known().contains(&work) {
+                continue;
+            }
+            let mut arguments = careful(&"".into(), Some(&dead), None);
+            arguments.insert("x-consumer-timeout".into(), AMQPValue::LongLongInt(CONSUMER_TIMEOUT));
+            self.ensure(operation, dead, quorum()).await?;
+            self.create(operation, &work, arguments).await?;
+            // Also of one that is there: who created it may have died, and what somebody removed is made again.
+            self.bind_due(operation, queue, class).await?;
+            self.known().insert(work);
         }
-        let mut arguments = careful(&"".into(), Some(&dead), None);
-        arguments.insert("x-consumer-timeout".into(), AMQPValue::LongLongInt(CONSUMER_TIMEOUT));
-        self.ensure(operation, dead, quorum()).await?;
-        self.create(operation, &work, arguments).await?;
-        // Also of one that is there: who created it may have died, and what somebody removed is made again.
-        self.bind_due(operation, queue).await?;
-        self.known().insert(work);
         Ok(())
+    }
+
+    /// How the work queues of a queue stand together, as `look` sees each.
+    pub(super) async fn look_at_work(&self, operation: &'static str, queue: &QueueName) -> Result<Depth> {
+        let mut all = Depth::default();
+        for class in self.classes(queue) {
+            all.add(self.look(operation, &self.names.work(queue, class)).await?);
+        }
+        Ok(all)
+    }
+
+    /// The same for certain, as `depth` does.
+    pub(super) async fn depth_of_work(&self, operation: &'static str, queue: &QueueName) -> Result<Depth> {
+        let mut all = Depth::default();
+        for class in self.classes(queue) {
+            all.add(self.depth(operation, &self.names.work(queue, class)).await?);
+        }
+        Ok(all)
     }
 
     /// What goes with an exchange that lets nothing vanish: what finds no queue by it goes to those that found none.

@@ -4,7 +4,8 @@
 //! A line is a queue whose messages all wait for the same time, so none waits behind one that waits longer. Each queue has lines
 //! of its own: so its waiting tasks can be counted, and what the server does not let into one queue holds up no other's.
 //!
-//! The way is told by the routing key, which stays the same: the bits of the delay, the highest first, then the queue. A message
+//! The way is told by the routing key, which stays the same: the bits of the delay, the highest first, then the queue, and `~1` to `~3`
+//! where the task has that priority. A message
 //! comes in by the exchange `delay`, which finds its first line. From a line of 2^i seconds it goes to the exchange of the next
 //! lower step, which sends it into its own line if that bit is set, and else on to the exchange below. The last is `due`, which
 //! finds the queue.
@@ -21,7 +22,7 @@ use lapin::{
     types::{FieldTable, ShortString},
 };
 
-use super::{directory::Change, link::Link, live::Live, publish::To, topology};
+use super::{class::Class, directory::Change, link::Link, live::Live, publish::To, topology};
 use crate::{NewTask, QueueName, Result, TaskId};
 
 /// The steps of the ladder: lines of 2^0 to 2^20 seconds.
@@ -46,49 +47,55 @@ impl Live {
             // While it is handed over, it is in no line: who asks then must hear of it from here.
             self.become_holder(operation, queue).await?;
         }
-        let waiting = self.put_off(operation, queue, &task.id, delay).await?;
-        let ready = waiting.is_none();
-        Ok((waiting.unwrap_or_else(|| To::queue(self.names.work(queue))), ready))
+        let class = self.class(queue, task.priority);
+        self.put_off(operation, queue, class, &task.id, delay).await
     }
 
-    /// The way on which a task of the queue waits for so long, and notes that it does; none where it need not wait.
+    /// Where a task of the queue goes that waits for so long, and notes that it does; and whether it is ready there, as it need not
+    /// wait.
     pub(super) async fn put_off(
         self: &Arc<Self>,
         operation: &'static str,
         queue: &QueueName,
+        class: Class,
         id: &TaskId,
         delay: Duration,
-    ) -> Result<Option<To>> {
-        let Some(seconds) = seconds(delay) else { return Ok(None) };
-        self.ensure_lines(operation, queue, seconds).await?;
+    ) -> Result<(To, bool)> {
+        let Some(seconds) = seconds(delay) else {
+            return Ok((To::queue(self.names.work(queue, class)), true));
+        };
+        self.ensure_lines(operation, queue, class, seconds).await?;
         // Before it is published: who asks at any moment must hear of it.
         let over = Instant::now() + Duration::from_secs(seconds.into()) + HANDOVER;
         self.intake().put_off(queue, id.clone(), over);
-        Ok(Some(To::exchange(self.names.delay(), key(queue, seconds))))
+        Ok((To::exchange(self.names.delay(), key(queue, class, seconds)), false))
     }
 
-    /// Makes sure that tasks of a queue can wait for so long. What has waited goes to the end of the queue; the server hands it over
+    /// Makes sure that tasks of one class of a queue can wait for so long, in lines that all classes share. What has waited goes to the end of the queue; the server hands it over
     /// as it would to a publisher that waits for the confirm.
     async fn ensure_lines(
         self: &Arc<Self>,
         operation: &'static str,
         queue: &QueueName,
+        class: Class,
         seconds: u32,
     ) -> Result<()> {
         self.ensure_steps(operation, seconds.ilog2()).await?;
         let levels: BTreeSet<u32> = (0..LEVELS).filter(|level| seconds >> level & 1 == 1).collect();
         for level in &levels {
             let name = self.names.line(queue, *level);
-            if self.known().contains(&name) {
+            // What is known is that tasks of this class find the line.
+            let found: ShortString = format!("{name}{}", mark(class)).into();
+            if self.known().contains(&found) {
                 continue;
             }
             let arguments = topology::careful(&self.below(*level), None, Some(1000 << level));
             self.create(operation, &name, arguments).await?;
             let bind = [(self.names.delay(), '0'), (self.names.step(*level), '*')];
             for (exchange, above) in bind {
-                self.bind(operation, &name, &exchange, &pattern(queue, *level, above)).await?;
+                self.bind(operation, &name, &exchange, &pattern(queue, class, *level, above)).await?;
             }
-            self.known().insert(name);
+            self.known().insert(found);
         }
         if !self.entry(queue).is_some_and(|entry| entry.steps.is_superset(&levels)) {
             self.tell(operation, &Change::Wait(queue.clone(), levels)).await?;
@@ -131,15 +138,20 @@ impl Live {
         Ok(())
     }
 
-    /// Lets what has waited find its queue.
-    pub(super) async fn bind_due(&self, operation: &'static str, queue: &QueueName) -> Result<()> {
+    /// Lets what has waited find the work queue of its class.
+    pub(super) async fn bind_due(
+        &self,
+        operation: &'static str,
+        queue: &QueueName,
+        class: Class,
+    ) -> Result<()> {
         let due = self.names.due();
         if !self.known().contains(&due) {
             self.declare_exchange(operation, &due, ExchangeKind::Topic, self.or_unrouted()).await?;
             self.known().insert(due.clone());
         }
-        let key = format!("{}{queue}", "*.".repeat(LEVELS as usize));
-        self.bind(operation, &self.names.work(queue), &due, &key).await
+        let key = format!("{}{queue}{}", "*.".repeat(LEVELS as usize), mark(class));
+        self.bind(operation, &self.names.work(queue, class), &due, &key).await
     }
 
     /// Where a message goes from a line of 2^`level` seconds, and from the exchange of that step if it need not wait there.
@@ -168,23 +180,28 @@ fn seconds(delay: Duration) -> Option<u32> {
     (seconds > 0).then(|| u32::try_from(seconds).unwrap_or(u32::MAX).min(1 << (LEVELS - 1)))
 }
 
-/// The routing key of a task of the queue that waits for so long.
-fn key(queue: &QueueName, seconds: u32) -> ShortString {
-    let bits = (0..LEVELS).rev().map(|level| if seconds >> level & 1 == 1 { "1." } else { "0." });
-    format!("{}{queue}", bits.collect::<String>()).into()
+/// What is behind the queue in the routing key of a task of this class. No queue's name has such an end.
+fn mark(class: Class) -> String {
+    if class == Class::FIRST { String::new() } else { format!("~{class}") }
 }
 
-/// The keys of the queue's tasks that wait for 2^`level` seconds: all of them, or, with '0' for the bits above, those that
+/// The routing key of a task of the queue that waits for so long.
+fn key(queue: &QueueName, class: Class, seconds: u32) -> ShortString {
+    let bits = (0..LEVELS).rev().map(|level| if seconds >> level & 1 == 1 { "1." } else { "0." });
+    format!("{}{queue}{}", bits.collect::<String>(), mark(class)).into()
+}
+
+/// The keys of the queue's tasks of this class that wait for 2^`level` seconds: all of them, or, with '0' for the bits above, those that
 /// have not waited in a longer line. No queue's key is taken for another's, as each `*` is one word.
-fn pattern(queue: &QueueName, level: u32, above: char) -> String {
+fn pattern(queue: &QueueName, class: Class, level: u32, above: char) -> String {
     let above = format!("{above}.").repeat((LEVELS - 1 - level) as usize);
-    format!("{above}1.{}{queue}", "*.".repeat(level as usize))
+    format!("{above}1.{}{queue}{}", "*.".repeat(level as usize), mark(class))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits;
+    use crate::{Order, limits};
 
     #[test]
     fn a_delay_is_rounded_up_to_a_second() {
@@ -202,15 +219,21 @@ mod tests {
         key.len() == pattern.len() && key.iter().zip(pattern).all(|(word, of)| of == "*" || of == *word)
     }
 
+    fn classes() -> impl Iterator<Item = Class> + Clone {
+        Class::of_queue(Order::Priority)
+    }
+
     /// Walks the ladder as the server does.
     #[test]
     fn each_delay_is_the_sum_of_its_lines() {
         let queue = QueueName::new("1.0.q").unwrap();
-        for delay in [1, 2, 3, 5, 6, 7, 90, 600, 4095, 1_048_575, 1_048_576] {
-            let key = key(&queue, delay);
+        for (delay, class) in
+            [1, 2, 3, 5, 6, 7, 90, 600, 4095, 1_048_575, 1_048_576].into_iter().zip(classes().cycle())
+        {
+            let key = key(&queue, class, delay);
             let through = |above| -> Vec<u32> {
                 let lines = (0..LEVELS).rev();
-                lines.filter(|level| fits(key.as_str(), &pattern(&queue, *level, above))).collect()
+                lines.filter(|level| fits(key.as_str(), &pattern(&queue, class, *level, above))).collect()
             };
             assert_eq!(through('*').iter().map(|level| 1 << level).sum::<u32>(), delay);
             assert_eq!(through('0'), [delay.ilog2()], "one way in for {delay}");
@@ -220,10 +243,17 @@ mod tests {
     #[test]
     fn the_longest_key_fits_and_is_no_other_queues() {
         let longest = QueueName::new(&"q".repeat(128)).unwrap();
-        assert!(key(&longest, 1).as_str().len() <= 255);
+        assert!(classes().all(|class| key(&longest, class, 1).as_str().len() <= 255));
         let (short, long) = (QueueName::new("b").unwrap(), QueueName::new("a.b").unwrap());
-        for (ours, other) in [(&short, &long), (&long, &short)] {
-            assert!(!fits(key(ours, 3).as_str(), &pattern(other, 0, '*')));
+        let all: Vec<_> = [&short, &long]
+            .into_iter()
+            .flat_map(|queue| classes().map(move |class| (queue, class)))
+            .collect();
+        for (ours, class) in &all {
+            for (other, of) in &all {
+                let same = (ours, class) == (other, of);
+                assert_eq!(fits(key(ours, *class, 3).as_str(), &pattern(other, *of, 0, '*')), same);
+            }
         }
     }
 }
