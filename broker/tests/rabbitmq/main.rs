@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
 
+mod classes;
 mod dead;
 mod delays;
 mod replies;
