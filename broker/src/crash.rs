@@ -27,6 +27,12 @@ macro_rules! points {
                     $(Self::$point => $name,)*
                 }
             }
+
+            /// Whether it is in the RabbitMQ broker. All others are passed by who has the local store.
+            #[must_use]
+            pub fn is_of_rabbitmq(self) -> bool {
+                self.name().starts_with("rabbitmq-")
+            }
         }
     };
 }
@@ -101,6 +107,15 @@ points! {
     StepPackDropped     "step.pack-dropped"    "A share is gone, and its pack if it was the last one."
     StepUnpacked        "step.unpacked"        "A task of a pack has a row, and is still in its share."
     StepQueueSaved      "step.queue-saved"     "The counters of one queue were written."
+
+    // Calls to the RabbitMQ broker.
+    RabbitMqEndsStored      "rabbitmq-settle.stored"       "What follows from endings is stored, and answers are sent; no delivery is acknowledged."
+    RabbitMqEndAcknowledged "rabbitmq-settle.acknowledged" "The delivery of an ending is acknowledged, or handed back; the server may not know."
+    RabbitMqEndsTaken       "rabbitmq-settle.taken"        "The server knows of all; the caller does not know."
+    RabbitMqDeadSeen        "rabbitmq-dead.seen"           "All dead tasks of a queue are taken, and nobody else can look."
+    RabbitMqRevivedStored   "rabbitmq-dead.stored"         "Revived tasks are stored; they are still among the dead."
+    RabbitMqRevivedRemoved  "rabbitmq-dead.removed"        "A dead task that was revived is acknowledged; the server may not know."
+    RabbitMqDeadGivenBack   "rabbitmq-dead.given-back"     "The dead that stay so are there again; nobody else can look yet."
 
     // A producer sends.
     SendAsking          "send.asking"          "A task is about to be sent."

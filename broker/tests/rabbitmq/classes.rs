@@ -87,7 +87,7 @@ async fn a_queue_that_is_used_gets_its_classes_when_it_is_configured() {
     complete(&*b, tasks).await;
     a.declare(&queue("q"), Some(&by_priority())).await.unwrap();
     b.enqueue(&[ranked(3), later(ranked(2)), ranked(0)], None).await.unwrap();
-    until(&*b, "q", async || scene.waiting().await == [1, 0, 1, 1]).await;
+    until(&*a, "q", async || scene.waiting().await == [1, 0, 1, 1]).await;
     assert_eq!(claim_most(&*b, 9).await.len(), 3);
 }
 
@@ -132,9 +132,10 @@ async fn credit_that_is_over_is_given_up() {
     assert_eq!(tasks.len(), 6);
     complete(&*a, tasks).await;
     send(&*b, &[0; 6]).await;
+    // Whatever is on its way to a session is there when it has answered.
+    b.status(&queue("q")).await.unwrap();
     assert_eq!(claim_most(&*a, 6).await.len(), 6, "the urgent ones");
     send(&*b, &[3; 6]).await;
-    // Whatever is on its way to a session is there when it has answered.
     b.status(&queue("q")).await.unwrap();
     assert_eq!(scene.waiting().await, [0, 0, 0, 6]);
 }

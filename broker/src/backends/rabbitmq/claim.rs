@@ -71,24 +71,30 @@ impl Live {
         if link.interests.has(queue) {
             self.cut_shares(queue, lacking, taken.tasks.len() == claim.max).await?;
         } else {
+            let mut gave_back = false;
             for class in self.classes(queue) {
-                self.fold(queue, class).await?;
+                gave_back |= self.fold(queue, class).await?;
+            }
+            if gave_back {
+                // Else a death could take the acknowledgements with it, and leave copies beside what they are copies of.
+                self.pass("claim").await?;
             }
         }
         Ok(taken)
     }
 
-    /// Stops consuming a class of a queue and gives back what was not claimed.
-    async fn fold(&self, queue: &QueueName, class: Class) -> Result<()> {
+    /// Stops consuming a class of a queue and gives back what was not claimed; tells whether there was any.
+    async fn fold(&self, queue: &QueueName, class: Class) -> Result<bool> {
         let consumers = self.intake().line(queue).consumers();
         for (_, consumer) in consumers.into_iter().filter(|(of, _)| *of == class) {
             self.cancel(queue, class, consumer).await?;
         }
         let unclaimed = self.intake().line(queue).unclaimed(class);
+        let any = !unclaimed.is_empty();
         for arrival in unclaimed {
             self.give_back(queue, arrival).await?;
         }
-        Ok(())
+        Ok(any)
     }
 
     /// Gives back a task that was not run. The server counts that like a death, so this is done only with a task that never

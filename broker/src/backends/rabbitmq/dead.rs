@@ -23,7 +23,9 @@ use super::{
     publish::{Outgoing, Published, To},
 };
 use crate::{
-    DeadLetters, DeadTask, Payload, QueueName, Result, Revived, TaskId, TaskName, clock::time,
+    DeadLetters, DeadTask, Payload, QueueName, Result, Revived, TaskId, TaskName,
+    clock::time,
+    crash::{Point, at},
     machine::failures,
 };
 
@@ -78,6 +80,7 @@ async fn revive(link: Arc<Link>, queue: QueueName, ids: Vec<TaskId>) -> Result<V
     let revived = live
         .look_at_dead(&link, "revive", &queue, async |look| {
             let mut found = take(look, &ids).await?;
+            at(Point::RabbitMqDeadSeen);
             let (mut messages, mut whose) = (Vec::new(), Vec::new());
             for (id, answer) in ids.iter().zip(&mut answers) {
                 let Some(of) = found.get_mut(id) else { continue };
@@ -93,9 +96,11 @@ async fn revive(link: Arc<Link>, queue: QueueName, ids: Vec<TaskId>) -> Result<V
             }
             // A death from here on leaves them among the dead, too.
             let Published { stored, error } = live.publish_each("revive", messages).await?;
+            at(Point::RabbitMqRevivedStored);
             for ((answer, tags), _) in whose.into_iter().zip(stored).filter(|(_, stored)| *stored) {
                 *answer = Revived::Revived;
                 look.remove(tags).await?;
+                at(Point::RabbitMqRevivedRemoved);
             }
             error.map_or(Ok(()), Err)
         })

@@ -23,7 +23,11 @@ use super::{
     message::{self, Obituary, Stored},
     publish::{Outgoing, To},
 };
-use crate::{Error, ErrorKind, QueueName, Result, TaskId, limits};
+use crate::{
+    Error, ErrorKind, QueueName, Result, TaskId,
+    crash::{Point, at},
+    limits,
+};
 
 /// How long another session may look.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -290,6 +294,7 @@ impl<'a> Look<'a> {
         while self.live.look(self.operation, &self.name).await?.ready < kept && began.elapsed() < RETURNING {
             tokio::time::sleep(PAUSE).await;
         }
+        at(Point::RabbitMqDeadGivenBack);
         Ok(())
     }
 }

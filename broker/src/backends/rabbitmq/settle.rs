@@ -11,6 +11,7 @@ use super::{
 use crate::{
     Beaten, End, Lease, Result, Settled, Settlement,
     clock::millis,
+    crash::{Point, at},
     machine::Fate,
     sabotage::{Defect, planted},
 };
@@ -63,6 +64,7 @@ pub(super) async fn settle(link: Arc<Link>, settlements: Vec<Settlement>) -> Res
         }
     }
     stored?;
+    at(Point::RabbitMqEndsStored);
     let mut touched = HashSet::new();
     for Step { index, lease, tag, stored, fate } in steps {
         live.intake().release(lease);
@@ -72,6 +74,7 @@ pub(super) async fn settle(link: Arc<Link>, settlements: Vec<Settlement>) -> Res
         } else if !planted(Defect::AcknowledgedBeforeConfirm) {
             live.ack("settle", tag).await?;
         }
+        at(Point::RabbitMqEndAcknowledged);
         if fate == Fate::Dead {
             touched.insert(&lease.queue);
         }
@@ -80,6 +83,7 @@ pub(super) async fn settle(link: Arc<Link>, settlements: Vec<Settlement>) -> Res
     if answers.contains(&Settled::Settled) {
         // An acknowledgement is not answered; this is, behind it on the same channel. Who is told `Settled` can rely on it.
         live.pass("settle").await?;
+        at(Point::RabbitMqEndsTaken);
     }
     for queue in touched {
         live.trim("settle", queue).await;
