@@ -99,7 +99,7 @@ pub(crate) async fn trial(plan: &Plan) {
     match plan.point() {
         Point::RabbitMqEndsStored => assert!(twice > 0, "none was answered for, and run again: {report}"),
         Point::RabbitMqEndsTaken => {
-            assert_eq!(twice, 0, "what the server has taken is not run again: {report}")
+            assert_eq!(twice, 0, "what the server has taken is not run again: {report}");
         }
         _ => {}
     }

@@ -179,5 +179,6 @@ async fn die(
 
 /// Waits until nothing is leased any more and this many tasks are ready.
 async fn taken_back(witness: &dyn Broker, q: &QueueName, ready: u64) -> Outcome {
-    until(witness, q, "taken back", |status| (status.leased, status.ready) == (0, ready)).await.map(drop)
+    let what = format!("taken back, with {ready} ready");
+    until(witness, q, &what, |status| (status.leased, status.ready) == (0, ready)).await.map(drop)
 }

@@ -119,20 +119,24 @@ pub(super) async fn until(
     broker.declare(&full, Some(&QueueOptions::default().with_capacity(1))).await?;
     broker.enqueue(&[task(&full, "filler")?], None).await?;
     let claim = Claim::new(queue.clone(), 1).with_feeds(vec![full.clone()]);
+    let mut last = None;
     let wait = async {
         loop {
             let changed = broker.wait(std::slice::from_ref(queue));
             if broker.claim(&claim).await?.held_by.as_ref() != Some(&full) {
                 return Err(Failure("a claim was not held back by a full queue".to_owned()));
             }
-            if let Some(status) = broker.status(queue).await?.filter(|status| stands(status)) {
+            last = broker.status(queue).await?;
+            if let Some(status) = last.take_if(|status| stands(status)) {
                 return Ok::<_, Failure>(status);
             }
             let _ = tokio::time::timeout(Duration::from_millis(200), changed).await;
         }
     };
-    let late = || Failure(format!("{queue}: still not {what} after {PATIENCE:?}"));
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| Err(late()))
+    match tokio::time::timeout(PATIENCE, wait).await {
+        Ok(found) => found,
+        Err(_) => Err(Failure(format!("{queue}: still not {what} after {PATIENCE:?}: {last:?}"))),
+    }
 }
 
 pub(super) async fn settle(broker: &dyn Broker, task: &ClaimedTask, end: End) -> Result<Settled, Failure> {

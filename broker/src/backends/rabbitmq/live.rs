@@ -28,6 +28,7 @@ use super::{
     names::Names,
     register,
     replies::Replies,
+    topology,
 };
 use crate::{Incarnation, Order, QueueName, Result};
 
@@ -242,10 +243,19 @@ impl Live {
 
     /// How many messages of a queue can be handed out, asked on the channel of deliveries.
     pub(super) async fn ask_worker(&self, operation: &'static str, queue: &ShortString) -> Result<usize> {
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let ask = self.worker.queue_declare(queue.clone(), passive, FieldTable::default());
-        let found = self.call(operation, ask).await?;
-        Ok(usize::try_from(found.message_count()).unwrap_or(usize::MAX))
+        let mut asked = 0;
+        loop {
+            let began = Instant::now();
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            let ask = self.worker.queue_declare(queue.clone(), passive, FieldTable::default());
+            let found = self.call(operation, ask).await?;
+            asked += 1;
+            // What it sends comes before its answer, but not before one that is given in its place.
+            let nothing = found.message_count() == 0 && found.consumer_count() == 0;
+            if !nothing || began.elapsed() < topology::GIVEN_UP || asked == topology::ASKED {
+                return Ok(usize::try_from(found.message_count()).unwrap_or(usize::MAX));
+            }
+        }
     }
 
     /// Waits until everything is read that was done before this call, whoever did it.

@@ -1,19 +1,22 @@
 //! The queues and exchanges of a namespace: looked up first, created only where they are missing, and never with an argument
 //! that depends on who creates them, as the server refuses any difference.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::StreamExt;
 use lapin::{
     Consumer, ExchangeKind,
     options::{
-        BasicConsumeOptions, BasicGetOptions, BasicNackOptions, ExchangeDeclareOptions, QueueBindOptions,
-        QueueDeclareOptions,
+        BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, ExchangeDeclareOptions,
+        QueueBindOptions, QueueDeclareOptions,
     },
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use super::{directory::Change, error, live::Live};
+use super::{directory::Change, error, live::Live, message::Stored, publish::To};
 use crate::{Error, ErrorKind, QueueName, Result};
 
 /// How often a quorum queue may hand a message out before it throws it away: never, as far as we are concerned. Tasks
@@ -26,6 +29,13 @@ const CONSUMER_TIMEOUT: i64 = i32::MAX as i64;
 
 /// How long a queue of holders outlives the last of them, in milliseconds.
 const HOLDERS_EXPIRE: i64 = 60_000;
+
+/// How long the server waits for the leader of a queue that it is asked for. Then it answers that there is nothing, and nobody who
+/// consumes.
+pub(super) const GIVEN_UP: Duration = Duration::from_millis(250);
+
+/// How often a queue is asked for of which there is no answer but that. Where the network is so slow, it is the truth.
+pub(super) const ASKED: u32 = 4;
 
 /// How a queue stands, all of it at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,6 +83,18 @@ pub(super) fn careful(to: &ShortString, key: Option<&ShortString>, after: Option
 impl Live {
     /// How a queue of the server stands; `None` if there is no such queue.
     async fn look_up(&self, operation: &'static str, name: &ShortString) -> Result<Option<Depth>> {
+        for _ in 1..ASKED {
+            let began = Instant::now();
+            let found = self.look_up_once(operation, name).await?;
+            let nothing = found.is_some_and(|depth| depth.ready == 0 && depth.consumers == 0);
+            if !nothing || began.elapsed() < GIVEN_UP {
+                return Ok(found);
+            }
+        }
+        self.look_up_once(operation, name).await
+    }
+
+    async fn look_up_once(&self, operation: &'static str, name: &ShortString) -> Result<Option<Depth>> {
         let mut channel = self.lookup.lock().await;
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let found = channel.queue_declare(name.clone(), passive, FieldTable::default());
@@ -103,6 +125,10 @@ impl Live {
 
     /// The same for certain: that there is nothing, only a leader can say.
     pub(super) async fn depth(&self, operation: &'static str, name: &ShortString) -> Result<Depth> {
+        self.depth_of(operation, name, false).await
+    }
+
+    async fn depth_of(&self, operation: &'static str, name: &ShortString, is_work: bool) -> Result<Depth> {
         let depth = self.look(operation, name).await?;
         if depth.ready > 0 || depth.consumers > 0 {
             return Ok(depth);
@@ -111,10 +137,22 @@ impl Live {
         let get = channel.basic_get(name.clone(), BasicGetOptions::default());
         match self.try_call(operation, get).await? {
             Ok(None) => Ok(depth),
-            // It came in between. Handing it back counts, which has no consequence the first time.
+            // It came in between. Handing it back counts, which has no consequence but for a task that was lost before: a copy of
+            // it goes to the end instead.
             Ok(Some(message)) => {
-                let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-                self.call(operation, channel.basic_nack(message.delivery.delivery_tag, requeue)).await?;
+                let mut delivery = message.delivery;
+                let tag = delivery.delivery_tag;
+                let lost = is_work && !self.is_blocked();
+                match Stored::take(&mut delivery).ok().filter(|stored| lost && stored.progress.deaths > 0) {
+                    Some(stored) => {
+                        self.publish(operation, vec![stored.copy_for(To::queue(name.clone()))]).await?;
+                        self.call(operation, channel.basic_ack(tag, BasicAckOptions::default())).await?;
+                    }
+                    None => {
+                        let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+                        self.call(operation, channel.basic_nack(tag, requeue)).await?;
+                    }
+                }
                 Ok(Depth { ready: 1, consumers: 0 })
             }
             Err(e) if error::code(&e) == 404 => {
@@ -201,7 +239,7 @@ impl Live {
     pub(super) async fn depth_of_work(&self, operation: &'static str, queue: &QueueName) -> Result<Depth> {
         let mut all = Depth::default();
         for class in self.classes(queue) {
-            all.add(self.depth(operation, &self.names.work(queue, class)).await?);
+            all.add(self.depth_of(operation, &self.names.work(queue, class), true).await?);
         }
         Ok(all)
     }
