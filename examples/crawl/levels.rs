@@ -23,7 +23,7 @@ pub(crate) async fn begin(broker: &dyn Broker, plan: &Plan, ctx: &Context) -> Re
     for level in plan.levels() {
         let pages = tasks::pages(level)?;
         if level > 0 {
-            broker.pause(&pages, true).await?;
+            broker.pause(&pages, "crawl").await?;
         }
         // They are filled by the tasks of the crawl alone, so that it is told when they are empty.
         broker.close(&pages).await?;
@@ -49,7 +49,7 @@ pub(crate) async fn gate(broker: &dyn Broker, plan: &Plan, task: Gate, ctx: &Con
     if broker.status(&next).await?.is_some_and(|status| status.unsettled() > 0) {
         // The last request of the level was at least so long ago when the next one begins.
         tokio::time::sleep(plan.pace()).await;
-        broker.pause(&next, false).await?;
+        broker.resume(&next).await?;
         return hand_on(ctx, tasks::patient(&Gate { level: level + 1 })?);
     }
     broker.close(&tasks::queue::<Gate>()?).await?;
