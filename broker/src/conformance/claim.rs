@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{Failure, Outcome, Stage, area, holds, same, support::*};
 use crate::{
-    Claim, End, Enqueued, ErrorKind, NewTask, Payload, QueueOptions, Settled, TaskName, capabilities::Capacity,
-    limits,
+    Claim, End, Enqueued, ErrorKind, NewTask, Payload, QueueOptions, Settled, TaskName,
+    capabilities::Capacity, limits,
 };
 
 area!("claim": in_order_and_at_most_max, a_missing_queue_is_empty, no_task_is_handed_out_twice, the_epoch_grows_with_every_claim, a_task_keeps_its_run_limit, bad_run_limits_are_refused, a_full_queue_that_it_feeds_holds_it_back, a_queue_may_feed_itself, the_reply_tells_what_comes_next if PUNCTUAL, a_reply_that_is_cut_says_so, the_mark_changes_with_every_task, bad_claims_are_refused, a_lease_that_outlives_its_connection_is_refused if |broker| broker.max_lease() < limits::MAX_LEASE);

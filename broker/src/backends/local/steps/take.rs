@@ -117,7 +117,9 @@ impl Steps<'_, '_> {
         sql: &'static str,
         params: impl Params,
     ) -> rusqlite::Result<()> {
-        for ReadyRow { task, name, payload, generation, run_limit } in self.list(sql, params, ReadyRow::read)? {
+        for ReadyRow { task, name, payload, generation, run_limit } in
+            self.list(sql, params, ReadyRow::read)?
+        {
             let TaskRow { key, id, mut progress, wanted, limit, batch, .. } = task;
             let Taking { claim, incarnation, until, .. } = *taking;
             progress.claim(generation);
