@@ -225,9 +225,11 @@ impl<'a> Look<'a> {
                 let get = self.channel.basic_get(self.name.clone(), BasicGetOptions::default());
                 match self.live.call(self.operation, get).await? {
                     Some(message) => return Ok(Some(message.delivery)),
-                    // What it has handed out before it said so may still be on its way.
                     None => self.all = true,
                 }
+                // What it had handed out before it said so waits in the channel, which answers a get first; and this behind it.
+                let behind = self.channel.basic_qos(u16::MAX, BasicQosOptions::default());
+                self.live.call(self.operation, behind).await?;
                 continue;
             }
             // Somebody else may have taken what was counted.
