@@ -210,7 +210,7 @@ async fn too_many_dead_are_trimmed() {
          INSERT INTO tasks SELECT NULL, queue, 'dead-' || n, id_given, name, payload, state, sequence, must_alone, due, \
          leased_by, leased_until, n, epoch, attempts, max_attempts, crashes, max_crashes, deaths, alone, parks, parked_since, \
          error, cancelled, rank, place, expires, unique_key, unique_hold_ms, keep_result_ms, died, limit_key, returned, \
-         batch, progress, history FROM tasks, n WHERE id = 'dead'; \
+         batch, progress, history, run_limit_ms FROM tasks, n WHERE id = 'dead'; \
          UPDATE queues SET dead = 10003, last_death = 10003 WHERE name = 'q'",
     );
     let report = fsck(&*broker, true).await;
