@@ -107,7 +107,7 @@ pub const MAX_DELIVERIES: u32 = 20;
 pub const MAX_PARKED: Duration = Duration::from_secs(3600);
 
 /// How far it is counted how many tasks are ahead of another: 256.
-pub const MAX_AHEAD: u64 = 256;
+pub const MAX_AHEAD: u64 = 2048;
 
 /// How many due tasks, how many expired leases, and how many keys whose time has come, one claim takes care of.
 pub const UPKEEP: usize = 256;

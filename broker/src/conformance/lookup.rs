@@ -11,7 +11,7 @@ use crate::{
 const LOOKS: fn(&Capabilities) -> bool = |broker| broker.operators >= Operators::All;
 const BLIND: fn(&Capabilities) -> bool = |broker| broker.operators < Operators::All;
 
-area!("lookup": queues_are_listed_by_name, a_task_is_shown_with_all_that_it_asked_for if LOOKS, what_happened_to_a_task_is_shown if LOOKS, tasks_are_listed_in_their_order if LOOKS, lifo_and_priorities_are_listed_in_their_order if LOOKS, long_lists_come_in_pages if LOOKS, why_a_task_waits if LOOKS, why_a_key_is_waited_for if LOOKS, why_a_task_is_over if LOOKS, looking_changes_nothing if LOOKS, there_is_no_power_where_none_is_claimed if BLIND);
+area!("lookup": queues_are_listed_by_name, a_task_is_shown_with_all_that_it_asked_for if LOOKS, what_happened_to_a_task_is_shown if LOOKS, tasks_are_listed_in_their_order if LOOKS, lifo_and_priorities_are_listed_in_their_order if LOOKS, long_lists_come_in_pages if LOOKS, why_a_task_waits if LOOKS, how_many_are_ahead_is_counted_so_far if LOOKS, why_a_key_is_waited_for if LOOKS, why_a_task_is_over if LOOKS, looking_changes_nothing if LOOKS, there_is_no_power_where_none_is_claimed if BLIND);
 
 /// The power over single tasks, which must be there.
 pub(super) fn lookup(broker: &dyn Broker) -> Result<&dyn Lookup, Failure> {
@@ -208,6 +208,27 @@ async fn long_lists_come_in_pages(stage: &dyn Stage) -> Outcome {
     Ok(())
 }
 
+async fn how_many_are_ahead_is_counted_so_far(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    let (mut left, most) = (usize::try_from(limits::MAX_AHEAD).unwrap_or_default(), limits::MAX_BATCH);
+    while left > 0 {
+        let count = left.min(most);
+        let many: Vec<NewTask> = (0..count).map(|_| task(&q, "many")).collect::<crate::Result<_>>()?;
+        a.enqueue(&many, None).await?;
+        left -= count;
+    }
+    enqueue_ids(&*a, &q, &["next", "last"]).await?;
+    claim_one(&*a, &q).await?;
+    let ahead = Ahead { tasks: limits::MAX_AHEAD, more: true };
+    same!(
+        why(&*a, &q, "next").await?,
+        Why::Behind { ahead: exactly(limits::MAX_AHEAD - 1) },
+        "the last that is counted"
+    );
+    same!(why(&*a, &q, "last").await?, Why::Behind { ahead }, "one more");
+    Ok(())
+}
+
 async fn why_a_task_waits(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
     same!(why(&*b, &q, "1").await?, Why::Unknown, "a task of a missing queue");
@@ -222,8 +243,7 @@ async fn why_a_task_waits(stage: &dyn Stage) -> Outcome {
     a.resume(&q).await?;
     let many: Vec<String> = (0..limits::MAX_BATCH).map(|number| format!("m{number}")).collect();
     enqueue_ids(&*a, &q, &many.iter().map(String::as_str).collect::<Vec<_>>()).await?;
-    let ahead = Ahead { tasks: limits::MAX_AHEAD, more: true };
-    same!(why(&*b, &q, "m255").await?, Why::Behind { ahead }, "far behind");
+    same!(why(&*b, &q, "m255").await?, Why::Behind { ahead: exactly(258) }, "far behind");
     let later = given(&q, "later")?.with_start(Start::After(Duration::from_secs(240)));
     let short = given(&q, "short")?.with_expires(Duration::from_secs(1));
     a.enqueue(&[later, short], None).await?;

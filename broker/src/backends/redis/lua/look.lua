@@ -4,7 +4,7 @@
 -- ready, until when it is leased or when it died, in ms), and what orders it in the list of its state: the numbers a and b, then the bytes c.
 
 -- How many tasks ahead of another are counted at most.
-local MAX_AHEAD = 256
+local MAX_AHEAD = 2048
 
 -- Whether an entry of a list is that of a task that left it. `was_ghost` drops it besides.
 local function is_ghost(q, id, seq)

@@ -32,15 +32,21 @@ local function find(p, h)
   return { state = 'r' }
 end
 
--- How many are ahead of it in the list, and whether there may be more: counted to where the limit is.
+-- How much of a list is read at a time.
+local PAGE = 256
+
+-- How many are ahead of it in the list, and whether there may be more: counted to where the limit is, as a list has no rank.
 local function ahead_in_list()
   local ahead = redis.call('ZCARD', q.returned)
   if by_priority(q) or ahead >= MAX_AHEAD then return ahead, ahead >= MAX_AHEAD end
-  for _, at in ipairs(redis.call('LRANGE', q.ready, 0, MAX_AHEAD - 1)) do
-    local other, seq = parts(at)
-    if not is_ghost(q, other, seq) then
-      if other == id then return ahead, ahead >= MAX_AHEAD end
-      ahead = ahead + 1
+  for from = 0, MAX_AHEAD - 1, PAGE do
+    local page = redis.call('LRANGE', q.ready, from, from + PAGE - 1)
+    for _, at in ipairs(page) do
+      local other, seq = parts(at)
+      if not is_ghost(q, other, seq) then
+        if other == id then return math.min(ahead, MAX_AHEAD), ahead >= MAX_AHEAD end
+        ahead = ahead + 1
+      end
     end
   end
   return math.min(ahead, MAX_AHEAD), true
