@@ -3,7 +3,10 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    path::Path,
+};
 
 use manyhands_broker::{
     Broker, Durability, Enqueued, ErrorKind, Namespace, NewTask, Payload, QueueName, Result, TaskName,
@@ -38,7 +41,20 @@ async fn syncs(folder: &Path, durability: Option<Durability>, queue: &str) -> us
         }
         disk.apply(&entry).unwrap();
     }
+    drop(broker);
+    ended(&folder.join("store/mh/incarnations"));
     syncs
+}
+
+/// Waits until all sessions have ended, which they do on threads of their own: the last connection that is closed syncs the log, and
+/// that is not to be counted for the next call. A session keeps the lock on its file until its connection is closed.
+fn ended(incarnations: &Path) {
+    for file in fs::read_dir(incarnations).unwrap() {
+        // One that is gone was removed by who took care of its session.
+        if let Ok(file) = File::open(file.unwrap().path()) {
+            file.lock().unwrap();
+        }
+    }
 }
 
 // One test, as a process is recorded once.
