@@ -67,8 +67,8 @@ async fn the_usual_calls_take_few_commands() {
         commands(&server, broker.settle(&[Settlement::new(lease, End::complete(Vec::new()))])).await;
     assert_eq!(settled.unwrap(), [Settled::Settled]);
     let found = [enqueued, one, hundred, none, beats, completed, single];
-    // A new option of tasks must not cost those that have none. What is a hundred of, is 4, 8, 5 and 6 commands each.
-    let most = [411, 24, 814, 14, 504, 605, 9];
+    // A new option of tasks must not cost those that have none. A hundred are enqueued, claimed and completed by a few commands together.
+    let most = [15, 24, 28, 14, 8, 10, 8];
     assert!(found.iter().zip(most).all(|(found, most)| *found <= most), "{found:?}, at most {most:?}");
 }
 
@@ -103,7 +103,7 @@ async fn options_of_tasks_cost_a_few_commands_each() {
     let (_, first) = commands(&server, broker.enqueue(&plain, token)).await;
     let (_, again) = commands(&server, broker.enqueue(&plain, token)).await;
     let found = [enqueued, hundred, told, settled, batched, first, again];
-    let most = [814, 518, 304, 807, 417, 416, 3];
+    let most = [814, 518, 304, 809, 417, 15, 3];
     assert!(found.iter().zip(most).all(|(found, most)| *found <= most), "{found:?}, at most {most:?}");
 }
 

@@ -136,6 +136,24 @@ local function take_out(at, returned)
   return redis.call('LPOP', q.ready)
 end
 
+-- The reply's part of a task that was handed out.
+local function tell(id, body, p)
+  local task = { id, body, string.format('%.0f', p.epoch), p.attempts, p.crashes, p.deaths, p.alone and 1 or 0 }
+  for _, value in ipairs(task) do reply[#reply + 1] = value end
+end
+
+-- The next epoch after this one.
+local function next_epoch(epoch) return math.max(epoch + 1, generation * EPOCHS) end
+
+-- What a claim makes of a task that has this sequence.
+local function lease_out(p, seq)
+  taken = taken + 1
+  p.epoch = next_epoch(p.epoch)
+  p.alone = p.deaths >= 2
+  p.holder = holder
+  p.seq, p.returned = seq, nil
+end
+
 -- Hands a task out that was taken out of ready, returned or alone, unless its time is over.
 local function grant(id, seq)
   local p = progress(q, id)
@@ -143,11 +161,7 @@ local function grant(id, seq)
   local body = redis.call('HGET', q.body, id)
   local till = never and lagging and redis.call('ZSCORE', q.expiring, id)
   if till and tonumber(till) <= now then return lapse(id, p, header(body)) end
-  taken = taken + 1
-  p.epoch = math.max(p.epoch + 1, generation * EPOCHS)
-  p.alone = p.deaths >= 2
-  p.holder = holder
-  p.seq, p.returned = seq, nil
+  lease_out(p, seq)
   if never and q.expires then redis.call('ZREM', q.expiring, id) end
   save(q, id, p)
   redis.call('ZADD', q.lease, now + lease, id)
@@ -157,8 +171,59 @@ local function grant(id, seq)
     redis.call('ZADD', q.permits, 0, permit(id, h, 'l'))
     if info.key_interval > 0 then redis.call('ZADD', q.opening, now + info.key_interval, h.key) end
   end
-  local task = { id, body, string.format('%.0f', p.epoch), p.attempts, p.crashes, p.deaths, p.alone and 1 or 0 }
-  for _, value in ipairs(task) do reply[#reply + 1] = value end
+  tell(id, body, p)
+end
+
+-- Whether tasks can be taken from the front of ready without a look at each: none of them is a ghost, has a key or a time that may be over.
+local function is_simple() return info.ghosts == 0 and not info.limits and not lagging end
+
+-- The first entries of ready, their ids, and their bodies as far as they fit into the reply. Fewer bodies than ids say that the next one
+-- has none, or would not fit.
+local function front(count)
+  local entries = redis.call(by_priority(q) and 'ZRANGE' or 'LRANGE', q.ready, 0, count - 1)
+  if #entries == 0 then return entries, {}, {} end
+  local ids, fitting = {}, {}
+  for at, found in ipairs(entries) do ids[at] = string.sub(found, 9) end
+  for at, body in ipairs(redis.call('HMGET', q.body, unpack(ids))) do
+    if not body or body == '' or taken + at > 1 and bytes + #body > MAX_BYTES then break end
+    bytes = bytes + #body
+    fitting[at] = body
+  end
+  return entries, ids, fitting
+end
+
+-- Takes the first of ready, of which these are the entries.
+local function take_front(entries, count)
+  if not by_priority(q) then return redis.call('LPOP', q.ready, count) end
+  return redis.call('ZREM', q.ready, unpack(entries, 1, count))
+end
+
+-- Hands out the first of ready, all that are asked for: by a few commands for as many tasks as can be told to be small by those that were seen.
+local function hand_out_front()
+  local claim, count = plain_claim(next_epoch(0), holder), 8
+  while taken < max do
+    local entries, ids, bodies = front(math.min(max - taken, count))
+    if #bodies == 0 then return end
+    local states = redis.call('HMGET', q.state, unpack(ids, 1, #bodies))
+    take_front(entries, #bodies)
+    local leases, stored_states = {}, {}
+    for at, body in ipairs(bodies) do
+      local id, seq = parts(entries[at])
+      local p = states[at] and cmsgpack.unpack(string.sub(states[at], 2)) or {}
+      local first = not p.epoch
+      if first then p = no_progress(seq) end
+      lease_out(p, seq)
+      leases[2 * at - 1], leases[2 * at] = now + lease, id
+      stored_states[2 * at - 1] = id
+      stored_states[2 * at] = first and is_plain(body) and plain_state(claim, seq) or '\1' .. cmsgpack.pack(p)
+      tell(id, body, p)
+    end
+    if q.expires then redis.call('ZREM', q.expiring, unpack(ids, 1, #bodies)) end
+    redis.call('HSET', q.state, unpack(stored_states))
+    redis.call('ZADD', q.lease, unpack(leases))
+    if #bodies < #ids then return end
+    count = math.max(1, math.min(UPKEEP, math.floor(MAX_BYTES * taken / bytes)))
+  end
 end
 
 -- Whether `alone` goes before all that run beside others: in the order of scores, then of sequences.
@@ -181,20 +246,27 @@ local function hand_out()
     if redis.call('HEXISTS', q.body, id) == 1 then return grant(id, seq) end
     return drop(id)
   end
+  local simple = is_simple()
   while at and taken < max and looks > 0 do
-    local id, seq = parts(at)
-    local length = redis.call('HSTRLEN', q.body, id)
-    if taken > 0 and bytes + length > MAX_BYTES then break end
-    take_out(at, returned)
-    if returned or by_priority(q) or not was_ghost(q, id, seq) then
-      if length > 0 then
-        bytes = bytes + length
-        grant(id, seq)
-      else
-        drop(id)
+    if simple and not returned then
+      hand_out_front()
+      -- What stopped it is looked at alone.
+      simple = false
+    else
+      local id, seq = parts(at)
+      local length = redis.call('HSTRLEN', q.body, id)
+      if taken > 0 and bytes + length > MAX_BYTES then break end
+      take_out(at, returned)
+      if returned or by_priority(q) or not was_ghost(q, id, seq) then
+        if length > 0 then
+          bytes = bytes + length
+          grant(id, seq)
+        else
+          drop(id)
+        end
       end
+      looks = looks - 1
     end
-    looks = looks - 1
     at, by, returned = first()
   end
   -- Not all was looked at, or would not fit: there are tasks to claim at once, or may be.

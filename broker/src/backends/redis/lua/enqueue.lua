@@ -62,15 +62,68 @@ for at = 3, #ARGV, 4 do
   tasks[#tasks + 1] = task
 end
 
+-- The tasks by their queues, if all of them are plain and new, and fit.
+local function all_new()
+  local groups = {}
+  for _, task in ipairs(tasks) do
+    if task.h or task.due then return nil end
+    local q = task.q
+    local group = groups[q] or { ids = {}, known = {} }
+    if group.known[task.id] then return nil end
+    group.known[task.id] = true
+    group.ids[#group.ids + 1] = task.id
+    groups[q] = group
+  end
+  for q, group in pairs(groups) do
+    if about(q).closed or about(q).there and unsettled(q) + #group.ids > about(q).capacity then return nil end
+    if redis.call('EXISTS', q.untils) == 1 then return nil end
+    local bodies = redis.call('HMGET', q.body, unpack(group.ids))
+    local remembered = redis.call('ZMSCORE', q.remembered, unpack(group.ids))
+    for at in ipairs(group.ids) do
+      if bodies[at] or remembered[at] then return nil end
+    end
+  end
+  return groups
+end
+
+-- Adds such tasks, those of a queue at once: as `add` does.
+local function add_all(groups)
+  for q in pairs(groups) do
+    create(q)
+    local bodies, states, entries = {}, {}, {}
+    for _, task in ipairs(tasks) do
+      if task.q == q then
+        local seq = next_sequence(q)
+        bodies[#bodies + 1] = task.id
+        bodies[#bodies + 1] = task.body
+        if by_priority(q) then
+          states[#states + 1] = task.id
+          states[#states + 1] = '\1' .. cmsgpack.pack({ seq = seq })
+          entries[#entries + 1] = 0
+        end
+        entries[#entries + 1] = entry(seq, task.id)
+      end
+    end
+    redis.call('HSET', q.body, unpack(bodies))
+    if #states > 0 then redis.call('HSET', q.state, unpack(states)) end
+    redis.call(by_priority(q) and 'ZADD' or about(q).order == 'lifo' and 'LPUSH' or 'RPUSH', q.ready, unpack(entries))
+  end
+  news = true
+end
+
+local groups = all_new()
+if groups then add_all(groups) end
 for _, task in ipairs(tasks) do
   local q, answer = task.q, 0
-  if exists(q, task.id) then
-    answer = 1
-  elseif about(q).closed then
-    answer = 3
-  else
-    answer = other_holder(task) or is_full(q) and 2 or 0
-    if answer == 0 then add_task(task) end
+  if not groups then
+    if exists(q, task.id) then
+      answer = 1
+    elseif about(q).closed then
+      answer = 3
+    else
+      answer = other_holder(task) or is_full(q) and 2 or 0
+      if answer == 0 then add_task(task) end
+    end
   end
   answers[#answers + 1] = answer
 end
