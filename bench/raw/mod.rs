@@ -5,6 +5,10 @@ mod fdatasync;
 mod inserts;
 mod jetstream;
 mod ping_pong;
+mod redis;
+mod redis_claims;
+mod redis_enqueue;
+mod redis_ping;
 
 use std::path::Path;
 
@@ -56,6 +60,24 @@ pub(crate) enum Raw {
         #[arg(default_value_t = 100)]
         batch: usize,
     },
+    /// Put bodies into Redis by a script, a hundred calls in one pipeline.
+    RedisEnqueue {
+        /// How many.
+        #[arg(default_value_t = 200_000)]
+        n: u64,
+    },
+    /// Claim bodies of Redis by one script and acknowledge them by another, a hundred a call, with epochs.
+    RedisClaims {
+        /// How many.
+        #[arg(default_value_t = 200_000)]
+        n: u64,
+    },
+    /// PING a Redis server.
+    RedisPing {
+        /// How often.
+        #[arg(default_value_t = 20_000)]
+        n: u64,
+    },
 }
 
 /// A raw limit, as it was measured.
@@ -78,6 +100,9 @@ impl Raw {
             Self::Inserts { n } => inserts::measure(folder, *n),
             Self::Claims { n } => claims::measure(folder, *n),
             Self::Jetstream { n, batch } => Server::start(folder)?.measure(*n, *batch),
+            Self::RedisEnqueue { n } => redis_enqueue::measure(*n),
+            Self::RedisClaims { n } => redis_claims::measure(*n),
+            Self::RedisPing { n } => redis_ping::measure(*n),
         }
     }
 }

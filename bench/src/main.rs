@@ -1,4 +1,4 @@
-//! What manyhands reaches, beside what the machine can do: `cargo xtask bench local`.
+//! What manyhands reaches, beside what the machine can do: `cargo xtask bench local`, `cargo xtask bench redis`.
 //!
 //! Every measurement is made by processes: this program starts itself again for each role, such as a producer, a worker or a
 //! raw limit, tells it when to begin and reads its answer.
@@ -9,6 +9,7 @@ mod actor;
 mod cases;
 mod figures;
 mod machine;
+mod peers;
 mod place;
 #[path = "../raw/mod.rs"]
 mod raw;
@@ -36,7 +37,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Measure the broker of one box, `local:`.
-    Local(Options),
+    Local(Options<cases::local::Case>),
+    /// Measure the broker over a Redis server, `redis:`, which is started for it.
+    Redis(Options<cases::redis::Case>),
     /// Measure one raw limit, and print it with the settings it ran with.
     #[command(subcommand)]
     Raw(Raw),
@@ -52,6 +55,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Local(options) => cases::run(&options),
+        Command::Redis(options) => cases::run(&options),
         Command::Raw(raw) => print_raw(&raw),
         Command::Role { role } => {
             serde_json::from_str::<Role>(&role).map_err(Into::into).and_then(roles::play)

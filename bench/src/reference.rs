@@ -20,13 +20,16 @@ struct Reference {
 
 /// The reference figures of a two-core machine: 2 virtual CPUs (Zen 4), a fast virtual disk, ext4. Rates in tasks a second,
 /// times in milliseconds. Payloads were about 100 bytes there.
-const TWO_CORES: [Reference; 6] = [
+const TWO_CORES: [Reference; 9] = [
     Reference { name: FDATASYNC, value: 0.116, better: Better::Lower },
     Reference { name: PING_PONG, value: 0.046, better: Better::Lower },
     Reference { name: INSERTS, value: 371_733.0, better: Better::Higher },
     Reference { name: CLAIMS, value: 335_921.0, better: Better::Higher },
     Reference { name: SLOWER, value: 335_921.0, better: Better::Higher },
     Reference { name: JETSTREAM, value: 107_682.0, better: Better::Higher },
+    Reference { name: REDIS_ENQUEUE, value: 203_175.0, better: Better::Higher },
+    Reference { name: REDIS_CLAIMS, value: 128_000.0, better: Better::Higher },
+    Reference { name: REDIS_PING, value: 0.066, better: Better::Lower },
 ];
 
 /// Appending 128 bytes and syncing them, p50.
@@ -41,6 +44,13 @@ pub(crate) const CLAIMS: &str = "raw rusqlite claim + delete";
 pub(crate) const SLOWER: &str = "the slower of raw inserts and raw claims";
 /// A file-backed work queue, in and out at once. Measured with a window of 2000 and a pull batch of 500.
 pub(crate) const JETSTREAM: &str = "NATS JetStream, in and out at once";
+
+/// Putting bodies into Redis by a script, pipelined.
+pub(crate) const REDIS_ENQUEUE: &str = "raw Lua enqueue, pipelined";
+/// Claiming and acknowledging bodies of Redis by scripts, with epochs.
+pub(crate) const REDIS_CLAIMS: &str = "raw Lua claim + acknowledge";
+/// One round trip to Redis.
+pub(crate) const REDIS_PING: &str = "PING, p50";
 
 /// What has to be said of a raw figure that is below 0.7 of what such a machine reached.
 pub(crate) fn remark(name: &str, value: f64, settings: &Settings) -> Option<String> {

@@ -18,6 +18,7 @@ pub(crate) enum Unit {
     Millis,
     PercentOfACore,
     MiB,
+    Bytes,
     /// A part of something, such as of a fair share.
     Part,
 }
@@ -29,6 +30,7 @@ impl Unit {
             Self::Millis => "ms",
             Self::PercentOfACore => "% of a core",
             Self::MiB => "MiB",
+            Self::Bytes => "bytes",
             Self::Part => "",
         }
     }

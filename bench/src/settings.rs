@@ -16,6 +16,8 @@ pub(crate) enum Durability {
     FullInNormalOut,
     /// A server's own policy: it syncs by a timer, after minutes.
     ServersTimer,
+    /// Nothing of a server survives it: all is in its memory.
+    ServersMemory,
 }
 
 impl fmt::Display for Durability {
@@ -25,6 +27,7 @@ impl fmt::Display for Durability {
             Self::Normal => "synchronous=NORMAL",
             Self::FullInNormalOut => "synchronous=FULL in, NORMAL out",
             Self::ServersTimer => "server's default, synced by a timer",
+            Self::ServersMemory => "in the server's memory, nothing on the disk",
         })
     }
 }

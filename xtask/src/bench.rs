@@ -1,7 +1,9 @@
 //! `cargo xtask bench`: builds the benchmark as users build their programs, and runs it.
 
 use std::ffi::OsString;
-use std::process::Command;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -12,7 +14,7 @@ use crate::{servers, workspace::Workspace};
 #[derive(Args, Debug, Default)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Options {
-    /// What to measure, and how: `local --help` says more.
+    /// What to measure, and how: `local --help` and `redis --help` say more.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, default_value = "--help")]
     args: Vec<OsString>,
 }
@@ -41,8 +43,38 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         // It measures without, and says what is missing.
         eprintln!("{error:#}");
     }
-    let program = workspace.target()?.join("release/manyhands-bench");
+    let target = workspace.target()?;
+    if given("redis") {
+        servers::install(servers::BENCHMARK_REDIS)?;
+    }
+    if given("redis")
+        && !given("--quick")
+        && let Err(error) = install_peers(&workspace.root().join("bench/peers"), &target.join("bench-peers"))
+    {
+        // As above.
+        eprintln!("{error:#}");
+    }
+    let program = target.join("release/manyhands-bench");
     let ended = Command::new(program).args(&options.args).status().context("cannot start the benchmark")?;
     ensure!(ended.success(), "the benchmark failed ({ended})");
+    Ok(())
+}
+
+/// Installs the queues of others that are written for Node, at the versions that are locked.
+fn install_peers(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    let mut same = true;
+    for file in ["package.json", "package-lock.json", "peer.js"] {
+        let wanted = fs::read(from.join(file)).with_context(|| format!("{file} is missing"))?;
+        same &= fs::read(to.join(file)).is_ok_and(|there| there == wanted);
+        fs::write(to.join(file), wanted)?;
+    }
+    if same && to.join("node_modules").is_dir() {
+        return Ok(());
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(to).stdin(Stdio::null()).stdout(Stdio::null());
+    let ended = npm.status().context("npm is missing: not measured beside BullMQ and bee-queue")?;
+    ensure!(ended.success(), "npm ci failed ({ended}): not measured beside BullMQ and bee-queue");
     Ok(())
 }

@@ -34,6 +34,9 @@ pub(crate) const TESTS: &[Needed] = &[
 /// What the benchmark needs, beside which it measures.
 pub(crate) const BENCHMARK: &[Needed] = &[Needed { package: "nats-server", there: has_nats }];
 
+/// What the benchmark of the broker over Redis cannot do without.
+pub(crate) const BENCHMARK_REDIS: &[Needed] = &[Needed { package: "redis-server", there: has_redis }];
+
 /// The packages of what is not there.
 fn missing(needed: &[Needed]) -> Vec<&'static str> {
     needed.iter().filter(|needed| !(needed.there)()).map(|needed| needed.package).collect()

@@ -1,20 +1,12 @@
-//! The cases, one file each.
+//! What is measured: a folder for each broker, and in it a file for each case.
 
-mod backlog;
-mod both;
-mod crowd;
-mod drain;
-mod enqueue;
-mod idle;
-mod kills;
-mod latency;
-mod senders;
+pub(crate) mod local;
+pub(crate) mod redis;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use tempfile::TempDir;
 
 use crate::{
     actor::Actor,
@@ -24,17 +16,28 @@ use crate::{
     raw::{Measured, Raw},
     report::{self, Row},
     roles::{Produce, Produced, Role, Work, Worked},
-    settings::{Durability, Settings},
-    work::{BATCH, PAYLOAD},
 };
+
+/// The cases of one broker, in the order in which they run.
+pub(crate) trait Cases: ValueEnum + Copy + Send + Sync + 'static {
+    /// Measures one of them.
+    fn run(self, bench: &Bench) -> Result<Vec<Row>>;
+}
 
 /// The flags of a run.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Options {
+pub(crate) struct Options<C: Cases> {
     /// Run only this case; may be given more than once.
-    #[arg(long, value_name = "CASE")]
-    only: Vec<Case>,
+    #[arg(long, value_name = "CASE", value_enum)]
+    only: Vec<C>,
 
+    #[command(flatten)]
+    shared: Shared,
+}
+
+/// The flags that do not depend on the broker.
+#[derive(Args, Clone, Debug)]
+struct Shared {
     /// A smoke run: so little of everything that the figures say nothing.
     #[arg(long)]
     quick: bool,
@@ -56,75 +59,36 @@ pub(crate) struct Options {
     manyhands: Option<PathBuf>,
 }
 
-/// The cases, in the order in which they run.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum Case {
-    /// Durable enqueue in batches of 100.
-    Enqueue,
-    /// One worker process and an async handler that does nothing.
-    Drain,
-    /// A producer and a worker at once.
-    Both,
-    /// From a durable enqueue to the handler, when all are idle.
-    Latency,
-    /// A drain of two million queued tasks.
-    Backlog,
-    /// Eight workers on one queue.
-    Crowd,
-    /// Workers are killed: when their tasks start again elsewhere.
-    Kills,
-    /// 200 commands send one task each, at once.
-    Senders,
-    /// What an idle worker costs, and how soon it is ready.
-    Idle,
-}
-
-impl Case {
-    fn run(self, bench: &Bench) -> Result<Vec<Row>> {
-        match self {
-            Self::Enqueue => enqueue::run(bench),
-            Self::Drain => drain::run(bench),
-            Self::Both => both::run(bench),
-            Self::Latency => latency::run(bench),
-            Self::Backlog => backlog::run(bench),
-            Self::Crowd => crowd::run(bench),
-            Self::Kills => kills::run(bench),
-            Self::Senders => senders::run(bench),
-            Self::Idle => idle::run(bench),
-        }
-    }
-}
-
 /// What all cases share.
 #[derive(Debug)]
-struct Bench {
-    options: Options,
+pub(crate) struct Bench {
+    shared: Shared,
     place: Place,
 }
 
 /// Runs the cases that are asked for.
-pub(crate) fn run(options: &Options) -> Result<()> {
-    let place = Place::choose(options.folder.as_deref())?;
-    let bench = Bench { options: options.clone(), place };
+pub(crate) fn run<C: Cases>(options: &Options<C>) -> Result<()> {
+    let place = Place::choose(options.shared.folder.as_deref())?;
+    let bench = Bench { shared: options.shared.clone(), place };
     let mut about = bench.about();
-    let chosen = if options.only.is_empty() { Case::value_variants() } else { &options.only };
+    let chosen = if options.only.is_empty() { C::value_variants() } else { &options.only };
     let mut rows = Vec::new();
     for case in chosen {
-        if !options.json {
+        if !bench.shared.json {
             eprintln!(
                 "== {}",
                 case.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
             );
         }
         let measured = case.run(&bench)?;
-        if options.json {
+        if bench.shared.json {
             measured.iter().for_each(|row| println!("{}", row.json()));
         } else {
             measured.iter().for_each(|row| eprintln!("{}", row.line()));
         }
         rows.extend(measured);
     }
-    if !options.json {
+    if !bench.shared.json {
         about.push(format!("load {} at the end", machine::load()));
         report::print(&rows, &about);
     }
@@ -134,7 +98,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 impl Bench {
     /// What holds for all cases.
     fn about(&self) -> Vec<String> {
-        let quick = self.options.quick.then(|| "a quick run: these figures say nothing".to_owned());
+        let quick = self.shared.quick.then(|| "a quick run: these figures say nothing".to_owned());
         let machine = format!("machine: {}, load {} at the start", machine::describe(), machine::load());
         let disk = format!("files on {}, in {}", self.place.system(), self.place.path().display());
         quick.into_iter().chain([machine, disk, format!("rounds: {}", self.rounds())]).collect()
@@ -142,17 +106,17 @@ impl Bench {
 
     /// So many, or so many in a quick run.
     fn scaled(&self, full: u64, quick: u64) -> u64 {
-        if self.options.quick { quick } else { full }
+        if self.shared.quick { quick } else { full }
     }
 
     fn rounds(&self) -> u32 {
-        if self.options.quick { 1 } else { self.options.rounds }
+        if self.shared.quick { 1 } else { self.shared.rounds }
     }
 
     /// Where the command is.
     fn manyhands(&self) -> Result<PathBuf> {
         let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("manyhands"));
-        let path = self.options.manyhands.clone().map_or_else(beside, Ok)?;
+        let path = self.shared.manyhands.clone().map_or_else(beside, Ok)?;
         ensure!(path.exists(), "{} is not there: cargo build --release --bin manyhands", path.display());
         Ok(path)
     }
@@ -162,17 +126,6 @@ impl Bench {
         let folder = self.place.fresh()?;
         Actor::run(&Role::Raw { raw, folder: folder.path().to_owned() })
     }
-
-    /// An empty directory, and the URL of the broker in it.
-    fn broker(&self) -> Result<(TempDir, String)> {
-        let folder = self.place.fresh()?;
-        let url = url(folder.path());
-        Ok((folder, url))
-    }
-}
-
-fn url(folder: &Path) -> String {
-    format!("local:{}", folder.join("queue").display())
 }
 
 /// Puts so many tasks on the queue, in large steps, and closes it where nothing more will come.
@@ -208,17 +161,4 @@ fn each(nanos: u64, tasks: u64) -> f64 {
 fn cpu_remark(who: &str, rounds: &[f64]) -> String {
     let median = Spread::of(rounds).map_or(0.0, |spread| spread.median);
     format!("{who}: {median:.1} us of processor time a task")
-}
-
-/// The settings of ours.
-fn ours(who: &str, durability: Durability, n: u64) -> Settings {
-    let journal = "WAL".to_owned();
-    Settings {
-        who: format!("manyhands local:, {who}"),
-        payload: PAYLOAD,
-        batch: BATCH,
-        durability,
-        journal,
-        n,
-    }
 }

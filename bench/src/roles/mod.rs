@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     orders::{Orders, say},
-    produce::{Produce, Produced, Trickle},
+    produce::{Ask, Produce, Produced, Trickle},
     work::{Begun, Does, Work, Worked},
 };
 use crate::raw::{Echo, JetStreamRole, Raw};
@@ -23,6 +23,8 @@ pub(crate) enum Role {
     Produce(Produce),
     /// Puts one task after the other on the queue, with pauses.
     Trickle(Trickle),
+    /// Sends one task after the other, and waits for what each returns.
+    Ask(Ask),
     /// Takes tasks and runs them.
     Work(Work),
     /// Measures a raw limit in a folder.
@@ -49,6 +51,7 @@ pub(crate) fn play(role: Role) -> Result<()> {
         Role::Echo(echo) => echo.play(),
         Role::Produce(produce) => orders::obey(|orders| produce.play(orders)),
         Role::Trickle(trickle) => orders::obey(|orders| trickle.play(orders)),
+        Role::Ask(ask) => orders::obey(|orders| ask.play(orders)),
         Role::Work(work) => orders::obey(|orders| work.play(orders)),
         Role::JetStream(role) => orders::obey(|orders| role.play(orders)),
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use futures_util::{StreamExt, TryStreamExt};
-use manyhands::{Client, Enqueued, NewTask, QueueOptions};
+use manyhands::{Client, Enqueued, NewTask, Order, QueueOptions};
 use manyhands_test_support::ledger::now;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,8 @@ pub(crate) struct Produce {
     pub(crate) capacity: Option<u64>,
     /// How much later they may start, in seconds; 0 is at once.
     pub(crate) delay: u64,
+    /// How many priorities they have in turns; 0 is a queue without any.
+    pub(crate) priorities: u64,
     /// Whether nothing more will come.
     pub(crate) close: bool,
 }
@@ -51,13 +53,13 @@ impl Produce {
     /// One call at a time, of batches as the raw limits have.
     pub(crate) fn new(broker: &str, tasks: u64) -> Self {
         let broker = broker.to_owned();
-        Self { broker, tasks, batch: crate::work::BATCH, calls: 1, capacity: None, delay: 0, close: false }
+        let batch = crate::work::BATCH;
+        Self { broker, tasks, batch, calls: 1, capacity: None, delay: 0, priorities: 0, close: false }
     }
 
     pub(super) async fn play(self, mut orders: Orders) -> Result<()> {
         let client = Client::connect(&self.broker.parse()?).await?;
-        let options = self.capacity.map(|capacity| QueueOptions::default().with_capacity(capacity));
-        client.broker().declare(&queue()?, options.as_ref()).await?;
+        client.broker().declare(&queue()?, self.options().as_ref()).await?;
         orders.wait().await?;
         let (began, before) = (now(), own_cpu_nanos());
         let batch = self.batch as u64;
@@ -71,13 +73,27 @@ impl Produce {
         say(&Produced { began, ended, cpu, call: 0.0 })
     }
 
+    /// What the queue is declared with, unless it is a usual one.
+    fn options(&self) -> Option<QueueOptions> {
+        let options = self.capacity.map(|capacity| QueueOptions::default().with_capacity(capacity));
+        if self.priorities == 0 {
+            return options;
+        }
+        Some(options.unwrap_or_default().with_order(Order::Priority))
+    }
+
     async fn call(&self, client: &Client, size: u64) -> Result<()> {
-        let task = || {
-            let task = Work::task(now())?;
-            let delay = Duration::from_secs(self.delay);
-            Ok(if self.delay > 0 { task.with_start(manyhands::Start::After(delay)) } else { task })
+        let task = |at: u64| {
+            let mut task = Work::task(now())?;
+            if self.delay > 0 {
+                task = task.with_start(manyhands::Start::After(Duration::from_secs(self.delay)));
+            }
+            if let Some(priority) = at.checked_rem(self.priorities) {
+                task = task.with_priority(i64::try_from(priority)?);
+            }
+            Ok(task)
         };
-        let tasks = (0..size).map(|_| task()).collect::<manyhands::Result<Vec<NewTask>>>()?;
+        let tasks = (0..size).map(task).collect::<Result<Vec<NewTask>>>()?;
         let answers = client.send_all(&tasks).await?;
         ensure!(
             answers.iter().all(|answer| *answer == Enqueued::Enqueued),
@@ -109,6 +125,35 @@ impl Trickle {
             client.send(Work::new(at)).await?;
             calls.push(millis(now() - at));
             tokio::time::sleep(self.pause).await;
+        }
+        let (ended, cpu) = (now(), own_cpu_nanos() - before);
+        client.close(&queue()?).await?;
+        say(&Produced { began, ended, cpu, call: percentile(&mut calls, 0.5) })
+    }
+}
+
+/// Sends one task after the other, and waits for what each returns.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Ask {
+    /// The broker.
+    pub(crate) broker: String,
+    /// How many.
+    pub(crate) tasks: u64,
+}
+
+impl Ask {
+    /// The longest that one result may take.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    pub(super) async fn play(self, mut orders: Orders) -> Result<()> {
+        let client = Client::connect(&self.broker.parse()?).await?;
+        orders.wait().await?;
+        let (began, before) = (now(), own_cpu_nanos());
+        let mut calls = Vec::new();
+        for _ in 0..self.tasks {
+            let at = now();
+            client.send(Work::new(at)).wait(Self::PATIENCE).await?;
+            calls.push(millis(now() - at));
         }
         let (ended, cpu) = (now(), own_cpu_nanos() - before);
         client.close(&queue()?).await?;

@@ -1,0 +1,25 @@
+//! Raw limit: one round trip to Redis, PING.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::{
+    Measured,
+    redis::{Raw, settings},
+};
+use crate::figures::percentile;
+
+pub(super) fn measure(n: u64) -> Result<Measured> {
+    let mut raw = Raw::start()?;
+    let mut took = Vec::new();
+    let began = Instant::now();
+    for _ in 0..n {
+        let sent = Instant::now();
+        redis::cmd("PING").query::<String>(&mut raw.connection)?;
+        took.push(sent.elapsed().as_secs_f64() * 1e3);
+    }
+    let per_second = n as f64 / began.elapsed().as_secs_f64();
+    let took = (percentile(&mut took, 0.5), percentile(&mut took, 0.99));
+    Ok(Measured { settings: settings("PING", 1, n), per_second, took: Some(took) })
+}

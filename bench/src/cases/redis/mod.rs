@@ -1,0 +1,74 @@
+//! The broker over a Redis server. Each measurement has a server of its own, which keeps nothing on the disk, as have those that it
+//! is compared with.
+
+mod both;
+mod drain;
+mod enqueue;
+mod latency;
+mod memory;
+mod result;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use manyhands_test_support::servers::Redis;
+
+use super::{Bench, Cases, cpu_remark, drain, each, fill};
+use crate::{
+    report::Row,
+    settings::{Durability, Settings},
+    work::{BATCH, PAYLOAD},
+};
+
+/// The cases, in the order in which they run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Case {
+    /// Enqueue in batches of 100.
+    Enqueue,
+    /// One worker process and an async handler that does nothing.
+    Drain,
+    /// A producer and a worker at once.
+    Both,
+    /// From an enqueue to the handler, when all are idle.
+    Latency,
+    /// From before an enqueue until its sender has the result.
+    Result,
+    /// What a queued task takes of the server's memory.
+    Memory,
+}
+
+impl Cases for Case {
+    fn run(self, bench: &Bench) -> Result<Vec<Row>> {
+        match self {
+            Self::Enqueue => enqueue::run(bench),
+            Self::Drain => drain::run(bench),
+            Self::Both => both::run(bench),
+            Self::Latency => latency::run(bench),
+            Self::Result => result::run(bench),
+            Self::Memory => memory::run(bench),
+        }
+    }
+}
+
+/// A server that keeps nothing on the disk, and the URL of the broker over it.
+fn broker() -> Result<(Redis, String)> {
+    let server = Redis::start()?;
+    let url = server.url();
+    Ok((server, url))
+}
+
+/// The settings of ours.
+fn ours(who: &str, batch: usize, n: u64) -> Settings {
+    Settings {
+        who: format!("manyhands redis:, {who}"),
+        payload: PAYLOAD,
+        batch,
+        durability: Durability::ServersMemory,
+        journal: "none".to_owned(),
+        n,
+    }
+}
+
+/// The settings of ours where tasks are sent a hundred in a call.
+fn in_batches(who: &str, n: u64) -> Settings {
+    ours(who, BATCH, n)
+}
