@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
-use manyhands::{Cancel, Error, ErrorKind, Mark, Outcome, QueueName, Result, State, TaskId, TaskInfo};
+use manyhands::{Cancel, Error, ErrorKind, Mark, Outcome, QueueName, Result, State, TaskId, TaskInfo, Why};
 use manyhands_broker::limits;
 use serde_json::{Value, json};
 
 use super::{
     ask::{self, Common, Consent, Desk, missing},
+    holders::Holders,
     print::{self, Cell},
     task::{json_text, lines, object, row},
     why,
@@ -157,7 +158,7 @@ async fn list(
             }
             let max = left.min(limits::MAX_BATCH);
             let page = desk.lookup("list", BLIND)?.list(queue, *state, next.as_ref(), max).await?;
-            show_page(desk, queue, &page.tasks)?;
+            show_page(desk, queue, &page.tasks).await?;
             left -= page.tasks.len();
             next = page.next;
             if next.is_none() {
@@ -190,18 +191,24 @@ async fn rest(
     Ok(())
 }
 
-fn show_page(desk: &mut Desk, queue: &QueueName, tasks: &[TaskInfo]) -> Result<()> {
+async fn show_page(desk: &mut Desk, queue: &QueueName, tasks: &[TaskInfo]) -> Result<()> {
     if desk.json {
-        return tasks.iter().try_for_each(|task| desk.out.object(&Value::Object(object(queue, task))));
+        let holders = Holders::of_tasks(desk.lookup("list", BLIND)?, tasks).await?;
+        let objects = tasks.iter().map(|task| Value::Object(object(queue, task, &holders)));
+        return objects.map(|object| desk.out.object(&object)).collect();
     }
     let rows: Vec<_> = tasks.iter().map(row).collect();
     desk.out.rows(&["id", "name", "state", "when", "tries"], rows)
 }
 
 async fn show(desk: &mut Desk, queue: &QueueName, id: &TaskId) -> Result<bool> {
-    match desk.lookup("show", BLIND)?.get(queue, id).await? {
+    let lookup = desk.lookup("show", BLIND)?;
+    let found = lookup.get(queue, id).await?;
+    let infos = found.as_ref().map(|task| std::slice::from_ref(&task.info));
+    let holders = Holders::of_tasks(lookup, infos.unwrap_or_default()).await?;
+    match found {
         Some(task) if desk.json => {
-            let mut shown = object(queue, &task.info);
+            let mut shown = object(queue, &task.info, &holders);
             shown.insert("payload".to_owned(), json_text(&task.payload));
             shown.insert("progress".to_owned(), task.progress.as_ref().map_or(Value::Null, json_text));
             shown.insert("history".to_owned(), why::history(&task.history));
@@ -209,7 +216,7 @@ async fn show(desk: &mut Desk, queue: &QueueName, id: &TaskId) -> Result<bool> {
             Ok(true)
         }
         Some(task) => {
-            let lines = lines(queue, &task);
+            let lines = lines(queue, &task, &holders);
             desk.out.block(&lines)?;
             Ok(true)
         }
@@ -272,15 +279,20 @@ async fn cancel(desk: &mut Desk, queue: &QueueName, ids: &[TaskId], consent: &Co
 }
 
 async fn tell_why(desk: &mut Desk, queue: &QueueName, id: &TaskId) -> Result<bool> {
-    let why = desk.lookup("why", BLIND)?.why(queue, id).await?;
-    if matches!(why, manyhands::Why::Unknown) {
-        desk.status("why", queue).await?;
-        return Err(no_task("why", queue, id));
-    }
+    let lookup = desk.lookup("why", BLIND)?;
+    let why = lookup.why(queue, id).await?;
+    let holders = match &why {
+        Why::Unknown => {
+            desk.status("why", queue).await?;
+            return Err(no_task("why", queue, id));
+        }
+        Why::Leased { by, .. } => Holders::of(lookup, &[*by]).await?,
+        _ => Holders::default(),
+    };
     if desk.json {
-        desk.out.object(&why::object(queue, id, &why))?;
+        desk.out.object(&why::object(queue, id, &why, &holders))?;
     } else {
-        let lines = why::sentences(queue, &why);
+        let lines = why::sentences(queue, id, &why, &holders);
         lines.iter().try_for_each(|line| desk.out.line(&print::plain(line)))?;
     }
     Ok(true)

@@ -79,6 +79,10 @@ fn what_is_wrong_is_said_before_anything_is_taken() {
             "worker.concurrency: 0 is no whole number",
         ),
         ("[worker]\nqueues = \"a:0\"\n[tasks.a]\ncommand = [\"true\"]", "weight 0"),
+        (
+            "[tasks.a]\ncommand = [\"true\"]\nmax_tasks_per_child = 2",
+            "tasks.a.max_tasks_per_child: it needs a process beside it",
+        ),
         ("[tasks.a]\ncommnd = [\"true\"]", "manyhands.toml: there is no key tasks.a.commnd"),
     ];
     for (text, why) in cases {

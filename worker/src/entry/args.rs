@@ -1,6 +1,5 @@
 //! The flags.
 
-use clap::builder::RangedU64ValueParser;
 use manyhands_broker::{Error, QueueName, Result};
 use manyhands_cli::{BrokerArg, LogArgs};
 
@@ -26,10 +25,6 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub(super) concurrency: Option<usize>,
 
-    /// How many processes a handler has for which the configuration file names no number  [default: one a core]
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=512))]
-    pub(super) processes: Option<usize>,
-
     /// End when all served queues are closed and nothing on them is unsettled
     #[arg(long)]
     pub(super) until_ended: bool,
@@ -40,10 +35,14 @@ pub struct Args {
 
 /// The queues and their weights.
 pub(super) fn queues(text: &str) -> Result<Vec<(QueueName, u32)>> {
-    text.split(',').filter(|part| !part.is_empty()).map(queue).collect()
+    text.split(',').map(str::trim).map(queue).collect()
 }
 
 fn queue(part: &str) -> Result<(QueueName, u32)> {
+    if part.is_empty() {
+        let message = "--queues names a queue that has no name";
+        return Err(Error::invalid("queues", message).advise("names and weights, as in --queues a:3,b"));
+    }
     let (name, weight) = part.split_once(':').unwrap_or((part, "1"));
     match weight.parse() {
         Ok(weight) => Ok((QueueName::new(name)?, weight)),
@@ -62,7 +61,7 @@ mod tests {
     fn queues_have_weights() {
         let given: Vec<_> = queues("a:3,b").unwrap().into_iter().map(|(q, w)| (q.to_string(), w)).collect();
         assert_eq!(given, [("a".to_owned(), 3), ("b".to_owned(), 1)]);
-        for bad in ["a:x", "a:-1", "a b", ":3"] {
+        for bad in ["a:x", "a:-1", "a b", ":3", "", "a,,b", "a,"] {
             assert!(queues(bad).is_err(), "{bad}");
         }
     }

@@ -20,17 +20,10 @@ use crate::{
 const QUEUE: &str = "default";
 
 /// Adds a handler for each kind of task that has a program.
-pub(super) fn register(
-    mut app: App,
-    settings: &Settings,
-    children: &Children,
-    processes: Option<usize>,
-) -> Result<App> {
-    let processes =
-        processes.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
+pub(super) fn register(mut app: App, settings: &Settings, children: &Children) -> Result<App> {
     for (name, task) in &settings.tasks {
         let Some(program) = &task.program else { continue };
-        let handler = handler(&app, name, task, program, settings, children, processes)?;
+        let handler = handler(&app, name, task, program, settings, children)?;
         let queue = task.queue.clone().map_or_else(|| QueueName::new(QUEUE), Ok)?;
         app = app.add_named(name.clone(), queue, handler);
     }
@@ -44,10 +37,15 @@ fn handler(
     program: &Program,
     settings: &Settings,
     children: &Children,
-    processes: usize,
 ) -> Result<Arc<dyn Handler>> {
-    let processes = task.processes.unwrap_or(processes).max(1);
-    let outfit = Outfit { folder: settings.folder.clone(), limit: task.run_limit, name: name.clone() };
+    let one_a_core = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let processes = task.processes.unwrap_or_else(one_a_core);
+    let outfit = Outfit {
+        folder: settings.folder.clone(),
+        limit: task.run_limit,
+        most_tasks: task.max_tasks_per_child,
+        name: name.clone(),
+    };
     Ok(match program {
         Program::Command(words) => {
             let template = Template::parse(words)

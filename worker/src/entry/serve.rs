@@ -13,7 +13,7 @@ pub(super) async fn serve(args: &Args, name: &str, app: App) -> Result<ExitCode>
     let configuration = args.broker.configuration()?;
     let settings = configuration.settings();
     let children = Children::new();
-    let app = programs::register(app, settings, &children, args.processes)?;
+    let app = programs::register(app, settings, &children)?;
     if app.is_empty() {
         let place = configuration.file().map_or_else(
             || "there is no configuration file".to_owned(),
@@ -23,8 +23,8 @@ pub(super) async fn serve(args: &Args, name: &str, app: App) -> Result<ExitCode>
             "a file manyhands.toml here, or --config FILE, with: [tasks.NAME] command = [\"program\"]",
         ));
     }
-    let queues =
-        args::queues(args.queues.as_deref().or(settings.worker.queues.as_deref()).unwrap_or_default())?;
+    let queues = args.queues.as_deref().or(settings.worker.queues.as_deref()).map(args::queues);
+    let queues = queues.transpose()?.unwrap_or_default();
     let app = configured(app, settings, &queues);
     let (url, broker) = session(&args.broker).await?;
     let mut builder = Worker::builder(broker)
