@@ -250,9 +250,20 @@ pub(super) fn duration(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
+/// How long is left of something, for people: what is longer than a second is told without its milliseconds.
+pub(super) fn left(time: Duration) -> String {
+    duration(if time < Duration::from_secs(1) { time } else { Duration::from_secs(time.as_secs()) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_is_told_in_few_words() {
+        let told = [250, 999, 1000, 28_919, 239_999].map(|ms| left(Duration::from_millis(ms)));
+        assert_eq!(told, ["250ms", "999ms", "1s", "28s", "3m59s"]);
+    }
 
     #[test]
     fn durations_are_shown_as_they_can_be_given() {

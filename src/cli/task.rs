@@ -24,13 +24,13 @@ fn when(task: &TaskInfo) -> String {
     match &task.standing {
         Standing::Ready { alone: true } => "alone".to_owned(),
         Standing::Scheduled { left, .. } if task.parked_since.is_some() => {
-            format!("parked, in {}", print::duration(*left))
+            format!("parked, in {}", print::left(*left))
         }
-        Standing::Scheduled { left, .. } => format!("in {}", print::duration(*left)),
+        Standing::Scheduled { left, .. } => format!("in {}", print::left(*left)),
         Standing::Held => task.key.as_ref().map_or(String::new(), |key| format!("for {key}")),
         Standing::Leased { left, cancelled, .. } => {
             let told = if *cancelled { ", cancelled" } else { "" };
-            format!("{} left{told}", print::duration(*left))
+            format!("{} left{told}", print::left(*left))
         }
         Standing::Dead { died } => print::time(*died),
         _ => String::new(),

@@ -227,12 +227,12 @@ async fn show(desk: &mut Desk, queue: &QueueName, id: &TaskId) -> Result<bool> {
 /// A task that is settled: its result, if that is kept.
 async fn show_ended(desk: &mut Desk, queue: &QueueName, id: &TaskId) -> Result<bool> {
     if desk.broker.status(queue).await?.is_none() {
-        return Err(missing("show", queue));
+        return Err(no_task(desk, "show", queue, id).await);
     }
     let (state, result) = match desk.broker.outcomes(queue, std::slice::from_ref(id)).await?.pop() {
         Some(Outcome::Done(result)) => ("done", Some(result)),
         Some(Outcome::Cancelled) => ("cancelled", None),
-        _ => return Err(no_task("show", queue, id)),
+        _ => return Err(no_task(desk, "show", queue, id).await),
     };
     if desk.json {
         let result = result.as_ref().map_or(Value::Null, json_text);
@@ -246,11 +246,42 @@ async fn show_ended(desk: &mut Desk, queue: &QueueName, id: &TaskId) -> Result<b
     Ok(true)
 }
 
-fn no_task(operation: &'static str, queue: &QueueName, id: &TaskId) -> Error {
-    let message = format!("there is no task {id} in queue \"{queue}\", or nothing is known of it any more");
-    let advice =
-        format!("manyhands tasks list --queue {queue}; results are kept for those who ask for them only");
-    Error::new(ErrorKind::Failed, operation, message).advise(advice)
+/// That there is no such task, and where there is one.
+async fn no_task(desk: &Desk, operation: &'static str, queue: &QueueName, id: &TaskId) -> Error {
+    let other = match elsewhere(desk, id).await {
+        Ok(other) => other,
+        Err(error) => return error,
+    };
+    let here = match desk.broker.status(queue).await {
+        Ok(here) => here,
+        Err(error) => return error,
+    };
+    let error = match here {
+        Some(_) => {
+            let message =
+                format!("there is no task {id} in queue \"{queue}\", or nothing is known of it any more");
+            let advice = format!(
+                "manyhands tasks list --queue {queue}; results are kept for those who ask for them only"
+            );
+            Error::new(ErrorKind::Failed, operation, message).advise(advice)
+        }
+        None => missing(operation, queue),
+    };
+    match other {
+        Some(other) => error.advise(format!("manyhands tasks {operation} {id} --queue {other}")),
+        None => error,
+    }
+}
+
+/// The first queue that has a task of this id, of so many as one call tells: whoever forgot the queue should not have to guess it.
+async fn elsewhere(desk: &Desk, id: &TaskId) -> Result<Option<QueueName>> {
+    let lookup = desk.lookup("queues", BLIND)?;
+    for queue in desk.broker.queues(None, limits::MAX_BATCH).await? {
+        if lookup.get(&queue, id).await?.is_some() {
+            return Ok(Some(queue));
+        }
+    }
+    Ok(None)
 }
 
 async fn cancel(desk: &mut Desk, queue: &QueueName, ids: &[TaskId], consent: &Consent) -> Result<bool> {
@@ -283,8 +314,7 @@ async fn tell_why(desk: &mut Desk, queue: &QueueName, id: &TaskId) -> Result<boo
     let why = lookup.why(queue, id).await?;
     let holders = match &why {
         Why::Unknown => {
-            desk.status("why", queue).await?;
-            return Err(no_task("why", queue, id));
+            return Err(no_task(desk, "why", queue, id).await);
         }
         Why::Leased { by, .. } => Holders::of(lookup, &[*by]).await?,
         _ => Holders::default(),

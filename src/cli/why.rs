@@ -15,18 +15,16 @@ pub(super) fn sentences(queue: &QueueName, id: &TaskId, why: &Why, holders: &Hol
         Why::Due { left, .. } if left.is_zero() => {
             one("it is due now: the next claim of its queue makes it ready".to_owned())
         }
-        Why::Due { at, left } => {
-            one(format!("it is due in {}, at {}", print::duration(*left), print::time(*at)))
-        }
+        Why::Due { at, left } => one(format!("it is due in {}, at {}", print::left(*left), print::time(*at))),
         Why::Parked { since, next, left } => {
             let (dies, dies_in) = end_of_parking(*since, *next, *left);
             one(format!(
                 "no worker that claimed it knows its name: it is parked since {}, and can be claimed again in {}; \
                  if none knows it until {}, in {}, it is dead",
                 print::time(*since),
-                print::duration(*left),
+                print::left(*left),
                 print::time(dies),
-                print::duration(dies_in)
+                print::left(dies_in)
             ))
         }
         Why::Expired { at } => one(format!(
@@ -56,7 +54,7 @@ pub(super) fn sentences(queue: &QueueName, id: &TaskId, why: &Why, holders: &Hol
                 Some(limit) => format!("{permits} of {limit} permits are taken"),
                 None => format!("{permits} of its tasks are ready or running"),
             }];
-            reasons.extend(opens.map(|opens| format!("its interval is over in {}", print::duration(opens))));
+            reasons.extend(opens.map(|opens| format!("its interval is over in {}", print::left(opens))));
             one(format!("it waits for its key \"{key}\": {}; it is {}", reasons.join(", "), behind(*ahead)))
         }
         Why::Leased { by, left, cancelled, progress } => {
@@ -64,7 +62,7 @@ pub(super) fn sentences(queue: &QueueName, id: &TaskId, why: &Why, holders: &Hol
             let lease = if left.is_zero() {
                 "whose lease has run out: the next claim of its queue takes it back".to_owned()
             } else {
-                format!("{} left unless it renews the lease", print::duration(*left))
+                format!("{} left unless it renews the lease", print::left(*left))
             };
             let mut lines = one(format!("it is leased by {}, {lease}{told}", holders.words(*by)));
             lines.extend(progress.as_ref().map(|progress| format!("progress: {}", progress.as_str())));

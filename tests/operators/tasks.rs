@@ -160,6 +160,15 @@ fn what_is_not_there_is_said() {
             assert!(said.starts_with("error: there is no task nope in queue \"default\""), "{said}");
             assert!(said.contains("\n  broker  ") && said.contains("\n  try     "), "{said}");
         }
+        // Whoever forgot the queue is told it.
+        place.with(async |broker| enqueue(&*broker, &[task("images", "there")]).await);
+        for operation in ["show", "why"] {
+            let (code, _, said) = place.run(&["tasks", operation, "there"]);
+            let advice = format!("\n  try     manyhands tasks {operation} there --queue images\n");
+            assert!(code == Some(1) && said.contains(&advice), "{said}");
+            let (code, _, said) = place.run(&["tasks", operation, "there", "--queue", "nope"]);
+            assert!(code == Some(1) && said.contains(&advice), "{said}");
+        }
         for command in [
             &["tasks", "list"][..],
             &["tasks", "show", "1"],

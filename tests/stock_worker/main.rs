@@ -67,18 +67,26 @@ fn what_is_wrong_is_said_before_anything_is_taken() {
         ("", "the worker has no handler: manyhands.toml has no [tasks.NAME]"),
         (
             "[tasks.a]\ncommand = [\"no-such-program\"]",
-            "tasks.a: there is no program \"no-such-program\" on PATH",
+            "manyhands.toml: tasks.a.command: there is no program \"no-such-program\" on PATH",
         ),
         ("[tasks.a]\ncommand = [\"here.sh\"]", "write \"./here.sh\" for the one in the file's folder"),
         ("[tasks.a]\ncommand = [\"./plain\"]", "./plain cannot be run: it is not executable"),
-        ("[tasks.a]\nprocess = [\"./missing\"]", "there is no program ./missing"),
+        (
+            "[tasks.a]\nprocess = [\"./missing\"]",
+            "manyhands.toml: tasks.a.process: there is no program ./missing",
+        ),
         ("[tasks.a]\ncommand = [\"echo\", \"{a\"]", "tasks.a.command: \"{a\": after { comes the name"),
         ("[tasks.a]\ncommand = [\"{a}\"]", "tasks.a.command"),
         (
             "[worker]\nconcurrency = 0\n[tasks.a]\ncommand = [\"true\"]",
             "worker.concurrency: 0 is no whole number",
         ),
-        ("[worker]\nqueues = \"a:0\"\n[tasks.a]\ncommand = [\"true\"]", "weight 0"),
+        ("[worker]\nqueues = \"a,b,a\"\n[tasks.a]\ncommand = [\"true\"]", "\"a\" is named twice"),
+        ("[worker]\nqueues = \"\"\n[tasks.a]\ncommand = [\"true\"]", "a queue that has no name"),
+        (
+            "[worker]\nqueues = \"a:0\"\n[tasks.a]\ncommand = [\"true\"]",
+            "manyhands.toml: worker.queues: a:0: a weight is",
+        ),
         (
             "[tasks.a]\ncommand = [\"true\"]\nmax_tasks_per_child = 2",
             "tasks.a.max_tasks_per_child: it needs a process beside it",

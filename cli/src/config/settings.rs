@@ -194,7 +194,8 @@ impl From<String> for Wrong {
     }
 }
 
-fn wrong(entry: &Entry, why: &str) -> Error {
+/// An error that says where a value came from.
+pub(super) fn wrong(entry: &Entry, why: &str) -> Error {
     let place = match &entry.source {
         // It is called as its key.
         Source::Flag(name) => (*name).to_owned(),
