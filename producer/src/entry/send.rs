@@ -25,7 +25,7 @@ pub struct Args {
     task: String,
 
     /// What the handler is given, as JSON; - reads it from standard input
-    #[arg(default_value = "null", allow_hyphen_values = true)]
+    #[arg(default_value = "null", allow_negative_numbers = true)]
     json: String,
 
     /// The queue  [default: as the configuration file says for this task, else default]
