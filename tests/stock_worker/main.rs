@@ -124,5 +124,10 @@ fn tasks_are_claimed_for_free_processes_only() {
     assert_eq!(place.ask("quick", "1"), (Some(0), "1\n".to_owned()));
     let status = place.status("slow");
     assert_eq!((status.leased, status.ready), (2, 3));
+    let leased = ["tasks", "list", "--queue", "slow", "--state", "leased", "--json"];
+    let (_, out, _) = place.run("manyhands", &leased);
+    let holder = |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["holder_pid"].as_u64();
+    let pids: Vec<_> = out.lines().map(holder).collect();
+    assert_eq!(pids, [Some(u64::from(worker.pid())); 2], "another process tells which one holds them");
     drop(worker);
 }
