@@ -34,7 +34,7 @@ fn blocks() -> Vec<Block> {
             }
             // A comment of a shell begins as a heading does, but stands in a block.
             (None, None) if line.starts_with('#') => {
-                line.trim_start_matches(['#', ' ']).clone_into(&mut chapter)
+                line.trim_start_matches(['#', ' ']).clone_into(&mut chapter);
             }
             (None, None) => {}
         }

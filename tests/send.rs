@@ -10,7 +10,6 @@ use std::{
     process::{Child, Stdio},
 };
 
-use manyhands::Broker;
 use manyhands_test_support::kill::{self, Signal};
 
 use self::programs::{PATIENCE, Place, told};

@@ -194,8 +194,8 @@ async fn rest(
 async fn show_page(desk: &mut Desk, queue: &QueueName, tasks: &[TaskInfo]) -> Result<()> {
     if desk.json {
         let holders = Holders::of_tasks(desk.lookup("list", BLIND)?, tasks).await?;
-        let objects = tasks.iter().map(|task| Value::Object(object(queue, task, &holders)));
-        return objects.map(|object| desk.out.object(&object)).collect();
+        let mut objects = tasks.iter().map(|task| Value::Object(object(queue, task, &holders)));
+        return objects.try_for_each(|object| desk.out.object(&object));
     }
     let rows: Vec<_> = tasks.iter().map(row).collect();
     desk.out.rows(&["id", "name", "state", "when", "tries"], rows)

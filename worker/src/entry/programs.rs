@@ -50,7 +50,7 @@ fn handler(
     };
     Ok(match program {
         Program::Command(words) => {
-            let template = Template::parse(words).map_err(|why| wrong("command", why.to_string()))?;
+            let template = Template::parse(words).map_err(|why| wrong("command", why))?;
             find(&words[0], &folder).map_err(|why| wrong("command", why))?;
             Arc::new(Command::new(children, outfit, template, processes))
         }
