@@ -85,7 +85,7 @@ fn what_is_wrong_is_said_before_anything_is_taken() {
         ("[worker]\nqueues = \"\"\n[tasks.a]\ncommand = [\"true\"]", "a queue that has no name"),
         (
             "[worker]\nqueues = \"a:0\"\n[tasks.a]\ncommand = [\"true\"]",
-            "manyhands.toml: worker.queues: a:0: a weight is",
+            "manyhands.toml: worker.queues: \"0\" is no weight",
         ),
         (
             "[tasks.a]\ncommand = [\"true\"]\nmax_tasks_per_child = 2",

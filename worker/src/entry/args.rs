@@ -49,9 +49,9 @@ fn queue(part: &str) -> Result<(QueueName, u32), String> {
         return Err("it names a queue that has no name: write names and weights, as in a:3,b".to_owned());
     }
     let (name, weight) = part.split_once(':').unwrap_or((part, "1"));
-    let weight = weight.parse().ok().filter(|weight| *weight > 0);
-    let no_weight = || format!("{part}: a weight is a whole number from 1, as in a:3,b");
-    Ok((QueueName::new(name).map_err(|e| e.report())?, weight.ok_or_else(no_weight)?))
+    let number = weight.parse().ok().filter(|number| *number > 0);
+    let no_weight = || format!("\"{weight}\" is no weight: write a whole number from 1, as in a:3,b");
+    Ok((QueueName::new(name).map_err(|e| e.report())?, number.ok_or_else(no_weight)?))
 }
 
 #[cfg(test)]
