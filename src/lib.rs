@@ -39,7 +39,7 @@
 
 pub use manyhands_broker::{
     Ahead, BatchName, BatchStatus, Broker, BrokerExt, BrokerUrl, Cancel, Capabilities, DeadLetters, DeadTask,
-    Enqueued, Error, ErrorKind, Failure, Finding, Fsck, Hold, LimitKey, Lookup, Mark, NewTask, Order,
+    Enqueued, Error, ErrorKind, Failure, Finding, Fsck, Hold, Holder, LimitKey, Lookup, Mark, NewTask, Order,
     Outcome, Pause, Payload, QueueName, QueueOptions, QueueStatus, Report, Result, Revived, Standing, Start,
     State, Task, TaskDetail, TaskId, TaskInfo, TaskName, TaskPage, Token, Unique, UniqueKey, Wanted, Why,
     capabilities, connect,

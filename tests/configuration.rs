@@ -32,6 +32,7 @@ fn the_command_says_where_each_value_came_from() {
     command.arg("config").env_remove("MANYHANDS_BROKER").env("MANYHANDS__QUEUES__IMAGES__CAPACITY", "5");
     let (code, out, err) = told(command.output().unwrap());
     let shown = r#"file: manyhands.toml
+key                        value                              from
 broker                     "local:here"                       manyhands.toml
 queues.images.capacity     "5"                                MANYHANDS__QUEUES__IMAGES__CAPACITY
 queues.images.order        "priority"                         manyhands.toml
@@ -50,8 +51,32 @@ worker.strict              false                              default
     assert_eq!(lines.next(), Some(r#"{"key":"broker","source":"--broker","value":"redis://…@host:1"}"#));
     // The variable beats the file, and the flag beats both.
     let (_, out, _) = place.run("manyhands", &["config"]);
-    let line = out.lines().nth(1).unwrap();
+    let line = out.lines().nth(2).unwrap();
     assert!(line.starts_with("broker ") && line.ends_with("MANYHANDS_BROKER"), "{line}");
+}
+
+/// As on each other command: no line is wider than the terminal where it can be helped, and a reader may have enough.
+#[test]
+fn the_command_keeps_to_the_terminal_and_the_pipe() {
+    let place = Place::with(FILE);
+    let narrow = told(place.program("manyhands").arg("config").env("COLUMNS", "40").output().unwrap());
+    assert!(
+        narrow.1.contains("key    queues.images.order\nvalue  \"priority\"\nfrom   manyhands.toml\n"),
+        "{}",
+        narrow.1
+    );
+    assert!(narrow.1.lines().all(|line| line.chars().count() <= 40), "{}", narrow.1);
+    let (read, write) = std::io::pipe().unwrap();
+    drop(read);
+    let output = place.program("manyhands").arg("config").stdout(write).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = place.program("manyhands").arg("config").stdout(full).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.code() == Some(1) && said.starts_with("error: the answer cannot be printed"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -75,6 +100,15 @@ fn the_first_file_that_is_there_counts() {
     assert_eq!(config(&user, &["--config", "other.toml"]), "file: other.toml");
     let (code, _, err) = place.run("producer", &["send", "a", "--config", "missing.toml"]);
     assert_eq!((code, err.as_str()), (Some(2), "error: there is no configuration file missing.toml\n"));
+    let (code, _, err) = place.run("producer", &["send", "a", "--config", "."]);
+    assert_eq!((code, err.as_str()), (Some(2), "error: the configuration file . is no regular file\n"));
+    // What a script makes of a variable that nobody has set.
+    let (code, _, err) = place.run("producer", &["send", "a", "--broker", ""]);
+    assert!(
+        code == Some(2) && err.starts_with("error: --broker: the broker URL \"\" cannot be used: "),
+        "{err}"
+    );
+    assert!(!err.contains("  broker  ") && err.contains("  try     local:/path"), "{err}");
 }
 
 /// The queue is configured before its first task, which goes where the file says.

@@ -103,7 +103,11 @@ fn what_cannot_be_is_said_with_its_exit_code() {
     let rabbitmq = RabbitMq::shared_url().unwrap();
     let cases = [
         (store.url(), 3, "is damaged: its last page"),
-        ("local:/proc/nothing".to_owned(), 3, "error: cannot use /proc/nothing"),
+        (
+            "local:/proc/nothing".to_owned(),
+            3,
+            "error: there is no store of namespace \"mh\" in /proc/nothing",
+        ),
         ("redis://127.0.0.1:1".to_owned(), 3, "error: redis cannot be reached"),
         (rabbitmq, 4, "error: rabbitmq cannot do that: only the server itself sees its tasks"),
         ("nonsense".to_owned(), 2, "no known scheme"),

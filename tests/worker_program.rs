@@ -237,7 +237,7 @@ fn a_worker_says_what_is_wrong_with_its_flags() {
     let folder = tempfile::tempdir().unwrap();
     let cases: [(&[&str], i32, &str); 5] = [
         (&["--queues", "a:x"], 2, "\"x\" is no weight"),
-        (&["--queues", "a:0"], 2, "weight 0"),
+        (&["--queues", "a:0"], 2, "--queues a:0: \"0\" is no weight"),
         (&["--concurrency", "0"], 2, "1 to 10000 async tasks"),
         (&["--nonsense"], 2, "unexpected argument '--nonsense'"),
         (&["--broker", "nonsense"], 2, "no known scheme"),

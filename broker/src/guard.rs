@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    DeadTask, End, Enqueued, Error, Fsck, Incarnation, Lookup, Mark, NewTask, Outcome, QueueName,
+    DeadTask, End, Enqueued, Error, Fsck, Holder, Incarnation, Lookup, Mark, NewTask, Outcome, QueueName,
     QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, State, TaskDetail, TaskId, TaskPage,
     Token, Waiter, Why, limits, machine::purged,
 };
@@ -209,6 +209,14 @@ impl<B: Broker> Lookup for Guard<B> {
 
     async fn why(&self, queue: &QueueName, id: &TaskId) -> Result<Why> {
         self.look("why")?.why(queue, id).await
+    }
+
+    async fn holders(&self, incarnations: &[Incarnation]) -> Result<Vec<Option<Holder>>> {
+        check_batch("holders", incarnations.len())?;
+        if incarnations.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.look("holders")?.holders(incarnations).await
     }
 
     async fn set(&self, queue: &QueueName, options: &QueueOptions, revision: u64) -> Result<QueueStatus> {

@@ -9,8 +9,8 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    BatchName, Error, Failure, Incarnation, LimitKey, Payload, QueueName, QueueOptions, QueueStatus, Result,
-    TaskId, TaskName, Unique, Wanted, Why,
+    BatchName, Error, Failure, Holder, Incarnation, LimitKey, Payload, QueueName, QueueOptions, QueueStatus,
+    Result, TaskId, TaskName, Unique, Wanted, Why,
 };
 
 /// What an operator can do with the tasks of a broker that finds them by their ids.
@@ -44,6 +44,13 @@ pub trait Lookup: Debug + Send + Sync {
 
     /// Tells why a task is not running, or what became of it.
     async fn why(&self, queue: &QueueName, id: &TaskId) -> Result<Why>;
+
+    /// Tells which processes are behind incarnations, in their order, at most [`limits::MAX_BATCH`](crate::limits::MAX_BATCH) of them:
+    /// `None` where nothing is known of one, as of a process that has ended, or whose version did not say.
+    ///
+    /// # Behavior
+    /// On a server it is told by the connections that there are: one that has none at this moment is not known.
+    async fn holders(&self, incarnations: &[Incarnation]) -> Result<Vec<Option<Holder>>>;
 
     /// Changes the options of a queue, if it has been changed as often as `revision` says:
     /// [`QueueStatus::revision`]. Creates a missing queue with defaults first. Durable when it returns.

@@ -6,6 +6,7 @@ use clap::{ArgAction, Args};
 use manyhands_broker::{BrokerUrl, Result};
 
 use crate::{
+    Color,
     config::{Configuration, Given},
     resolve,
 };
@@ -65,7 +66,7 @@ impl BrokerArg {
     }
 }
 
-/// How much is said on standard error.
+/// How much is said on standard error, and in which colours.
 #[derive(Clone, Debug, Default, Args)]
 pub struct LogArgs {
     /// Say less: errors only
@@ -75,4 +76,8 @@ pub struct LogArgs {
     /// Say more; twice for details
     #[arg(long, short, action = ArgAction::Count)]
     pub verbose: u8,
+
+    /// Use colour: auto does on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
 }

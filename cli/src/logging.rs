@@ -16,11 +16,10 @@ pub fn start(args: &LogArgs) {
     let client = if args.verbose > 1 { "info" } else { "off" };
     // What handlers in processes of their own write to their standard error is their log: shown unless less is wanted.
     let children = if args.quiet { "error" } else { "info" };
-    let color = on_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let _ = fmt()
         .with_env_filter(EnvFilter::new(format!("{level},handler={children},lapin={client}")))
         .with_writer(std::io::stderr)
-        .with_ansi(color)
+        .with_ansi(args.color.wanted(on_terminal()))
         .with_target(false)
         .try_init();
 }

@@ -12,7 +12,7 @@ use manyhands_broker::Place;
 use manyhands_cli::block_on;
 use manyhands_worker::entry::{BrokerArg, LogArgs, report, session, start_logging};
 
-use super::print::{ColorArg, Out};
+use super::print::Out;
 
 /// The flags of all operators' commands.
 #[derive(Debug, clap::Args)]
@@ -20,9 +20,6 @@ pub(super) struct Common {
     /// Print JSON, one object a line
     #[arg(long)]
     pub(super) json: bool,
-
-    #[command(flatten)]
-    color: ColorArg,
 
     #[command(flatten)]
     broker: BrokerArg,
@@ -62,13 +59,18 @@ pub(super) fn run(
         }
         let (_, broker) = session(&common.broker).await?;
         let mut desk =
-            Desk { broker, json: common.json, out: Out::new(&common.color), quiet: common.log.quiet };
+            Desk { broker, json: common.json, out: Out::new(common.log.color), quiet: common.log.quiet };
         let answer = work(&mut desk).await;
         // What was found is printed, whatever went wrong then.
         let printed = desk.out.finish();
         let answer = answer?;
         printed.map(|()| answer)
     });
+    end(done, shown(common).as_deref())
+}
+
+/// How a command ends: by its answer, or with an error.
+pub(super) fn end(done: Result<bool>, broker: Option<&str>) -> ExitCode {
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -76,7 +78,7 @@ pub(super) fn run(
             // Whoever reads has enough.
             ExitCode::SUCCESS
         }
-        Err(error) => report(&error, shown(common).as_deref()),
+        Err(error) => report(&error, broker),
     }
 }
 

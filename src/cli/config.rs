@@ -1,10 +1,15 @@
 //! `manyhands config`: what is in force, and where each value came from.
 
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
-use manyhands::{Error, ErrorKind, Result};
-use manyhands_cli::{BrokerArg, report, success};
+use manyhands::Result;
+use manyhands_cli::{BrokerArg, LogArgs, start_logging};
 use serde_json::json;
+
+use super::{
+    ask,
+    print::{Cell, Out, plain},
+};
 
 /// Prints the configuration that is in force, each value with where it came from, without passwords
 ///
@@ -18,38 +23,33 @@ pub(super) struct Args {
 
     #[command(flatten)]
     broker: BrokerArg,
+
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 pub(super) fn run(args: &Args) -> ExitCode {
-    match print(args) {
-        Ok(()) => success(),
-        Err(error) => report(&error, None),
-    }
+    start_logging(&args.log);
+    ask::end(print(args).map(|()| true), None)
 }
 
 fn print(args: &Args) -> Result<()> {
     let configuration = args.broker.configuration()?;
+    let mut out = Out::new(args.log.color);
     let file = configuration.file().map(|file| file.display().to_string());
-    let mut lines = Vec::new();
     if args.json {
-        lines.push(json!({ "file": file }).to_string());
+        out.object(&json!({ "file": file }))?;
         for entry in configuration.entries() {
             let source = entry.source().to_string();
-            lines.push(json!({ "key": entry.key(), "value": entry.value(), "source": source }).to_string());
+            out.object(&json!({ "key": entry.key(), "value": entry.value(), "source": source }))?;
         }
     } else {
-        lines.push(format!("file: {}", file.as_deref().unwrap_or("none")));
-        let rows: Vec<_> = configuration
-            .entries()
-            .map(|entry| (entry.key(), entry.value().to_string(), entry.source().to_string()))
-            .collect();
-        let keys = rows.iter().map(|row| row.0.chars().count()).max().unwrap_or(0);
-        let values = rows.iter().map(|row| row.1.chars().count()).max().unwrap_or(0);
-        lines.extend(rows.iter().map(|(key, value, from)| format!("{key:keys$}  {value:values$}  {from}")));
+        out.line(&format!("file: {}", plain(file.as_deref().unwrap_or("none"))))?;
+        let cells = |entry: &manyhands_cli::config::Entry| {
+            let (value, source) = (entry.value().to_string(), entry.source().to_string());
+            vec![Cell::text(entry.key()), Cell::text(value), Cell::text(source)]
+        };
+        out.rows(&["key", "value", "from"], configuration.entries().map(cells).collect())?;
     }
-    let mut out = std::io::stdout().lock();
-    let written = lines.iter().try_for_each(|line| writeln!(out, "{line}"));
-    written.map_err(|e| {
-        Error::new(ErrorKind::Internal, "config", "the configuration cannot be printed").because(e)
-    })
+    out.finish()
 }

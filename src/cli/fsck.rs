@@ -1,10 +1,14 @@
 //! `manyhands fsck`: looks a broker's books through, and mends them if asked to.
 
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
 use manyhands::{Error, ErrorKind, Finding, Report, Result};
-use manyhands_cli::block_on;
-use manyhands_worker::entry::{BrokerArg, LogArgs, report, session, start_logging, success};
+use serde_json::{Value, json};
+
+use super::{
+    ask::{self, Common, Desk},
+    print,
+};
 
 /// Looks a broker's books through: each task in exactly one state, every index and counter as the tasks say
 ///
@@ -15,63 +19,45 @@ pub(super) struct Args {
     #[arg(long)]
     repair: bool,
 
-    /// Print JSON, one object a line
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    broker: BrokerArg,
-
-    #[command(flatten)]
-    log: LogArgs,
+    common: Common,
 }
 
-pub(super) fn run(args: Args) -> ExitCode {
-    start_logging(&args.log);
-    match block_on("fsck", look(&args)).and_then(|looked| print(&looked, args.json).map(|()| looked)) {
-        Ok(looked) if looked.is_clean() => success(),
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => report(&error, args.broker.text()),
-    }
+pub(super) fn run(args: &Args) -> ExitCode {
+    ask::run("fsck", &args.common, false, async |desk| look(desk, args.repair).await)
 }
 
-async fn look(args: &Args) -> Result<Report> {
-    let (_, broker) = session(&args.broker).await?;
-    let Some(fsck) = broker.fsck() else {
-        let message = format!("{} cannot do that: only the server itself sees its tasks", broker.backend());
+async fn look(desk: &mut Desk, repair: bool) -> Result<bool> {
+    let Some(fsck) = desk.broker.fsck() else {
+        let message =
+            format!("{} cannot do that: only the server itself sees its tasks", desk.broker.backend());
         return Err(Error::new(ErrorKind::Unsupported, "fsck", message)
             .advise("rabbitmq-diagnostics check_running, or: rabbitmqctl list_queues name state messages"));
     };
-    fsck.fsck(args.repair).await
+    let report = fsck.fsck(repair).await?;
+    if desk.json {
+        report.findings.iter().try_for_each(|finding| desk.out.object(&object(finding)))?;
+        desk.out.object(&totals(&report))?;
+    } else {
+        report.findings.iter().try_for_each(|finding| desk.out.line(&print::plain(&finding.to_string())))?;
+        desk.out.line(&summary(&report))?;
+    }
+    Ok(report.is_clean())
 }
 
-fn print(report: &Report, json: bool) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    let mut lines =
-        report.findings.iter().map(|finding| if json { object(finding) } else { finding.to_string() });
-    let summary = if json { totals(report) } else { summary(report) };
-    let written =
-        lines.try_for_each(|line| writeln!(out, "{line}")).and_then(|()| writeln!(out, "{summary}"));
-    written
-        .map_err(|e| Error::new(ErrorKind::Internal, "fsck", "what was found cannot be printed").because(e))
-}
-
-fn object(finding: &Finding) -> String {
+fn object(finding: &Finding) -> Value {
     let Finding { queue, id, wrong, repair, repaired, .. } = finding;
-    serde_json::json!({ "queue": queue, "id": id, "wrong": wrong, "repair": repair, "repaired": repaired })
-        .to_string()
+    json!({ "queue": queue, "id": id, "wrong": wrong, "repair": repair, "repaired": repaired })
 }
 
-fn totals(report: &Report) -> String {
-    let found = found(report);
-    serde_json::json!({
+fn totals(report: &Report) -> Value {
+    json!({
         "queues": report.queues,
         "tasks": report.tasks,
-        "findings": found,
+        "findings": found(report),
         "unrepaired": report.unrepaired(),
         "not_listed": report.further,
     })
-    .to_string()
 }
 
 fn summary(report: &Report) -> String {

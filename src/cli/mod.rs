@@ -7,6 +7,7 @@ mod dead;
 #[cfg(feature = "demo")]
 mod demo;
 mod fsck;
+mod holders;
 mod print;
 mod queues;
 mod task;
@@ -23,7 +24,7 @@ use manyhands_worker::entry as worker;
 
 /// A task queue for one box or many.
 #[derive(Debug, Parser)]
-#[command(name = "manyhands", version, about, arg_required_else_help = true)]
+#[command(name = "manyhands", version, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -51,7 +52,11 @@ pub(crate) fn main() -> ExitCode {
     if let Some(ended) = worker::child() {
         return ended;
     }
-    match Cli::parse().command {
+    let Cli { command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return manyhands_cli::usage(&error),
+    };
+    match command {
         Command::Send(args) => send::run(*args),
         Command::Feed(args) => feed::run(*args),
         Command::Worker(args) => worker::run(&args, "manyhands worker", |app| app),
@@ -59,7 +64,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Tasks(args) => tasks::run(args),
         Command::Queues(args) => queues::run(args),
         Command::Dead(args) => dead::run(args),
-        Command::Fsck(args) => fsck::run(args),
+        Command::Fsck(args) => fsck::run(&args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
         Command::Man(args) => completions::man(&args, Cli::command()),
         #[cfg(feature = "demo")]

@@ -5,8 +5,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use clap::ValueEnum;
 use manyhands::{Error, ErrorKind, Result};
+use manyhands_cli::Color;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
@@ -18,21 +18,6 @@ const TOGETHER: usize = 512;
 
 /// Between two columns.
 const GAP: usize = 2;
-
-/// Whether there is colour.
-#[derive(Debug, clap::Args)]
-pub(super) struct ColorArg {
-    /// Use colour: auto does on a terminal, unless NO_COLOR is set
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
-    color: When,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum When {
-    Auto,
-    Always,
-    Never,
-}
 
 /// Standard output.
 pub(super) struct Out {
@@ -88,14 +73,9 @@ pub(super) fn plain(text: &str) -> String {
 }
 
 impl Out {
-    pub(super) fn new(ColorArg { color }: &ColorArg) -> Self {
+    pub(super) fn new(color: Color) -> Self {
         let terminal = std::io::stdout().is_terminal();
-        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let color = match color {
-            When::Auto => terminal && !unwanted,
-            When::Always => true,
-            When::Never => false,
-        };
+        let color = color.wanted(terminal);
         let given = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
         let width = given.or_else(|| if terminal { columns() } else { None }).filter(|width| *width > 0);
         Self { to: BufWriter::new(std::io::stdout()), color, width, table: None }
@@ -270,9 +250,20 @@ pub(super) fn duration(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
+/// How long is left of something, for people: what is longer than a second is told without its milliseconds.
+pub(super) fn left(time: Duration) -> String {
+    duration(if time < Duration::from_secs(1) { time } else { Duration::from_secs(time.as_secs()) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_is_told_in_few_words() {
+        let told = [250, 999, 1000, 28_919, 239_999].map(|ms| left(Duration::from_millis(ms)));
+        assert_eq!(told, ["250ms", "999ms", "1s", "28s", "3m59s"]);
+    }
 
     #[test]
     fn durations_are_shown_as_they_can_be_given() {

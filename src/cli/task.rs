@@ -3,7 +3,10 @@
 use manyhands::{Payload, QueueName, Standing, TaskDetail, TaskInfo, Wanted};
 use serde_json::{Map, Value, json};
 
-use super::print::{self, Cell};
+use super::{
+    holders::Holders,
+    print::{self, Cell},
+};
 
 pub(super) fn row(task: &TaskInfo) -> Vec<Cell> {
     let dead = matches!(task.standing, Standing::Dead { .. });
@@ -21,13 +24,13 @@ fn when(task: &TaskInfo) -> String {
     match &task.standing {
         Standing::Ready { alone: true } => "alone".to_owned(),
         Standing::Scheduled { left, .. } if task.parked_since.is_some() => {
-            format!("parked, in {}", print::duration(*left))
+            format!("parked, in {}", print::left(*left))
         }
-        Standing::Scheduled { left, .. } => format!("in {}", print::duration(*left)),
+        Standing::Scheduled { left, .. } => format!("in {}", print::left(*left)),
         Standing::Held => task.key.as_ref().map_or(String::new(), |key| format!("for {key}")),
         Standing::Leased { left, cancelled, .. } => {
             let told = if *cancelled { ", cancelled" } else { "" };
-            format!("{} left{told}", print::duration(*left))
+            format!("{} left{told}", print::left(*left))
         }
         Standing::Dead { died } => print::time(*died),
         _ => String::new(),
@@ -35,7 +38,7 @@ fn when(task: &TaskInfo) -> String {
 }
 
 /// What is said of a task in JSON. Fields that do not apply are null.
-pub(super) fn object(queue: &QueueName, task: &TaskInfo) -> Map<String, Value> {
+pub(super) fn object(queue: &QueueName, task: &TaskInfo, holders: &Holders) -> Map<String, Value> {
     let (mut due, mut due_in, mut holder, mut lease, mut cancelled, mut died) =
         (None, None, None, None, false, None);
     let mut alone = false;
@@ -45,7 +48,7 @@ pub(super) fn object(queue: &QueueName, task: &TaskInfo) -> Map<String, Value> {
             (due, due_in) = (Some(print::time(*at)), Some(print::ms(*left)));
         }
         Standing::Leased { by, left, cancelled: so } => {
-            (holder, lease, cancelled) = (Some(by.to_string()), Some(print::ms(*left)), *so);
+            (holder, lease, cancelled) = (Some(*by), Some(print::ms(*left)), *so);
         }
         Standing::Dead { died: at } => died = Some(print::time(*at)),
         _ => {}
@@ -65,7 +68,6 @@ pub(super) fn object(queue: &QueueName, task: &TaskInfo) -> Map<String, Value> {
         "due_in_ms": due_in,
         "parked_since": task.parked_since.map(print::time),
         "expires": task.expires.map(print::time),
-        "holder": holder,
         "lease_left_ms": lease,
         "cancelled": cancelled,
         "died": died,
@@ -83,7 +85,10 @@ pub(super) fn object(queue: &QueueName, task: &TaskInfo) -> Map<String, Value> {
         "payload_bytes": task.payload_bytes,
     });
     match value {
-        Value::Object(object) => object,
+        Value::Object(mut object) => {
+            holders.tell(holder, &mut object);
+            object
+        }
         _ => Map::new(),
     }
 }
@@ -96,6 +101,7 @@ pub(super) fn json_text(payload: &Payload) -> Value {
 pub(super) fn lines(
     queue: &QueueName,
     TaskDetail { info, payload, progress, history, .. }: &TaskDetail,
+    holders: &Holders,
 ) -> Vec<(&'static str, Cell)> {
     let mut lines = vec![
         ("id", Cell::text(info.id.to_string())),
@@ -106,7 +112,7 @@ pub(super) fn lines(
     let mut add = |name, text: Option<String>| lines.extend(text.map(|text| (name, Cell::text(text))));
     match &info.standing {
         Standing::Scheduled { due, .. } => add("due", Some(print::time(*due))),
-        Standing::Leased { by, .. } => add("holder", Some(by.to_string())),
+        Standing::Leased { by, .. } => add("holder", Some(holders.words(*by))),
         _ => {}
     }
     add("parked", info.parked_since.map(|since| format!("since {}", print::time(since))));

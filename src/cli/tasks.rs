@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
-use manyhands::{Cancel, Error, ErrorKind, Mark, Outcome, QueueName, Result, State, TaskId, TaskInfo};
+use manyhands::{Cancel, Error, ErrorKind, Mark, Outcome, QueueName, Result, State, TaskId, TaskInfo, Why};
 use manyhands_broker::limits;
 use serde_json::{Value, json};
 
 use super::{
     ask::{self, Common, Consent, Desk, missing},
+    holders::Holders,
     print::{self, Cell},
     task::{json_text, lines, object, row},
     why,
@@ -157,7 +158,7 @@ async fn list(
             }
             let max = left.min(limits::MAX_BATCH);
             let page = desk.lookup("list", BLIND)?.list(queue, *state, next.as_ref(), max).await?;
-            show_page(desk, queue, &page.tasks)?;
+            show_page(desk, queue, &page.tasks).await?;
             left -= page.tasks.len();
             next = page.next;
             if next.is_none() {
@@ -190,18 +191,24 @@ async fn rest(
     Ok(())
 }
 
-fn show_page(desk: &mut Desk, queue: &QueueName, tasks: &[TaskInfo]) -> Result<()> {
+async fn show_page(desk: &mut Desk, queue: &QueueName, tasks: &[TaskInfo]) -> Result<()> {
     if desk.json {
-        return tasks.iter().try_for_each(|task| desk.out.object(&Value::Object(object(queue, task))));
+        let holders = Holders::of_tasks(desk.lookup("list", BLIND)?, tasks).await?;
+        let mut objects = tasks.iter().map(|task| Value::Object(object(queue, task, &holders)));
+        return objects.try_for_each(|object| desk.out.object(&object));
     }
     let rows: Vec<_> = tasks.iter().map(row).collect();
     desk.out.rows(&["id", "name", "state", "when", "tries"], rows)
 }
 
 async fn show(desk: &mut Desk, queue: &QueueName, id: &TaskId) -> Result<bool> {
-    match desk.lookup("show", BLIND)?.get(queue, id).await? {
+    let lookup = desk.lookup("show", BLIND)?;
+    let found = lookup.get(queue, id).await?;
+    let infos = found.as_ref().map(|task| std::slice::from_ref(&task.info));
+    let holders = Holders::of_tasks(lookup, infos.unwrap_or_default()).await?;
+    match found {
         Some(task) if desk.json => {
-            let mut shown = object(queue, &task.info);
+            let mut shown = object(queue, &task.info, &holders);
             shown.insert("payload".to_owned(), json_text(&task.payload));
             shown.insert("progress".to_owned(), task.progress.as_ref().map_or(Value::Null, json_text));
             shown.insert("history".to_owned(), why::history(&task.history));
@@ -209,7 +216,7 @@ async fn show(desk: &mut Desk, queue: &QueueName, id: &TaskId) -> Result<bool> {
             Ok(true)
         }
         Some(task) => {
-            let lines = lines(queue, &task);
+            let lines = lines(queue, &task, &holders);
             desk.out.block(&lines)?;
             Ok(true)
         }
@@ -220,12 +227,12 @@ async fn show(desk: &mut Desk, queue: &QueueName, id: &TaskId) -> Result<bool> {
 /// A task that is settled: its result, if that is kept.
 async fn show_ended(desk: &mut Desk, queue: &QueueName, id: &TaskId) -> Result<bool> {
     if desk.broker.status(queue).await?.is_none() {
-        return Err(missing("show", queue));
+        return Err(no_task(desk, "show", queue, id).await);
     }
     let (state, result) = match desk.broker.outcomes(queue, std::slice::from_ref(id)).await?.pop() {
         Some(Outcome::Done(result)) => ("done", Some(result)),
         Some(Outcome::Cancelled) => ("cancelled", None),
-        _ => return Err(no_task("show", queue, id)),
+        _ => return Err(no_task(desk, "show", queue, id).await),
     };
     if desk.json {
         let result = result.as_ref().map_or(Value::Null, json_text);
@@ -239,11 +246,42 @@ async fn show_ended(desk: &mut Desk, queue: &QueueName, id: &TaskId) -> Result<b
     Ok(true)
 }
 
-fn no_task(operation: &'static str, queue: &QueueName, id: &TaskId) -> Error {
-    let message = format!("there is no task {id} in queue \"{queue}\", or nothing is known of it any more");
-    let advice =
-        format!("manyhands tasks list --queue {queue}; results are kept for those who ask for them only");
-    Error::new(ErrorKind::Failed, operation, message).advise(advice)
+/// That there is no such task, and where there is one.
+async fn no_task(desk: &Desk, operation: &'static str, queue: &QueueName, id: &TaskId) -> Error {
+    let other = match elsewhere(desk, id).await {
+        Ok(other) => other,
+        Err(error) => return error,
+    };
+    let here = match desk.broker.status(queue).await {
+        Ok(here) => here,
+        Err(error) => return error,
+    };
+    let error = match here {
+        Some(_) => {
+            let message =
+                format!("there is no task {id} in queue \"{queue}\", or nothing is known of it any more");
+            let advice = format!(
+                "manyhands tasks list --queue {queue}; results are kept for those who ask for them only"
+            );
+            Error::new(ErrorKind::Failed, operation, message).advise(advice)
+        }
+        None => missing(operation, queue),
+    };
+    match other {
+        Some(other) => error.advise(format!("manyhands tasks {operation} {id} --queue {other}")),
+        None => error,
+    }
+}
+
+/// The first queue that has a task of this id, of so many as one call tells: whoever forgot the queue should not have to guess it.
+async fn elsewhere(desk: &Desk, id: &TaskId) -> Result<Option<QueueName>> {
+    let lookup = desk.lookup("queues", BLIND)?;
+    for queue in desk.broker.queues(None, limits::MAX_BATCH).await? {
+        if lookup.get(&queue, id).await?.is_some() {
+            return Ok(Some(queue));
+        }
+    }
+    Ok(None)
 }
 
 async fn cancel(desk: &mut Desk, queue: &QueueName, ids: &[TaskId], consent: &Consent) -> Result<bool> {
@@ -272,15 +310,19 @@ async fn cancel(desk: &mut Desk, queue: &QueueName, ids: &[TaskId], consent: &Co
 }
 
 async fn tell_why(desk: &mut Desk, queue: &QueueName, id: &TaskId) -> Result<bool> {
-    let why = desk.lookup("why", BLIND)?.why(queue, id).await?;
-    if matches!(why, manyhands::Why::Unknown) {
-        desk.status("why", queue).await?;
-        return Err(no_task("why", queue, id));
-    }
+    let lookup = desk.lookup("why", BLIND)?;
+    let why = lookup.why(queue, id).await?;
+    let holders = match &why {
+        Why::Unknown => {
+            return Err(no_task(desk, "why", queue, id).await);
+        }
+        Why::Leased { by, .. } => Holders::of(lookup, &[*by]).await?,
+        _ => Holders::default(),
+    };
     if desk.json {
-        desk.out.object(&why::object(queue, id, &why))?;
+        desk.out.object(&why::object(queue, id, &why, &holders))?;
     } else {
-        let lines = why::sentences(queue, &why);
+        let lines = why::sentences(queue, id, &why, &holders);
         lines.iter().try_for_each(|line| desk.out.line(&print::plain(line)))?;
     }
     Ok(true)

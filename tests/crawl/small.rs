@@ -9,6 +9,9 @@ use super::{
     site::{Reply, Site},
 };
 
+/// Where the crawler is described.
+const PAGE: &str = "docs/examples.md";
+
 /// A page of 300 links to pages without any.
 fn wide(path: &str) -> Reply {
     let links: String = (0..300).map(|number| format!("<a href=/{number}>x</a>")).collect();
@@ -263,9 +266,9 @@ fn a_page_that_cannot_be_saved_is_told() {
     );
 }
 
-/// A line of the file is what the README shows.
+/// A line of the file is what the documentation shows.
 #[test]
-fn the_line_of_the_readme_is_one() {
+fn the_line_of_the_documentation_is_one() {
     let site = Site::new(|path, _| match path {
         "/" => Reply::html(
             "<title>Example Domain</title><a href=https://iana.org/domains/example>Learn more</a>",
@@ -276,28 +279,27 @@ fn the_line_of_the_readme_is_one() {
     assert_eq!(crawl.whole(&site.url("/"), &[]).len(), 1);
     let line = std::fs::read_to_string(crawl.out()).unwrap();
     let line = line.replace(site.url("/").as_str(), "https://example.org/");
-    assert!(std::fs::read_to_string(repository("README.md")).unwrap().contains(&line), "{line}");
+    assert!(std::fs::read_to_string(repository(PAGE)).unwrap().contains(&line), "{line}");
 }
 
-/// What the README shows does what it says.
+/// What the documentation shows does what it says.
 #[test]
-fn the_commands_of_the_readme_work() {
+fn the_commands_of_the_documentation_work() {
     let site = Site::new(|path, _| wide(path));
     let url = site.url("/");
-    let readme = std::fs::read_to_string(repository("README.md")).unwrap();
-    let shown =
-        readme.lines().filter_map(|line| line.split_once("--example crawl -- ").map(|(_, rest)| rest));
+    let page = std::fs::read_to_string(repository(PAGE)).unwrap();
+    let shown = page.lines().filter_map(|line| line.split_once("--example crawl -- ").map(|(_, rest)| rest));
     let commands: Vec<_> = shown
         .map(|rest| rest.split('#').next().unwrap().replace("https://example.org/", url.as_str()))
         .collect();
-    let [all, parts @ ..] = &*commands else { panic!("README.md shows no commands") };
+    let [all, parts @ ..] = &*commands else { panic!("{PAGE} shows no commands") };
     assert_eq!(parts.len(), 3, "{parts:?}");
     let run = |crawl: &Crawl, command: &str| {
         let (code, out, err) = crawl.run(&command.split_whitespace().collect::<Vec<_>>());
         assert_eq!(code, Some(0), "{command}: {err}");
         out
     };
-    // With the interval of the README it takes longer than a test should.
+    // With the interval of the page it takes longer than a test should.
     let quick = |command: &str| format!("{command} --interval 0s --at-once 6");
     assert_eq!(run(&Crawl::new(), &quick(all)), format!("200 pages of {url} in pages.jsonl\n"));
     let crawl = Crawl::new();

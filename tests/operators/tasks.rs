@@ -89,13 +89,15 @@ fn a_task_is_shown() {
             let left = object["lease_left_ms"].take().as_u64().unwrap();
             assert!(left > 0 && left <= 30_000, "{left}");
             assert_eq!(object["holder"].take(), json!(broker.incarnation().to_string()));
+            assert_eq!(object["holder_pid"].take(), json!(std::process::id()));
+            assert!(object["holder_host"].take().is_string());
             assert_eq!(object["epoch"].take(), json!(claimed[0].lease.epoch));
             let at = object["history"][0]["at"].take();
             assert!(at.as_str().unwrap().ends_with('Z'), "{at}");
             let wanted = json!({
                 "queue": "q", "id": "full", "name": "work", "state": "leased", "priority": -3,
                 "alone": false, "due": null, "due_in_ms": null, "parked_since": null, "expires": null,
-                "holder": null, "lease_left_ms": null, "cancelled": false, "died": null,
+                "holder": null, "holder_host": null, "holder_pid": null, "lease_left_ms": null, "cancelled": false, "died": null,
                 "attempts": 1, "max_attempts": 2, "crashes": 0, "max_crashes": 3, "epoch": null,
                 "unique": "u", "key": "example.org", "batch": "films", "keep_result_ms": 60_000, "run_limit_ms": null,
                 "error": "it failed", "payload_bytes": 12,
@@ -103,7 +105,11 @@ fn a_task_is_shown() {
                 "history": [{ "at": null, "error": "it failed" }],
             });
             assert_eq!(object, wanted, "{}", place.url);
+            let listed = place.objects(&["tasks", "list", "--queue", "q"]).remove(0);
+            assert_eq!(listed["holder_pid"], json!(std::process::id()), "{}", place.url);
             let out = place.answer(&["tasks", "show", "full", "--queue", "q"]);
+            let holder = format!("holder    process {} on ", std::process::id());
+            assert!(out.lines().any(|found| found.starts_with(&holder)), "{out}");
             for line in
                 ["id        full", "attempts  1 of 2", "payload   {\"n\":\"full\"}", "progress  {\"done\":3}"]
             {
@@ -116,48 +122,6 @@ fn a_task_is_shown() {
         let ended = place.objects(&["tasks", "show", "full", "--queue", "q"]);
         let wanted = json!({ "queue": "q", "id": "full", "state": "done", "result": [1] });
         assert_eq!(ended, [wanted], "{}", place.url);
-    }
-}
-
-#[test]
-fn why_is_told_in_a_sentence_and_in_json() {
-    for place in places() {
-        place.with(async |broker| {
-            declare(&*broker, "default", QueueOptions::default().with_key_limit(1)).await;
-            let keyed = |id| task("default", id).with_key(LimitKey::new("example.org").unwrap());
-            let later = task("default", "later").with_start(Start::After(Duration::from_secs(36_000)));
-            enqueue(&*broker, &[keyed("1"), keyed("2"), task("default", "3"), later]).await;
-            let why = |id| place.answer(&["tasks", "why", id]);
-            let object = |id| place.objects(&["tasks", "why", id]).remove(0);
-            assert_eq!(why("1"), "it is ready, and the next one\n", "{}", place.url);
-            assert_eq!(why("3"), "it is ready, and behind 1 other\n", "{}", place.url);
-            let held = "it waits for its key example.org: 1 of 1 permits are taken; it is the next one\n";
-            assert_eq!(why("2"), held, "{}", place.url);
-            assert!(why("later").starts_with("it becomes ready in 9h59m, at 2"), "{}", why("later"));
-            let behind =
-                json!({ "queue": "default", "id": "3", "why": "behind", "ahead": 1, "ahead_or_more": false });
-            assert_eq!(object("3"), behind, "{}", place.url);
-            let held = json!({
-                "queue": "default", "id": "2", "why": "held", "key": "example.org", "permits": 1,
-                "key_limit": 1, "opens_in_ms": null, "ahead": 0, "ahead_or_more": false,
-            });
-            assert_eq!(object("2"), held, "{}", place.url);
-            assert_eq!(fields(&object("later")), ["due", "due_in_ms", "id", "queue", "why"], "{}", place.url);
-            broker.pause(&queue("default"), "operator@host").await.unwrap();
-            assert!(why("3").contains("manyhands queues resume default\n"), "{}", why("3"));
-            broker.resume(&queue("default")).await.unwrap();
-            let claimed = claim(&*broker, "default", 1).await;
-            assert_eq!(object("1")["holder"], json!(broker.incarnation().to_string()), "{}", place.url);
-            assert_eq!(
-                fields(&object("1")),
-                ["cancelled", "holder", "id", "lease_left_ms", "progress", "queue", "why"]
-            );
-            settle(&*broker, claimed, &bury("no\u{1b}[31m")).await;
-            assert!(why("1").contains(": no\\u{1b}[31m\n"), "no escapes reach a terminal: {}", why("1"));
-            assert_eq!(fields(&object("1")), ["died", "error", "history", "id", "queue", "why"]);
-            broker.cancel(&queue("default"), &[manyhands_broker::TaskId::new("3").unwrap()]).await.unwrap();
-            assert_eq!(object("3")["why"], json!("settled"), "{}", place.url);
-        });
     }
 }
 
@@ -195,6 +159,15 @@ fn what_is_not_there_is_said() {
             assert_eq!((code, out.as_str()), (Some(1), ""), "{said}");
             assert!(said.starts_with("error: there is no task nope in queue \"default\""), "{said}");
             assert!(said.contains("\n  broker  ") && said.contains("\n  try     "), "{said}");
+        }
+        // Whoever forgot the queue is told it.
+        place.with(async |broker| enqueue(&*broker, &[task("images", "there")]).await);
+        for operation in ["show", "why"] {
+            let (code, _, said) = place.run(&["tasks", operation, "there"]);
+            let advice = format!("\n  try     manyhands tasks {operation} there --queue images\n");
+            assert!(code == Some(1) && said.contains(&advice), "{said}");
+            let (code, _, said) = place.run(&["tasks", operation, "there", "--queue", "nope"]);
+            assert!(code == Some(1) && said.contains(&advice), "{said}");
         }
         for command in [
             &["tasks", "list"][..],

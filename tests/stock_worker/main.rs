@@ -67,18 +67,30 @@ fn what_is_wrong_is_said_before_anything_is_taken() {
         ("", "the worker has no handler: manyhands.toml has no [tasks.NAME]"),
         (
             "[tasks.a]\ncommand = [\"no-such-program\"]",
-            "tasks.a: there is no program \"no-such-program\" on PATH",
+            "manyhands.toml: tasks.a.command: there is no program \"no-such-program\" on PATH",
         ),
         ("[tasks.a]\ncommand = [\"here.sh\"]", "write \"./here.sh\" for the one in the file's folder"),
         ("[tasks.a]\ncommand = [\"./plain\"]", "./plain cannot be run: it is not executable"),
-        ("[tasks.a]\nprocess = [\"./missing\"]", "there is no program ./missing"),
+        (
+            "[tasks.a]\nprocess = [\"./missing\"]",
+            "manyhands.toml: tasks.a.process: there is no program ./missing",
+        ),
         ("[tasks.a]\ncommand = [\"echo\", \"{a\"]", "tasks.a.command: \"{a\": after { comes the name"),
         ("[tasks.a]\ncommand = [\"{a}\"]", "tasks.a.command"),
         (
             "[worker]\nconcurrency = 0\n[tasks.a]\ncommand = [\"true\"]",
             "worker.concurrency: 0 is no whole number",
         ),
-        ("[worker]\nqueues = \"a:0\"\n[tasks.a]\ncommand = [\"true\"]", "weight 0"),
+        ("[worker]\nqueues = \"a,b,a\"\n[tasks.a]\ncommand = [\"true\"]", "\"a\" is named twice"),
+        ("[worker]\nqueues = \"\"\n[tasks.a]\ncommand = [\"true\"]", "a queue that has no name"),
+        (
+            "[worker]\nqueues = \"a:0\"\n[tasks.a]\ncommand = [\"true\"]",
+            "manyhands.toml: worker.queues: \"0\" is no weight",
+        ),
+        (
+            "[tasks.a]\ncommand = [\"true\"]\nmax_tasks_per_child = 2",
+            "tasks.a.max_tasks_per_child: it needs a process beside it",
+        ),
         ("[tasks.a]\ncommnd = [\"true\"]", "manyhands.toml: there is no key tasks.a.commnd"),
     ];
     for (text, why) in cases {
@@ -112,5 +124,10 @@ fn tasks_are_claimed_for_free_processes_only() {
     assert_eq!(place.ask("quick", "1"), (Some(0), "1\n".to_owned()));
     let status = place.status("slow");
     assert_eq!((status.leased, status.ready), (2, 3));
+    let leased = ["tasks", "list", "--queue", "slow", "--state", "leased", "--json"];
+    let (_, out, _) = place.run("manyhands", &leased);
+    let holder = |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["holder_pid"].as_u64();
+    let pids: Vec<_> = out.lines().map(holder).collect();
+    assert_eq!(pids, [Some(u64::from(worker.pid())); 2], "another process tells which one holds them");
     drop(worker);
 }

@@ -18,6 +18,7 @@ for line in sys.stdin:
     answer = {"id": task["id"], "result": do}
     if do == "print": print("just a word", "and\x1b[31m red", flush=True)
     if do == "brace": print("{this is no message", flush=True)
+    if do == "pid": answer["result"] = os.getpid()
     if do == "wrong id": answer["id"] = "another"
     if do == "exit": sys.exit(3)
     if do == "words": print("Traceback: the last words", file=sys.stderr, flush=True); sys.exit(1)
@@ -111,6 +112,18 @@ fn a_run_limit_kills_the_group_and_is_a_failure() {
     }
     assert_eq!(place.ask("naughty", &payload("well")).0, Some(0));
     assert_eq!(worker.stop().0, Some(0));
+}
+
+#[test]
+fn a_child_that_has_had_its_tasks_is_replaced() {
+    let place = naughty("max_tasks_per_child = 2\n");
+    let worker = place.worker(&[]);
+    let pids: Vec<_> = (0..5).map(|_| place.ask("naughty", &payload("pid"))).collect();
+    assert!(pids.iter().all(|(code, _)| *code == Some(0)), "{pids:?}");
+    let changes: Vec<_> = pids.windows(2).map(|two| two[0] != two[1]).collect();
+    assert_eq!(changes, [false, true, false, true], "{pids:?}");
+    let (code, said) = worker.stop();
+    assert!(code == Some(0) && !said.contains("started again"), "it is no failure: {said}");
 }
 
 /// Who sends a task may know better than who wrote the configuration.

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use super::{Failure, Outcome, Stage, area, holds, same, support::*};
 use crate::{
-    Ahead, Beat, Broker, Capabilities, End, LimitKey, Lookup, NewTask, Payload, QueueName, QueueOptions,
-    Standing, Start, State, TaskDetail, TaskId, Unique, Wanted, Why, capabilities::Operators, limits,
+    Ahead, Beat, Broker, Capabilities, End, Incarnation, LimitKey, Lookup, NewTask, Payload, QueueName,
+    QueueOptions, Standing, Start, State, TaskDetail, TaskId, Unique, Wanted, Why, capabilities::Operators,
+    limits,
 };
 
 const LOOKS: fn(&Capabilities) -> bool = |broker| broker.operators >= Operators::All;
 const BLIND: fn(&Capabilities) -> bool = |broker| broker.operators < Operators::All;
 
-area!("lookup": queues_are_listed_by_name, a_task_is_shown_with_all_that_it_asked_for if LOOKS, what_happened_to_a_task_is_shown if LOOKS, tasks_are_listed_in_their_order if LOOKS, lifo_and_priorities_are_listed_in_their_order if LOOKS, long_lists_come_in_pages if LOOKS, why_a_task_waits if LOOKS, how_many_are_ahead_is_counted_so_far if LOOKS, why_a_key_is_waited_for if LOOKS, why_a_task_is_over if LOOKS, looking_changes_nothing if LOOKS, there_is_no_power_where_none_is_claimed if BLIND);
+area!("lookup": queues_are_listed_by_name, a_task_is_shown_with_all_that_it_asked_for if LOOKS, what_happened_to_a_task_is_shown if LOOKS, tasks_are_listed_in_their_order if LOOKS, lifo_and_priorities_are_listed_in_their_order if LOOKS, long_lists_come_in_pages if LOOKS, why_a_task_waits if LOOKS, how_many_are_ahead_is_counted_so_far if LOOKS, the_process_behind_a_lease_is_told if LOOKS, why_a_key_is_waited_for if LOOKS, why_a_task_is_over if LOOKS, looking_changes_nothing if LOOKS, there_is_no_power_where_none_is_claimed if BLIND);
 
 /// The power over single tasks, which must be there.
 pub(super) fn lookup(broker: &dyn Broker) -> Result<&dyn Lookup, Failure> {
@@ -275,6 +276,26 @@ async fn why_a_task_waits(stage: &dyn Stage) -> Outcome {
         matches!(get(&*b, &q, "2").await?.info.standing, Standing::Ready { alone: true }),
         "and is shown so"
     );
+    Ok(())
+}
+
+async fn the_process_behind_a_lease_is_told(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    enqueue_ids(&*a, &q, &["1"]).await?;
+    claim_one(&*a, &q).await?;
+    let Why::Leased { by, .. } = why(&*b, &q, "1").await? else {
+        return Err(Failure("a claimed task is not leased".to_owned()));
+    };
+    let asked = [Incarnation::generate(), by, b.incarnation()];
+    let found = lookup(&*b)?.holders(&asked).await?;
+    let pids: Vec<_> = found.iter().map(|holder| holder.as_ref().map(|holder| holder.pid)).collect();
+    // The sessions of a stage are all of this process.
+    let ours = Some(std::process::id());
+    same!(pids, [None, ours, ours], "nobody, a holder, and who asks");
+    same!(found[1], found[2], "two sessions of one process");
+    holds!(found.iter().flatten().all(|holder| !holder.host.is_empty()), "a holder without a host");
+    same!(lookup(&*b)?.holders(&[]).await?, [], "what is told of none");
+    holds!(lookup(&*b)?.holders(&[by; limits::MAX_BATCH + 1]).await.is_err(), "a call has bounds");
     Ok(())
 }
 

@@ -12,7 +12,8 @@ const WORKER: &[&str] = &["queues", "strict", "concurrency", "lease", "grace"];
 const QUEUE: &[&str] = &["order", "capacity", "key_limit", "key_interval", "remember_ids"];
 
 /// What a kind of task is told, in `[tasks.NAME]`.
-const TASK: &[&str] = &["queue", "command", "process", "processes", "run_limit", "max_attempts"];
+const TASK: &[&str] =
+    &["queue", "command", "process", "processes", "run_limit", "max_tasks_per_child", "max_attempts"];
 
 /// What a key can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

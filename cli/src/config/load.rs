@@ -68,7 +68,12 @@ impl Surroundings {
 pub(super) fn load(given: Given, around: &Surroundings) -> Result<Configuration> {
     let file = match given.file {
         Some(file) if !file.is_file() => {
-            let message = format!("there is no configuration file {}", file.display());
+            let name = file.display();
+            let message = if file.exists() {
+                format!("the configuration file {name} is no regular file")
+            } else {
+                format!("there is no configuration file {name}")
+            };
             return Err(Error::invalid("configuration", message));
         }
         Some(file) => Some(file),
@@ -96,7 +101,8 @@ pub(super) fn load(given: Given, around: &Surroundings) -> Result<Configuration>
     if let Some(url) = around.variables.get(BROKER).filter(|url| !url.is_empty()) {
         broker(url.clone(), Source::Environment(BROKER.to_owned()));
     }
-    if let Some(url) = given.broker.filter(|url| !url.is_empty()) {
+    // One that is empty is refused: it is most often a variable of a script that nobody has set.
+    if let Some(url) = given.broker {
         broker(url, Source::Flag("--broker"));
     }
     for (path, value) in settings::defaults() {

@@ -13,7 +13,7 @@ pub use self::{
     load::Given,
     settings::{Program, Settings, TaskSettings, WorkerSettings},
 };
-use manyhands_broker::{BrokerUrl, Result};
+use manyhands_broker::{BrokerUrl, Error, Result};
 
 /// All that is configured, and where each value came from.
 #[derive(Clone)]
@@ -75,6 +75,15 @@ impl Configuration {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What is wrong with a value, given its key as the parts of a path: an error that names where the value came from.
+    #[must_use]
+    pub fn wrong(&self, path: &[&str], why: &str) -> Error {
+        match keys::find(&self.entries, path) {
+            Some(entry) => settings::wrong(entry, why),
+            None => Error::invalid("configuration", format!("{}: {why}", path.join("."))),
+        }
     }
 
     /// All values that are in force, by key.

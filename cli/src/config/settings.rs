@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use manyhands_broker::{BrokerUrl, Error, Order, QueueName, QueueOptions, Result, TaskName, limits};
 
-use super::{Entry, Raw, keys};
+use super::{Entry, Raw, Source, keys};
 use crate::text;
 
 /// The most processes of one handler, or of a worker.
@@ -64,6 +64,8 @@ pub struct TaskSettings {
     pub processes: Option<usize>,
     /// How long the program may run for one task.
     pub run_limit: Option<Duration>,
+    /// How many tasks one process is given before another takes its place.
+    pub max_tasks_per_child: Option<u32>,
     /// How many failures make a task dead.
     pub max_attempts: Option<u32>,
 }
@@ -91,7 +93,13 @@ impl Settings {
     pub(super) fn of(entries: &[Entry], folder: PathBuf) -> Result<Self> {
         let mut settings = Self { folder, ..Self::default() };
         for entry in entries {
-            settings.take(entry).map_err(|why| wrong(entry, &why))?;
+            settings.take(entry).map_err(|Wrong { why, advice }| {
+                let error = wrong(entry, &why);
+                match advice {
+                    Some(advice) => error.advise(advice),
+                    None => error,
+                }
+            })?;
         }
         for (name, task) in &settings.tasks {
             let key = |key: &'static str| keys::find(entries, &["tasks", name.as_str(), key]);
@@ -101,18 +109,23 @@ impl Settings {
             if let Some(entry) = key("processes").or(key("run_limit")).filter(|_| task.program.is_none()) {
                 return Err(wrong(entry, "it needs a command or a process beside it"));
             }
+            let kept = matches!(task.program, Some(Program::Process(_)));
+            if let Some(entry) = key("max_tasks_per_child").filter(|_| !kept) {
+                return Err(wrong(entry, "it needs a process beside it; a command has one task anyway"));
+            }
         }
         Ok(settings)
     }
 
-    fn take(&mut self, entry: &Entry) -> Result<(), String> {
+    fn take(&mut self, entry: &Entry) -> Result<(), Wrong> {
         let parts: Vec<&str> = entry.path.iter().map(String::as_str).collect();
         let value = &entry.value;
         match parts.as_slice() {
             ["broker"] => {
                 let url = value.text()?;
                 if url != "local:" && !url.starts_with("local:?") {
-                    url.parse::<BrokerUrl>().map_err(|e| e.report())?;
+                    url.parse::<BrokerUrl>()
+                        .map_err(|e| Wrong { why: e.report(), advice: e.advice().map(str::to_owned) })?;
                 }
                 self.broker = Some(url);
             }
@@ -149,13 +162,13 @@ impl Settings {
                     "run_limit" => {
                         task.run_limit = Some(value.duration()?).filter(|limit| !limit.is_zero());
                         if task.run_limit.is_none() {
-                            return Err("a limit of nothing lets nothing run".to_owned());
+                            return Err("a limit of nothing lets nothing run".to_owned().into());
                         }
                     }
-                    _ => {
-                        let most = value.number(1, u64::from(u32::MAX))?;
-                        task.max_attempts = u32::try_from(most).ok();
+                    "max_tasks_per_child" => {
+                        task.max_tasks_per_child = u32::try_from(value.number(1, u64::from(u32::MAX))?).ok();
                     }
+                    _ => task.max_attempts = u32::try_from(value.number(1, u64::from(u32::MAX))?).ok(),
                 }
             }
             // No other key has a value: see `keys`.
@@ -169,8 +182,26 @@ fn size(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-fn wrong(entry: &Entry, why: &str) -> Error {
-    Error::invalid("configuration", format!("{}: {}: {why}", entry.source, entry.key()))
+/// What is wrong with a value, and what to do about it where that is known.
+struct Wrong {
+    why: String,
+    advice: Option<String>,
+}
+
+impl From<String> for Wrong {
+    fn from(why: String) -> Self {
+        Self { why, advice: None }
+    }
+}
+
+/// An error that says where a value came from.
+pub(super) fn wrong(entry: &Entry, why: &str) -> Error {
+    let place = match &entry.source {
+        // It is called as its key.
+        Source::Flag(name) => (*name).to_owned(),
+        source => format!("{source}: {}", entry.key()),
+    };
+    Error::invalid("configuration", format!("{place}: {why}"))
 }
 
 impl Raw {

@@ -4,6 +4,7 @@
 
 pub mod feed;
 pub mod send;
+mod signals;
 mod target;
 
 use std::process::ExitCode;
@@ -12,7 +13,7 @@ use clap::{Parser, Subcommand};
 
 /// Puts tasks on queues.
 #[derive(Debug, Parser)]
-#[command(name = "producer", version, about, arg_required_else_help = true)]
+#[command(name = "producer", version, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -1,7 +1,7 @@
 //! `producer send`: one task on its way; prints its id, or its result.
 
 use std::{
-    io::{Read, Write},
+    io::Read,
     process::ExitCode,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -11,9 +11,11 @@ use manyhands_broker::{
     BatchName, Broker, Error, ErrorKind, Hold, LimitKey, NewTask, Payload, QueueName, Result, Start, TaskId,
     Unique, UniqueKey, Wanted, limits,
 };
-use manyhands_cli::{BrokerArg, LogArgs, block_on, report, session, start_logging, success, text};
+use manyhands_cli::{
+    BrokerArg, INTERRUPTED, LogArgs, answer, block_on, note, report, session, start_logging, success, text,
+};
 
-use super::target::Target;
+use super::{signals::Signals, target::Target};
 use crate::Client;
 
 /// Puts one task on a queue and prints its id; with --wait, its result
@@ -23,7 +25,7 @@ pub struct Args {
     task: String,
 
     /// What the handler is given, as JSON; - reads it from standard input
-    #[arg(default_value = "null", allow_hyphen_values = true)]
+    #[arg(default_value = "null", allow_negative_numbers = true)]
     json: String,
 
     /// The queue  [default: as the configuration file says for this task, else default]
@@ -97,16 +99,25 @@ pub struct Args {
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
     start_logging(&args.log);
-    match block_on("send", send(&args)).and_then(|answer| print(&answer)) {
-        Ok(()) => success(),
+    match block_on("send", send(&args)).and_then(|answer| print(&args, &answer)) {
+        Ok(ended) => ended,
         Err(error) => report(&error, args.broker.text()),
     }
 }
 
-/// What is printed: an id, or a result as JSON.
+/// What became of it.
 struct Answer {
     id: TaskId,
-    result: Option<Payload>,
+    end: End,
+}
+
+enum End {
+    /// It is on its queue.
+    Sent,
+    /// It completed, with this result.
+    Result(Payload),
+    /// A signal ended the wait.
+    Interrupted,
 }
 
 async fn send(args: &Args) -> Result<Answer> {
@@ -124,11 +135,26 @@ async fn send(args: &Args) -> Result<Answer> {
         Ok(id) => id,
         Err(error) => return Err(advised(error, &*broker, &queue).await),
     };
-    let result = match args.wait {
-        Some(timeout) => Some(client.result(&queue, &id, timeout).await?),
-        None => None,
+    let end = match args.wait {
+        Some(timeout) => wait(&client, &queue, &id, timeout).await?,
+        None => End::Sent,
     };
-    Ok(Answer { id, result })
+    Ok(Answer { id, end })
+}
+
+/// Waits for the result. Only from here on a signal has something to be said: before, it ends the command as any other.
+async fn wait(client: &Client, queue: &QueueName, id: &TaskId, timeout: Duration) -> Result<End> {
+    let signals = Signals::listen("wait")?;
+    let result = tokio::select! {
+        () = signals.came() => return Ok(End::Interrupted),
+        result = client.result(queue, id, timeout) => result,
+    };
+    match result {
+        Err(error) if error.kind() == ErrorKind::Timeout && client.broker().lookup().is_some() => {
+            Err(error.advise(format!("manyhands tasks why {id} --queue {queue}; the task goes on")))
+        }
+        result => result.map(End::Result),
+    }
 }
 
 /// What to do about a full queue, by the means of the command line.
@@ -150,7 +176,10 @@ async fn advised(error: Error, broker: &dyn Broker, queue: &QueueName) -> Error 
 
 fn task(args: &Args, target: &Target) -> Result<NewTask> {
     let payload = if args.json == "-" { read_stdin()? } else { args.json.clone() };
-    let mut task = target.task(Payload::from_json(&payload)?);
+    let payload = Payload::from_json(&payload).map_err(|error| {
+        error.advise(r#"JSON in quotes of the shell: '{"width": 640}', '"text"', 5 or null"#)
+    })?;
+    let mut task = target.task(payload);
     if let Some(id) = &args.id {
         task = task.with_id(TaskId::new(id)?);
     }
@@ -187,23 +216,31 @@ fn task(args: &Args, target: &Target) -> Result<NewTask> {
 }
 
 fn read_stdin() -> Result<String> {
-    // One byte more than is allowed is enough to be refused with the reason.
-    let most = limits::MAX_PAYLOAD as u64 + 1;
-    let mut text = String::new();
-    let read = std::io::stdin().lock().take(most).read_to_string(&mut text);
-    read.map_err(|e| Error::invalid("send", "the payload cannot be read from standard input").because(e))?;
-    Ok(text)
+    let most = limits::MAX_PAYLOAD;
+    // One byte more than is allowed and the longest line's end: enough to be refused with the reason.
+    let enough = most as u64 + 3;
+    let unreadable = || Error::invalid("send", "the payload cannot be read from standard input");
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().take(enough).read_to_end(&mut bytes).map_err(|e| unreadable().because(e))?;
+    if bytes.trim_ascii().len() > most || bytes.len() as u64 == enough {
+        let message = format!("the payload from standard input has more than {most} bytes");
+        return Err(Error::invalid("send", message).advise("store it elsewhere and send a reference"));
+    }
+    String::from_utf8(bytes).map_err(|e| unreadable().because(e))
 }
 
-fn print(Answer { id, result }: &Answer) -> Result<()> {
-    let line = result.as_ref().map_or_else(|| id.to_string(), |result| result.as_str().to_owned());
-    let written = writeln!(std::io::stdout().lock(), "{line}");
-    written.map_err(|e| {
-        Error::new(
-            ErrorKind::Internal,
-            "send",
-            format!("task {id} is sent, but the answer cannot be printed"),
-        )
-        .because(e)
-    })
+/// Prints an id, or a result as JSON.
+fn print(args: &Args, Answer { id, end }: &Answer) -> Result<ExitCode> {
+    let line = match end {
+        End::Sent => id.to_string(),
+        End::Result(result) => result.as_str().to_owned(),
+        End::Interrupted => {
+            if !args.log.quiet {
+                note(&format!("interrupted: task {id} is sent, and goes on"));
+            }
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+    };
+    answer("send", &line, || format!("task {id} is sent, but the answer cannot be printed"))?;
+    Ok(success())
 }

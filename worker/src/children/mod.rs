@@ -57,6 +57,8 @@ pub(crate) struct Outfit {
     pub(crate) folder: PathBuf,
     /// How long they may run for one task.
     pub(crate) limit: Option<Duration>,
+    /// How many tasks one that is kept warm is given before another takes its place.
+    pub(crate) most_tasks: Option<u32>,
     /// The name of the tasks.
     pub(crate) name: TaskName,
 }

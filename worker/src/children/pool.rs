@@ -139,6 +139,7 @@ impl Keeper {
             if waiting.is_none() {
                 self.offer();
             }
+            let mut answered = 0;
             loop {
                 let job = match waiting.take() {
                     Some(job) => job,
@@ -158,8 +159,13 @@ impl Keeper {
                 };
                 match self.run(child, job).await {
                     (After::Well, Some(well)) => {
-                        child = well;
                         self.failures = 0;
+                        answered += 1;
+                        if self.outfit.most_tasks.is_some_and(|most| answered >= most) {
+                            well.dismiss(GOODBYE).await;
+                            break;
+                        }
+                        child = well;
                         self.offer();
                     }
                     (After::NotGiven(job), _) => {

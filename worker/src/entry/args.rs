@@ -1,7 +1,6 @@
 //! The flags.
 
-use clap::builder::RangedU64ValueParser;
-use manyhands_broker::{Error, QueueName, Result};
+use manyhands_broker::QueueName;
 use manyhands_cli::{BrokerArg, LogArgs};
 
 /// Serves queues: takes tasks, runs their handlers, settles them
@@ -26,10 +25,6 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub(super) concurrency: Option<usize>,
 
-    /// How many processes a handler has for which the configuration file names no number  [default: one a core]
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=512))]
-    pub(super) processes: Option<usize>,
-
     /// End when all served queues are closed and nothing on them is unsettled
     #[arg(long)]
     pub(super) until_ended: bool,
@@ -38,20 +33,25 @@ pub struct Args {
     pub(super) log: LogArgs,
 }
 
-/// The queues and their weights.
-pub(super) fn queues(text: &str) -> Result<Vec<(QueueName, u32)>> {
-    text.split(',').filter(|part| !part.is_empty()).map(queue).collect()
-}
-
-fn queue(part: &str) -> Result<(QueueName, u32)> {
-    let (name, weight) = part.split_once(':').unwrap_or((part, "1"));
-    match weight.parse() {
-        Ok(weight) => Ok((QueueName::new(name)?, weight)),
-        Err(_) => {
-            let message = format!("--queues {part}: \"{weight}\" is no weight");
-            Err(Error::invalid("queues", message).advise("a whole number from 1, as in --queues a:3,b"))
+/// The queues and their weights, or what is wrong with them.
+pub(super) fn queues(text: &str) -> Result<Vec<(QueueName, u32)>, String> {
+    let queues: Vec<_> = text.split(',').map(str::trim).map(queue).collect::<Result<_, _>>()?;
+    for (number, (queue, _)) in queues.iter().enumerate() {
+        if queues[..number].iter().any(|(other, _)| other == queue) {
+            return Err(format!("\"{queue}\" is named twice: each queue once, with a weight, as in a:3,b"));
         }
     }
+    Ok(queues)
+}
+
+fn queue(part: &str) -> Result<(QueueName, u32), String> {
+    if part.is_empty() {
+        return Err("it names a queue that has no name: write names and weights, as in a:3,b".to_owned());
+    }
+    let (name, weight) = part.split_once(':').unwrap_or((part, "1"));
+    let number = weight.parse().ok().filter(|number| *number > 0);
+    let no_weight = || format!("\"{weight}\" is no weight: write a whole number from 1, as in a:3,b");
+    Ok((QueueName::new(name).map_err(|e| e.report())?, number.ok_or_else(no_weight)?))
 }
 
 #[cfg(test)]
@@ -62,7 +62,7 @@ mod tests {
     fn queues_have_weights() {
         let given: Vec<_> = queues("a:3,b").unwrap().into_iter().map(|(q, w)| (q.to_string(), w)).collect();
         assert_eq!(given, [("a".to_owned(), 3), ("b".to_owned(), 1)]);
-        for bad in ["a:x", "a:-1", "a b", ":3"] {
+        for bad in ["a:x", "a:-1", "a:0", "a b", ":3", "", "a,,b", "a,", "a:3,b,a"] {
             assert!(queues(bad).is_err(), "{bad}");
         }
     }

@@ -7,8 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use manyhands_broker::{Error, QueueName, Result, TaskName};
-use manyhands_cli::config::{Program, Settings, TaskSettings};
+use manyhands_broker::{QueueName, Result, TaskName};
+use manyhands_cli::config::{Configuration, Program, TaskSettings};
 
 use crate::{
     App,
@@ -20,17 +20,10 @@ use crate::{
 const QUEUE: &str = "default";
 
 /// Adds a handler for each kind of task that has a program.
-pub(super) fn register(
-    mut app: App,
-    settings: &Settings,
-    children: &Children,
-    processes: Option<usize>,
-) -> Result<App> {
-    let processes =
-        processes.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
-    for (name, task) in &settings.tasks {
+pub(super) fn register(mut app: App, configuration: &Configuration, children: &Children) -> Result<App> {
+    for (name, task) in &configuration.settings().tasks {
         let Some(program) = &task.program else { continue };
-        let handler = handler(&app, name, task, program, settings, children, processes)?;
+        let handler = handler(&app, name, task, program, configuration, children)?;
         let queue = task.queue.clone().map_or_else(|| QueueName::new(QUEUE), Ok)?;
         app = app.add_named(name.clone(), queue, handler);
     }
@@ -42,35 +35,40 @@ fn handler(
     name: &TaskName,
     task: &TaskSettings,
     program: &Program,
-    settings: &Settings,
+    configuration: &Configuration,
     children: &Children,
-    processes: usize,
 ) -> Result<Arc<dyn Handler>> {
-    let processes = task.processes.unwrap_or(processes).max(1);
-    let outfit = Outfit { folder: settings.folder.clone(), limit: task.run_limit, name: name.clone() };
+    let folder = configuration.settings().folder.clone();
+    let wrong = |key: &str, why: String| configuration.wrong(&["tasks", name.as_str(), key], &why);
+    let one_a_core = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let processes = task.processes.unwrap_or_else(one_a_core);
+    let outfit = Outfit {
+        folder: folder.clone(),
+        limit: task.run_limit,
+        most_tasks: task.max_tasks_per_child,
+        name: name.clone(),
+    };
     Ok(match program {
         Program::Command(words) => {
-            let template = Template::parse(words)
-                .map_err(|why| Error::invalid("configuration", format!("tasks.{name}.command: {why}")))?;
-            find(name, &words[0], &settings.folder)?;
+            let template = Template::parse(words).map_err(|why| wrong("command", why))?;
+            find(&words[0], &folder).map_err(|why| wrong("command", why))?;
             Arc::new(Command::new(children, outfit, template, processes))
         }
         Program::Process(words) => {
-            find(name, &words[0], &settings.folder)?;
+            find(&words[0], &folder).map_err(|why| wrong("process", why))?;
             Arc::new(Pool::new(children, outfit, words.clone(), processes, Arc::clone(&app.news)))
         }
     })
 }
 
 /// Makes sure that a program is there before any task is taken for it.
-fn find(name: &TaskName, program: &str, folder: &Path) -> Result<()> {
-    let wrong = |why: String| Err(Error::invalid("configuration", format!("tasks.{name}: {why}")));
+fn find(program: &str, folder: &Path) -> Result<(), String> {
     if program.contains('/') {
         let path = folder.join(program);
         return match (path.is_file(), runs(&path)) {
             (true, true) => Ok(()),
-            (true, false) => wrong(format!("{} cannot be run: it is not executable", path.display())),
-            (false, _) => wrong(format!("there is no program {}", path.display())),
+            (true, false) => Err(format!("{} cannot be run: it is not executable", path.display())),
+            (false, _) => Err(format!("there is no program {}", path.display())),
         };
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -84,7 +82,7 @@ fn find(name: &TaskName, program: &str, folder: &Path) -> Result<()> {
     } else {
         String::new()
     };
-    wrong(format!("there is no program \"{program}\" on PATH{advice}"))
+    Err(format!("there is no program \"{program}\" on PATH{advice}"))
 }
 
 fn runs(path: &Path) -> bool {

@@ -13,7 +13,7 @@ pub(super) async fn serve(args: &Args, name: &str, app: App) -> Result<ExitCode>
     let configuration = args.broker.configuration()?;
     let settings = configuration.settings();
     let children = Children::new();
-    let app = programs::register(app, settings, &children, args.processes)?;
+    let app = programs::register(app, configuration, &children)?;
     if app.is_empty() {
         let place = configuration.file().map_or_else(
             || "there is no configuration file".to_owned(),
@@ -23,8 +23,15 @@ pub(super) async fn serve(args: &Args, name: &str, app: App) -> Result<ExitCode>
             "a file manyhands.toml here, or --config FILE, with: [tasks.NAME] command = [\"program\"]",
         ));
     }
-    let queues =
-        args::queues(args.queues.as_deref().or(settings.worker.queues.as_deref()).unwrap_or_default())?;
+    let queues = match (&args.queues, &settings.worker.queues) {
+        (Some(given), _) => {
+            args::queues(given).map_err(|why| Error::invalid("queues", format!("--queues {given}: {why}")))?
+        }
+        (None, Some(text)) => {
+            args::queues(text).map_err(|why| configuration.wrong(&["worker", "queues"], &why))?
+        }
+        (None, None) => Vec::new(),
+    };
     let app = configured(app, settings, &queues);
     let (url, broker) = session(&args.broker).await?;
     let mut builder = Worker::builder(broker)

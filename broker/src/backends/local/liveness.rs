@@ -1,13 +1,14 @@
-//! Who is alive: each process start holds an exclusive lock on a file named after its incarnation.
+//! Who is alive: each process start holds an exclusive lock on a file named after its incarnation. In it is which process that is, for
+//! people.
 //!
 //! The kernel drops the lock when the process dies, however it dies, and closing the file wakes everybody who
 //! watches the folder. Whoever then gets the lock knows that the holder is dead, and takes back what it held.
-//! Never pids: they are reused, and mean nothing in another container. A stopped process keeps its lock; that is what
+//! Never by pids: they are reused, and mean nothing in another container. A stopped process keeps its lock; that is what
 //! leases are for.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io,
+    io::{self, Read, Write},
     os::fd::AsFd,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -18,12 +19,15 @@ use uuid::Uuid;
 
 use super::error;
 use crate::{
-    Incarnation, Result,
+    Holder, Incarnation, Result,
     crash::{Point, at},
 };
 
 /// A file that has been unfinished for so long was left by a process that died between making and naming it.
 const UNFINISHED: Duration = Duration::from_secs(3600);
+
+/// No label is longer.
+const LABEL: u64 = 128;
 
 /// The lock that says: this incarnation lives.
 #[derive(Debug)]
@@ -38,16 +42,29 @@ impl Alive {
         let hidden = folder.join(format!(".{incarnation}"));
         let register = || -> io::Result<File> {
             // Opened for writing, because only then closing it is an event (IN_CLOSE_WRITE).
-            let file = OpenOptions::new().create_new(true).write(true).open(&hidden)?;
+            let mut file = OpenOptions::new().create_new(true).write(true).open(&hidden)?;
             at(Point::AliveMade);
             flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive)?;
             at(Point::AliveLocked);
+            // Where the disk is full nobody learns which process this is; that must not keep it from working the queue off.
+            let _ = writeln!(file, "{}", Holder::here().label());
             fs::rename(&hidden, folder.join(incarnation.to_string()))?;
             at(Point::AliveNamed);
             Ok(file)
         };
         register().map(|lock| Self { _lock: lock }).map_err(|e| error::file("open", &hidden, e))
     }
+}
+
+/// Which process an incarnation is, as its file says; `None` where there is no file any more, or an older version made it, which
+/// wrote nothing into it.
+pub(super) fn holder(folder: &Path, incarnation: Incarnation) -> Option<Holder> {
+    // Opened for reading: our own closing must not look like a death.
+    let file = File::open(folder.join(incarnation.to_string())).ok()?;
+    let mut label = String::new();
+    file.take(LABEL).read_to_string(&mut label).ok()?;
+    // Without the line's end it was not written whole.
+    Holder::read(label.strip_suffix('\n')?)
 }
 
 /// A process start that is dead: its file, locked by us so that nobody else takes care of it meanwhile.

@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 
-use super::{LocalBroker, error::sqlite, writer::Call};
+use super::{LocalBroker, error::sqlite, liveness, writer::Call};
 use crate::{
-    Durability::Power, Lookup, Mark, QueueName, QueueOptions, QueueStatus, Result, State, TaskDetail, TaskId,
-    TaskPage, Why,
+    Durability::Power, Holder, Incarnation, Lookup, Mark, QueueName, QueueOptions, QueueStatus, Result,
+    State, TaskDetail, TaskId, TaskPage, Why,
 };
 
 #[async_trait]
@@ -34,6 +34,15 @@ impl Lookup for LocalBroker {
         let (queue, id) = (queue.clone(), id.clone());
         let call = Call::read("why", move |steps| steps.why(&queue, &id).map_err(|e| sqlite("why", e)));
         self.call("why", call).await
+    }
+
+    async fn holders(&self, incarnations: &[Incarnation]) -> Result<Vec<Option<Holder>>> {
+        let (folder, incarnations) = (self.config.incarnations(), incarnations.to_vec());
+        // Small files, read where no runtime is kept waiting by it.
+        let call = Call::read("holders", move |_| {
+            Ok(incarnations.iter().map(|incarnation| liveness::holder(&folder, *incarnation)).collect())
+        });
+        self.call("holders", call).await
     }
 
     async fn set(&self, queue: &QueueName, options: &QueueOptions, revision: u64) -> Result<QueueStatus> {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::MemoryBroker;
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    DeadTask, Enqueued, Fsck, Incarnation, Lookup, Mark, NewTask, Outcome, QueueName, QueueOptions,
+    DeadTask, Enqueued, Fsck, Holder, Incarnation, Lookup, Mark, NewTask, Outcome, QueueName, QueueOptions,
     QueueStatus, Result, Revived, Settled, Settlement, State, TaskDetail, TaskId, TaskPage, Token, Waiter,
     Why,
 };
@@ -148,6 +148,11 @@ impl Lookup for MemoryBroker {
 
     async fn why(&self, queue: &QueueName, id: &TaskId) -> Result<Why> {
         Ok(self.shared.lock().why(queue, id, self.shared.now()))
+    }
+
+    async fn holders(&self, incarnations: &[Incarnation]) -> Result<Vec<Option<Holder>>> {
+        let known = |incarnation| self.shared.sessions().contains(incarnation).then(Holder::here);
+        Ok(incarnations.iter().map(known).collect())
     }
 
     async fn set(&self, queue: &QueueName, options: &QueueOptions, revision: u64) -> Result<QueueStatus> {

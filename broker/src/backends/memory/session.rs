@@ -1,6 +1,9 @@
 //! Sessions of a memory broker: several may share one machine, each with an incarnation of its own.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use tokio::sync::watch;
 
@@ -23,6 +26,8 @@ pub struct MemoryBroker {
 pub(super) struct Shared {
     machine: Mutex<Machine>,
     clock: Arc<dyn Clock>,
+    /// Those that are open.
+    sessions: Mutex<BTreeSet<Incarnation>>,
     /// Counts what may concern somebody who waits.
     changes: watch::Sender<u64>,
 }
@@ -38,14 +43,20 @@ impl MemoryBroker {
     #[must_use]
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
         let machine = Mutex::new(Machine::new(1));
-        let shared = Arc::new(Shared { machine, clock, changes: watch::Sender::new(0) });
-        Self { incarnation: Incarnation::generate(), shared }
+        let (sessions, changes) = (Mutex::default(), watch::Sender::new(0));
+        Self::join(Arc::new(Shared { machine, clock, sessions, changes }))
     }
 
     /// Opens another session with the same broker.
     #[must_use]
     pub fn session(&self) -> Self {
-        Self { incarnation: Incarnation::generate(), shared: Arc::clone(&self.shared) }
+        Self::join(Arc::clone(&self.shared))
+    }
+
+    fn join(shared: Arc<Shared>) -> Self {
+        let incarnation = Incarnation::generate();
+        shared.sessions().insert(incarnation);
+        Self { incarnation, shared }
     }
 
     /// Checks the invariants of the machine.
@@ -66,6 +77,7 @@ impl Default for MemoryBroker {
 impl Drop for MemoryBroker {
     fn drop(&mut self) {
         let now = self.shared.now();
+        self.shared.sessions().remove(&self.incarnation);
         self.shared.lock().expire_holder(self.incarnation, now);
         self.shared.ring();
     }
@@ -76,6 +88,10 @@ impl Shared {
     /// panics, so a poisoned lock is taken as it is.
     pub(super) fn lock(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn sessions(&self) -> MutexGuard<'_, BTreeSet<Incarnation>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn now(&self) -> Now {

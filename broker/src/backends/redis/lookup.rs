@@ -8,13 +8,14 @@ use redis::Value;
 use super::{
     RedisBroker,
     broker::text,
-    keys,
+    client, keys,
     look::{self, Found, mark_arguments},
     reply::{self, unexpected},
     scripts,
 };
 use crate::{
-    Lookup, Mark, QueueName, QueueOptions, QueueStatus, Result, State, TaskDetail, TaskId, TaskPage, Why,
+    Holder, Incarnation, Lookup, Mark, QueueName, QueueOptions, QueueStatus, Result, State, TaskDetail,
+    TaskId, TaskPage, Why,
     clock::millis,
     machine::{Configuration, purged, reason},
 };
@@ -58,6 +59,11 @@ impl Lookup for RedisBroker {
             Found::Task(task, facts) => Ok(reason(*task, facts)),
             Found::Ended(why) => Ok(why),
         }
+    }
+
+    async fn holders(&self, incarnations: &[Incarnation]) -> Result<Vec<Option<Holder>>> {
+        let clients = self.clients().await?;
+        Ok(incarnations.iter().map(|incarnation| client::holder(&clients, *incarnation)).collect())
     }
 
     async fn set(&self, queue: &QueueName, options: &QueueOptions, revision: u64) -> Result<QueueStatus> {

@@ -5,6 +5,7 @@
 //! claims by a script; nothing is ever popped by a blocking command, so a lost connection loses no task.
 
 mod broker;
+mod client;
 mod config;
 mod dead;
 mod error;

@@ -14,7 +14,7 @@ use redis::{
 };
 use tokio::sync::{Mutex, watch};
 
-use super::{RedisConfig, error, keys::Keys, scripts};
+use super::{RedisConfig, client, error, keys::Keys, scripts};
 use crate::{
     Capabilities, Error, ErrorKind, Incarnation, Result, backends::thread::SessionThread,
     capabilities::Redelivery,
@@ -61,6 +61,8 @@ struct Numbered {
 /// What the calls share.
 struct Link {
     client: Client,
+    /// What the server is to call our connections.
+    name: String,
     keys: Keys,
     connection: Mutex<Numbered>,
     /// Counts what may concern somebody who waits.
@@ -84,13 +86,15 @@ impl RedisBroker {
         let keys = Keys::new(&config.namespace);
         let client = Client::open(config.server).map_err(|e| error::redis("connect", &e))?;
         let thread = SessionThread::start("mh-redis")?;
+        let incarnation = Incarnation::generate();
         let link = Arc::new(Link {
             client,
+            name: client::name(incarnation),
             keys: keys.clone(),
             connection: Mutex::new(Numbered::default()),
             changes: watch::Sender::new(0),
         });
-        let this = Self { incarnation: Incarnation::generate(), keys, link, thread };
+        let this = Self { incarnation, keys, link, thread };
         let link = Arc::clone(&this.link);
         this.thread.run("connect", async move { link.connected("connect").await.map(drop) }).await?;
         this.thread.spawn(probe(Arc::downgrade(&this.link)));
@@ -107,6 +111,12 @@ impl RedisBroker {
     ) -> Result<T> {
         let link = Arc::clone(&self.link);
         self.thread.run(operation, async move { link.run(operation, script, &keys, &arguments).await }).await
+    }
+
+    /// The server's connections, a line each. Empty where we may not ask.
+    pub(super) async fn clients(&self) -> Result<String> {
+        let link = Arc::clone(&self.link);
+        self.thread.run("holders", async move { link.clients("holders").await }).await
     }
 
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
@@ -149,7 +159,30 @@ impl Link {
         for argument in arguments {
             invocation.arg(argument);
         }
-        match tokio::time::timeout(ANSWER, invocation.invoke_async(&mut connection)).await {
+        let answer = tokio::time::timeout(ANSWER, invocation.invoke_async(&mut connection)).await;
+        self.heard(operation, number, answer).await
+    }
+
+    async fn clients(&self, operation: &'static str) -> Result<String> {
+        let (number, mut connection) = self.connected(operation).await?;
+        let list = redis::cmd("CLIENT").arg("LIST").clone();
+        match tokio::time::timeout(ANSWER, list.query_async(&mut connection)).await {
+            Ok(Err(e)) if e.code() == Some("NOPERM") => {
+                tracing::debug!(error = %e, "which processes hold tasks cannot be asked");
+                Ok(String::new())
+            }
+            answer => self.heard(operation, number, answer).await,
+        }
+    }
+
+    /// Takes an answer, or its absence, and tears the connection down where it is of no more use.
+    async fn heard<T>(
+        &self,
+        operation: &'static str,
+        number: u64,
+        answer: std::result::Result<redis::RedisResult<T>, tokio::time::error::Elapsed>,
+    ) -> Result<T> {
+        match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(e)) => {
                 let error = error::redis(operation, &e);
@@ -215,6 +248,12 @@ impl Link {
         let mut connection =
             self.client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)?;
         refuse_eviction(&mut connection).await?;
+        let named = redis::cmd("CLIENT").arg("SETNAME").arg(&self.name).clone();
+        match named.query_async::<()>(&mut connection).await {
+            Err(e) if e.code() != Some("NOPERM") => return Err(failed(e)),
+            // Nobody needs it but people who look for this process.
+            _ => {}
+        }
         let info: String =
             redis::cmd("INFO").arg("server").query_async(&mut connection).await.map_err(failed)?;
         let server =

@@ -30,6 +30,7 @@ queue = "images"
 process = ["python3", "resize.py"]
 processes = 4
 run_limit = "30s"
+max_tasks_per_child = 1000
 
 [tasks.Count-words]
 command = ["wc", "-w", "{path}"]
@@ -48,6 +49,7 @@ fn a_file_is_read() {
     let program = vec!["python3".to_owned(), "resize.py".to_owned()];
     assert_eq!(resize.program, Some(super::super::Program::Process(program)));
     assert_eq!((resize.processes, resize.run_limit), (Some(4), Some(std::time::Duration::from_secs(30))));
+    assert_eq!(resize.max_tasks_per_child, Some(1000));
     assert_eq!(settings.tasks[&"Count-words".parse().unwrap()].max_attempts, Some(2));
 }
 

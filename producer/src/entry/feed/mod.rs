@@ -146,8 +146,10 @@ async fn feed(args: &Args) -> Result<ExitCode> {
             tell(args, &format!("interrupted: {how}"));
             Ok(ExitCode::from(INTERRUPTED))
         }
-        Err(error) if error.advice().is_none() => Err(error.advise(how)),
-        Err(error) => Err(error),
+        Err(error) => {
+            let first = error.advice().map(|advice| format!("{advice}; ")).unwrap_or_default();
+            Err(error.advise(format!("{first}{how}")))
+        }
     }
 }
 

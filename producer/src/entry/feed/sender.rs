@@ -3,11 +3,7 @@
 use std::{io, pin::Pin, sync::Arc, time::Duration};
 
 use manyhands_broker::{Broker, Enqueued, Error, ErrorKind, NewTask, Result};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     pace::{Pace, Rate},
@@ -17,7 +13,10 @@ use super::{
     source::Batch,
     tally::Tally,
 };
-use crate::{Client, entry::target::Target};
+use crate::{
+    Client,
+    entry::{signals::Signals, target::Target},
+};
 
 /// How long a hint of room is waited for before the broker is asked again.
 const POLL: Duration = Duration::from_millis(500);
@@ -43,8 +42,7 @@ pub(super) struct Sender {
     progress: Progress,
     tally: Tally,
     began: Instant,
-    /// How many signals came.
-    signals: watch::Receiver<usize>,
+    signals: Signals,
     /// Whether it was said that the queue is full.
     said_full: bool,
 }
@@ -67,7 +65,7 @@ impl Sender {
             progress,
             tally: Tally::default(),
             began: Instant::now(),
-            signals: signals()?,
+            signals: Signals::listen("feed")?,
             said_full: false,
         })
     }
@@ -81,7 +79,7 @@ impl Sender {
         loop {
             let chunk = tokio::select! {
                 biased;
-                () = signalled(self.signals.clone()) => return Ok(End::Interrupted),
+                () = self.signals.clone().came() => return Ok(End::Interrupted),
                 chunk = chunks.recv() => match chunk {
                     Some(chunk) => chunk,
                     None => return Ok(End::Done),
@@ -120,7 +118,7 @@ impl Sender {
     async fn send(&mut self, mut tasks: Vec<NewTask>) -> Result<bool> {
         tokio::select! {
             biased;
-            () = signalled(self.signals.clone()) => return Ok(false),
+            () = self.signals.clone().came() => return Ok(false),
             () = self.pace.ready() => {}
         }
         loop {
@@ -165,7 +163,7 @@ impl Sender {
         }
         tokio::select! {
             biased;
-            () = signalled(self.signals.clone()) => false,
+            () = self.signals.clone().came() => false,
             () = changed => true,
             () = tokio::time::sleep(POLL) => true,
         }
@@ -176,31 +174,5 @@ impl Sender {
         self.progress.clear();
         let tally = Tally { took: self.began.elapsed(), ..self.tally };
         (tally, self.rejected)
-    }
-}
-
-/// Counts SIGINT and SIGTERM.
-fn signals() -> Result<watch::Receiver<usize>> {
-    let failed = |e| Error::new(ErrorKind::Internal, "feed", "signals cannot be watched").because(e);
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let (count, counted) = watch::channel(0);
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            count.send_modify(|count| *count += 1);
-        }
-    });
-    Ok(counted)
-}
-
-/// Completes when a signal came.
-async fn signalled(mut signals: watch::Receiver<usize>) {
-    if signals.wait_for(|count| *count > 0).await.is_err() {
-        // Nobody watches any more, so none will be heard of.
-        std::future::pending::<()>().await;
     }
 }

@@ -1,8 +1,8 @@
 //! What a feed came to.
 
-use std::{io::Write, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
-use manyhands_broker::{Error, ErrorKind, Result};
+use manyhands_broker::Result;
 
 /// Counts lines by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,10 +21,7 @@ impl Tally {
     /// Prints it to standard output.
     pub(super) fn print(&self, json: bool, rejected: Option<&Path>, done: bool) -> Result<()> {
         let line = if json { self.json(rejected, done) } else { self.line() };
-        writeln!(std::io::stdout().lock(), "{line}").map_err(|e| {
-            let message = format!("{}; but that cannot be printed", self.line());
-            Error::new(ErrorKind::Internal, "feed", message).because(e)
-        })
+        manyhands_cli::answer("feed", &line, || format!("{}; but that cannot be printed", self.line()))
     }
 
     fn line(&self) -> String {
