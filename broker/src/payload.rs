@@ -24,7 +24,7 @@ impl Payload {
 
     /// Takes a text that a broker stored, which was checked when it was enqueued.
     #[must_use]
-    pub fn from_stored(text: String) -> Self {
+    pub fn from_stored(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 

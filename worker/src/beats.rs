@@ -19,7 +19,7 @@ use manyhands_broker::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::leases::Leases;
+use crate::leases::{Due, Leases};
 
 /// The thread; it ends when this is dropped.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ async fn tell_for_ever(broker: &dyn Broker, leases: &Leases, lease: Duration) {
             leases.news().await;
             continue;
         }
-        join_all(told.chunks(limits::MAX_BATCH).map(|batch| beat(broker, leases, batch, lease))).await;
+        join_all(told.chunks(limits::MAX_BATCH).map(|batch| beat(broker, batch, lease))).await;
         tokio::time::sleep(TELL_EVERY.min(lease / 3)).await;
     }
 }
@@ -82,7 +82,7 @@ async fn beat_for_ever(broker: &dyn Broker, leases: &Leases, lease: Duration) {
         ticks.tick().await;
         let held = leases.to_renew();
         // All at once: a call that is not answered must not keep the others from being made.
-        join_all(held.chunks(limits::MAX_BATCH).map(|batch| beat_soon(broker, leases, batch, lease))).await;
+        join_all(held.chunks(limits::MAX_BATCH).map(|batch| beat_soon(broker, batch, lease))).await;
     }
 }
 
@@ -104,28 +104,29 @@ async fn give_up_for_ever(leases: &Leases, lease: Duration) {
 }
 
 /// Beats, and tries again within the same third of the lease: the next beat would come just when they are given up.
-async fn beat_soon(broker: &dyn Broker, leases: &Leases, batch: &[Beat], lease: Duration) {
+async fn beat_soon(broker: &dyn Broker, batch: &[Due], lease: Duration) {
     let began = Instant::now();
-    while !beat(broker, leases, batch, lease).await && began.elapsed() < lease / 3 {
+    while !beat(broker, batch, lease).await && began.elapsed() < lease / 3 {
         tokio::time::sleep(lease / 30).await;
     }
 }
 
 /// Beats once, and tells whether the broker answered.
-async fn beat(broker: &dyn Broker, leases: &Leases, batch: &[Beat], lease: Duration) -> bool {
+async fn beat(broker: &dyn Broker, batch: &[Due], lease: Duration) -> bool {
     let began = Instant::now();
+    let beats: Vec<Beat> = batch.iter().map(|due| due.beat.clone()).collect();
     at(Point::BeatsAsking);
-    match tokio::time::timeout(lease / 3, broker.beat(batch, lease)).await {
+    match tokio::time::timeout(lease / 3, broker.beat(&beats, lease)).await {
         Ok(Ok(answers)) => {
             at(Point::BeatsAnswered);
-            for (beat, answer) in batch.iter().zip(answers) {
+            for (Due { hold, beat }, answer) in batch.iter().zip(answers) {
                 match answer {
-                    Beaten::Kept => leases.renewed(beat, began),
+                    Beaten::Kept => hold.renewed(beat, began),
                     Beaten::Cancelled => {
-                        leases.renewed(beat, began);
-                        leases.cancelled(&beat.lease);
+                        hold.renewed(beat, began);
+                        hold.cancelled();
                     }
-                    Beaten::Lost => leases.lose(&beat.lease),
+                    Beaten::Lost => hold.lose(),
                 }
             }
             return true;

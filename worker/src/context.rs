@@ -53,7 +53,7 @@ impl Context {
             result_wanted: task.result_wanted,
             run_limit: task.run_limit,
             teller: held.teller(),
-            cancelled: held.cancel.clone(),
+            cancelled: held.cancel().clone(),
             children: Mutex::new(Vec::new()),
         }))
     }

@@ -1,29 +1,36 @@
 //! The leases that this process holds, for those who renew them and those who must stop without them.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use manyhands_broker::{Beat, Lease, Payload};
+use slab::Slab;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// All leases of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
-    held: Mutex<HashMap<Lease, Entry>>,
+    held: Mutex<Slab<Arc<Hold>>>,
     /// Rung when there is progress to tell.
     news: Notify,
 }
 
+/// One of them. Its run shares it, so that a look at it takes no search: there are several for each task.
 #[derive(Debug)]
-struct Entry {
-    /// When the broker last confirmed it: the beginning of that call, as the lease counts from some time after it.
-    renewed: Instant,
+pub(crate) struct Hold {
+    lease: Lease,
     /// Stops the handler.
     cancel: CancellationToken,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// When the broker last confirmed it: the beginning of that call, as the lease counts from some time after it.
+    renewed: Instant,
     lost: bool,
     /// Whether somebody cancelled the task.
     cancelled: bool,
@@ -31,50 +38,50 @@ struct Entry {
     progress: Option<Payload>,
 }
 
+/// A lease that is to be confirmed, or whose progress is to be told.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub(crate) hold: Arc<Hold>,
+    pub(crate) beat: Beat,
+}
+
 /// A lease that is held until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
     leases: Arc<Leases>,
-    lease: Lease,
-    pub(crate) cancel: CancellationToken,
+    place: usize,
+    hold: Arc<Hold>,
 }
 
 impl Leases {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Lease, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Slab<Arc<Hold>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a lease that was claimed by a call that began at `renewed`.
     pub(crate) fn hold(self: &Arc<Self>, lease: Lease, renewed: Instant) -> Held {
-        let cancel = CancellationToken::new();
-        let entry = Entry { renewed, cancel: cancel.clone(), lost: false, cancelled: false, progress: None };
-        self.lock().insert(lease.clone(), entry);
-        Held { leases: Arc::clone(self), lease, cancel }
+        let state = Mutex::new(State { renewed, lost: false, cancelled: false, progress: None });
+        let hold = Arc::new(Hold { lease, cancel: CancellationToken::new(), state });
+        let place = self.lock().insert(Arc::clone(&hold));
+        Held { leases: Arc::clone(self), place, hold }
     }
 
     /// The leases that are to be renewed.
-    pub(crate) fn to_renew(&self) -> Vec<Beat> {
-        self.lock().iter().filter(|(_, entry)| !entry.lost).map(|(lease, _)| lease.clone().into()).collect()
+    pub(crate) fn to_renew(&self) -> Vec<Due> {
+        self.due(|state| (!state.lost).then_some(None))
     }
 
     /// What is to be told of progress.
-    pub(crate) fn to_tell(&self) -> Vec<Beat> {
-        let beat = |(lease, entry): (&Lease, &Entry)| {
-            let progress = entry.progress.clone().filter(|_| !entry.lost)?;
-            Some(Beat { lease: lease.clone(), progress: Some(progress) })
-        };
-        self.lock().iter().filter_map(beat).collect()
+    pub(crate) fn to_tell(&self) -> Vec<Due> {
+        self.due(|state| state.progress.clone().filter(|_| !state.lost).map(Some))
     }
 
-    /// The broker confirmed a beat that was made at this time.
-    pub(crate) fn renewed(&self, beat: &Beat, at: Instant) {
-        if let Some(entry) = self.lock().get_mut(&beat.lease) {
-            entry.renewed = entry.renewed.max(at);
-            // Unless the handler has said more meanwhile.
-            if entry.progress == beat.progress {
-                entry.progress = None;
-            }
-        }
+    fn due(&self, told: impl Fn(&State) -> Option<Option<Payload>>) -> Vec<Due> {
+        let due = |(_, hold): (usize, &Arc<Hold>)| {
+            let progress = told(&hold.lock())?;
+            Some(Due { hold: Arc::clone(hold), beat: Beat { lease: hold.lease.clone(), progress } })
+        };
+        self.lock().iter().filter_map(due).collect()
     }
 
     /// Completes when a handler has said something of its progress, or had before this was called.
@@ -82,42 +89,56 @@ impl Leases {
         self.news.notified().await;
     }
 
-    /// Somebody cancelled the task: its handler is to stop, and the lease is given back.
-    pub(crate) fn cancelled(&self, lease: &Lease) {
-        if let Some(entry) = self.lock().get_mut(lease) {
-            entry.cancelled = true;
-            entry.cancel.cancel();
-        }
-    }
-
-    /// The broker gave it to another: whoever runs the task must stop.
-    pub(crate) fn lose(&self, lease: &Lease) {
-        if let Some(entry) = self.lock().get_mut(lease) {
-            entry.lost = true;
-            entry.cancel.cancel();
-        }
-    }
-
     /// Gives up what was not confirmed for so long, before the broker may give it to another; returns how many.
     pub(crate) fn lose_unconfirmed(&self, after: Duration) -> usize {
-        let mut lost = 0;
-        for entry in self.lock().values_mut().filter(|entry| !entry.lost && entry.renewed.elapsed() >= after)
-        {
-            entry.lost = true;
-            entry.cancel.cancel();
-            lost += 1;
-        }
-        lost
+        let late = |hold: &Hold| {
+            let state = hold.lock();
+            !state.lost && state.renewed.elapsed() >= after
+        };
+        let held = self.lock();
+        held.iter().filter(|(_, hold)| late(hold)).map(|(_, hold)| hold.lose()).count()
     }
 
     /// How long ago the lease was confirmed that was not for the longest time.
     pub(crate) fn oldest(&self) -> Option<Duration> {
-        self.lock().values().filter(|entry| !entry.lost).map(|entry| entry.renewed.elapsed()).max()
+        let age = |(_, hold): (usize, &Arc<Hold>)| {
+            let state = hold.lock();
+            (!state.lost).then(|| state.renewed.elapsed())
+        };
+        self.lock().iter().filter_map(age).max()
     }
 
     /// Stops all handlers, without losing the leases.
     pub(crate) fn cancel_all(&self) {
-        self.lock().values().for_each(|entry| entry.cancel.cancel());
+        self.lock().iter().for_each(|(_, hold)| hold.cancel.cancel());
+    }
+}
+
+impl Hold {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The broker confirmed a beat that was made at this time.
+    pub(crate) fn renewed(&self, beat: &Beat, at: Instant) {
+        let mut state = self.lock();
+        state.renewed = state.renewed.max(at);
+        // Unless the handler has said more meanwhile.
+        if state.progress == beat.progress {
+            state.progress = None;
+        }
+    }
+
+    /// Somebody cancelled the task: its handler is to stop, and the lease is given back.
+    pub(crate) fn cancelled(&self) {
+        self.lock().cancelled = true;
+        self.cancel.cancel();
+    }
+
+    /// The broker gave it to another: whoever runs the task must stop.
+    pub(crate) fn lose(&self) {
+        self.lock().lost = true;
+        self.cancel.cancel();
     }
 }
 
@@ -125,35 +146,38 @@ impl Leases {
 #[derive(Clone, Debug)]
 pub(crate) struct Teller {
     leases: Arc<Leases>,
-    lease: Lease,
+    hold: Arc<Hold>,
 }
 
 impl Teller {
     /// Takes the place of what was said before and not told yet.
     pub(crate) fn tell(&self, progress: Payload) {
-        if let Some(entry) = self.leases.lock().get_mut(&self.lease) {
-            entry.progress = Some(progress);
-        }
+        self.hold.lock().progress = Some(progress);
         self.leases.news.notify_one();
     }
 }
 
 impl Held {
     pub(crate) fn teller(&self) -> Teller {
-        Teller { leases: Arc::clone(&self.leases), lease: self.lease.clone() }
+        Teller { leases: Arc::clone(&self.leases), hold: Arc::clone(&self.hold) }
+    }
+
+    /// What stops the handler.
+    pub(crate) fn cancel(&self) -> &CancellationToken {
+        &self.hold.cancel
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.leases.lock().get(&self.lease).is_some_and(|entry| entry.cancelled)
+        self.hold.lock().cancelled
     }
 
     pub(crate) fn is_lost(&self) -> bool {
-        self.leases.lock().get(&self.lease).is_none_or(|entry| entry.lost)
+        self.hold.lock().lost
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.leases.lock().remove(&self.lease);
+        self.leases.lock().remove(self.place);
     }
 }

@@ -86,11 +86,14 @@ async fn run_handler(
     let cancel = context.clone();
     let handler = &registered.handler;
     // A handler may panic before it returns its future, too.
-    let run = AssertUnwindSafe(async { handler.run(&task.payload, context).await }).catch_unwind();
+    let run = match catch_unwind(AssertUnwindSafe(|| handler.run(&task.payload, context))) {
+        Ok(run) => run,
+        Err(panic) => return Stopped::Panicked(panic_message(&*panic)),
+    };
+    let mut run = AssertUnwindSafe(run).catch_unwind();
     let ended = match handler.mode() {
         // Dropped at its next await when it must stop.
         Mode::Async => {
-            let mut run = Box::pin(run);
             tokio::select! {
                 biased;
                 ended = &mut run => ended,
@@ -112,7 +115,6 @@ async fn run_handler(
                 () = slot.take_thread() => {}
                 () = cancel.stopped() => return Stopped::Dropped,
             }
-            let mut run = Box::pin(run);
             tokio::select! {
                 biased;
                 ended = &mut run => ended,

@@ -38,9 +38,10 @@ pub(crate) struct Settler {
     pub(crate) early: bool,
 }
 
-/// Settles until the senders are gone. A call carries half of the slots at most: while one half is settled, the other runs.
+/// Settles until the senders are gone. A call carries as many as there are slots at most: what a call costs is much more than what a
+/// task in it does.
 pub(crate) async fn settle_for_ever(settler: Settler, mut ended: mpsc::UnboundedReceiver<Ended>) {
-    let most = (settler.slots / 2).clamp(CALL, limits::MAX_BATCH);
+    let most = settler.slots.clamp(CALL, limits::MAX_BATCH);
     let mut waiting = Vec::new();
     loop {
         // At most one for every slot waits, and one call is under way, so this is bounded.

@@ -3,7 +3,8 @@
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use manyhands_broker::{Broker, Error, ErrorKind, QueueName, Result, limits};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinError};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     App, Observer, Shutdown,
@@ -154,10 +155,18 @@ impl Worker {
             settler,
             solitude: Solitude::default(),
         };
+        // A task of the runtime's own, like those that it starts: they begin on its thread, without another one being woken. A worker
+        // is often awaited by a thread that runs no tasks.
+        let told = shutdown.clone();
+        let mut claiming =
+            AbortOnDropHandle::new(tokio::spawn(async move { claims.run(&told, until_ended).await }));
         let result = tokio::select! {
-            result = claims.run(shutdown, until_ended) => result,
+            result = &mut claiming => result.unwrap_or_else(rethrow),
             // In the middle of a claim that is not answered: what it still gets is taken back with this session.
-            () = shutdown.aborting() => Ok(()),
+            () = shutdown.aborting() => {
+                claiming.abort();
+                claiming.await.unwrap_or_else(rethrow)
+            }
         };
         let strays = finish(&slots, &leases, shutdown, grace).await;
         settling.abort();
@@ -196,6 +205,14 @@ impl Worker {
             }
         }
         Ok(true)
+    }
+}
+
+/// A panic of the claim loop goes on where the worker is awaited; nobody else ends it before it has ended.
+fn rethrow(error: JoinError) -> Result<()> {
+    match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Ok(()),
     }
 }
 

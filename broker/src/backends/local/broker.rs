@@ -46,6 +46,11 @@ impl Broker for LocalBroker {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<ClaimReply> {
+        if claim.idle
+            && let Some(reply) = self.direct.claim(claim, self.incarnation)
+        {
+            return Ok(reply);
+        }
         let (claim, peek, incarnation) = (claim.clone(), claim.clone(), self.incarnation);
         let step = move |steps: &mut super::steps::Steps<'_, '_>| {
             steps.claim(&claim, incarnation).map_err(|e| sqlite("claim", e))
@@ -146,6 +151,7 @@ impl Broker for LocalBroker {
     }
 
     fn wait(&self, _queues: &[QueueName]) -> Waiter {
+        self.ears.listen();
         // Subscribed now, not when the future is first polled: changes from here on count.
         let mut changes = self.changes();
         Box::pin(async move {

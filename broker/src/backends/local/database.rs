@@ -71,9 +71,7 @@ fn open_whole(path: &Path, clock: &dyn Clock) -> Result<Connection> {
     let failed = |e| sqlite("open", e);
     let mut connection = Connection::open(path).map_err(failed)?;
     // For tools that do not know the turn.
-    connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
-    // A plan once for each statement: without this SQLite plans one anew whenever another number is bound to a LIMIT.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(failed)?;
+    prepare(&connection, Duration::from_secs(5)).map_err(failed)?;
     let header = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (application, format) =
         (header("application_id").map_err(failed)?, header("user_version").map_err(failed)?);
@@ -95,6 +93,22 @@ fn open_whole(path: &Path, clock: &dyn Clock) -> Result<Connection> {
     // From here on, what must survive a power cut is synced by itself: see `log`.
     connection.pragma_update(None, "synchronous", "normal").map_err(failed)?;
     Ok(connection)
+}
+
+/// Another connection to a database that this process has open, which waits for locks so long at most.
+pub(super) fn open_again(path: &Path, patience: Duration) -> Result<Connection> {
+    let failed = |e| sqlite("open", e);
+    let connection = Connection::open(path).map_err(failed)?;
+    prepare(&connection, patience).map_err(failed)?;
+    connection.pragma_update(None, "synchronous", "normal").map_err(failed)?;
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    connection.busy_timeout(patience)?;
+    // A plan once for each statement: without this SQLite plans one anew whenever another number is bound to a LIMIT.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn check_format(connection: &Connection, path: &Path, format: i64) -> Result<()> {

@@ -4,6 +4,7 @@
 //!
 //! * [`turn`]: processes take turns at writing, so that nobody starves in SQLite's own busy handler.
 //! * [`writer`]: one thread a process commits; what piles up meanwhile forms the next group.
+//! * [`direct`]: a worker that has nothing to do commits its claims itself.
 //! * [`log`]: what must survive a power cut is synced outside the turn.
 //! * [`liveness`]: a lock on a file a process start, which the kernel drops when the process dies.
 //! * [`wakeup`]: inotify tells of both commits and deaths; polling alone would do, later.
@@ -14,6 +15,7 @@ mod broker;
 mod clock;
 mod config;
 mod database;
+mod direct;
 mod durability;
 mod error;
 mod fsck;

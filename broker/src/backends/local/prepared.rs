@@ -9,12 +9,18 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, Statement};
 #[derive(Debug)]
 pub(super) struct Prepared<'c> {
     connection: &'c Connection,
-    statements: RefCell<HashMap<(usize, usize), Statement<'c>>>,
+    /// `None` where the connection itself keeps them.
+    statements: Option<RefCell<HashMap<(usize, usize), Statement<'c>>>>,
 }
 
 impl<'c> Prepared<'c> {
     pub(super) fn new(connection: &'c Connection) -> Self {
-        Self { connection, statements: RefCell::default() }
+        Self { connection, statements: Some(RefCell::default()) }
+    }
+
+    /// Statements that the connection keeps, and finds by their text: for one that goes from thread to thread, as these cannot.
+    pub(super) fn cached(connection: &'c Connection) -> Self {
+        Self { connection, statements: None }
     }
 
     /// Runs a statement; tells how many rows it changed.
@@ -47,8 +53,11 @@ impl<'c> Prepared<'c> {
         sql: &'static str,
         run: impl FnOnce(&mut Statement<'c>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
+        let Some(statements) = &self.statements else {
+            return run(&mut *self.connection.prepare_cached(sql)?);
+        };
         let place = (sql.as_ptr() as usize, sql.len());
-        let mut statements = self.statements.borrow_mut();
+        let mut statements = statements.borrow_mut();
         if let Some(statement) = statements.get_mut(&place) {
             return run(statement);
         }
@@ -62,6 +71,6 @@ impl<'c> Prepared<'c> {
     #[cfg(test)]
     pub(super) fn runs(&self) -> i32 {
         let runs = |statement: &Statement<'c>| statement.get_status(rusqlite::StatementStatus::Run);
-        self.statements.borrow().values().map(runs).sum()
+        self.statements.iter().map(|statements| statements.borrow().values().map(runs).sum::<i32>()).sum()
     }
 }

@@ -5,11 +5,13 @@ use std::{fs, path::Path, sync::Arc};
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    LocalConfig, database, durability, error,
+    LocalConfig, database,
+    direct::Direct,
+    durability, error,
     liveness::{Alive, Dead},
     log::Log,
     turn::Turn,
-    wakeup::{Bell, Stop, Watch},
+    wakeup::{Bell, Ears, Stop, Watch},
     writer::{Call, Writer},
 };
 use crate::crash::{Point, at};
@@ -22,9 +24,12 @@ use crate::{Capabilities, Durability, Error, ErrorKind, Incarnation, Result};
 pub struct LocalBroker {
     pub(super) incarnation: Incarnation,
     pub(super) config: LocalConfig,
+    /// Closed before the thread of the writer closes the last connection.
+    pub(super) direct: Direct,
     writer: Writer,
     /// Counts what may concern somebody who waits.
     changes: watch::Sender<u64>,
+    pub(super) ears: Ears,
     /// Ends the watching thread.
     _stop: Stop,
     /// Kept to the last: when it closes, we are dead to the others.
@@ -64,7 +69,7 @@ impl LocalBroker {
         at(Point::OpenFolders);
         check_file_system(&config.dir)?;
         let turn = Turn::open(&config.turn(), &config.line())?;
-        let bell = Bell::open(&config.bell())?;
+        let bell = Arc::new(Bell::open(&config.bell())?);
         at(Point::OpenFiles);
         let (durability, connection) = {
             let _turn = turn.take().map_err(|e| error::file("open", &config.turn(), e))?;
@@ -76,12 +81,14 @@ impl LocalBroker {
         let alive = Arc::new(Alive::register(&config.incarnations(), incarnation)?);
         let no_thread = |e| Error::new(ErrorKind::Unavailable, "open", "no thread can be started").because(e);
         let clock = Arc::clone(&config.clock);
+        let direct = Direct::new(config.clone(), Arc::clone(&bell));
         let writer =
             Writer::start(connection, log, turn, bell, clock, Arc::clone(&alive)).map_err(no_thread)?;
         at(Point::OpenWriter);
         let changes = watch::Sender::new(0);
-        let (watch, stop) = Watch::new(&config.bell(), &config.incarnations())
-            .map_err(|e| error::file("open", &config.dir, e))?;
+        let (watch, stop) =
+            Watch::new(&config.incarnations()).map_err(|e| error::file("open", &config.dir, e))?;
+        let ears = watch.ears(&config.bell());
         let watcher = Watcher {
             watch,
             changes: changes.clone(),
@@ -93,7 +100,8 @@ impl LocalBroker {
             .spawn(move || watcher.run())
             .map_err(no_thread)?;
         at(Point::OpenWatch);
-        Ok(Self { incarnation, config: config.clone(), writer, changes, _stop: stop, _alive: alive })
+        let config = config.clone();
+        Ok(Self { incarnation, config, direct, writer, changes, ears, _stop: stop, _alive: alive })
     }
 
     /// Hands in a call and awaits the answer.

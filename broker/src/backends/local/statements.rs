@@ -214,13 +214,16 @@ pub(super) const FIRST_DEAD: &str =
 pub(super) const DEAD: &str = "SELECT id, name, payload, error, attempts, crashes, died, death, history FROM tasks \
     WHERE state = 3 AND queue = ?1 AND death > ?2 ORDER BY death LIMIT ?3";
 
-/// 1 queue
-pub(super) const NEXT: &str = "SELECT (SELECT min(due) FROM tasks WHERE state = 1 AND queue = ?1), \
-    (SELECT min(leased_until) FROM tasks WHERE state = 2 AND queue = ?1), \
-    (SELECT min(expires) FROM tasks WHERE expires IS NOT NULL AND state IN (0, 1, 4) AND queue = ?1), \
-    (SELECT died FROM tasks WHERE state = 3 AND queue = ?1 ORDER BY death LIMIT 1), \
+/// 1 queue; whether there are any: 2 scheduled, 3 leased rows, 4 rows that wait, 5 dead, 6 leased in packs. What there is none of
+/// is not looked for: each look reads a page of its own.
+pub(super) const NEXT: &str = "SELECT \
+    CASE WHEN ?2 THEN (SELECT min(due) FROM tasks WHERE state = 1 AND queue = ?1) END, \
+    CASE WHEN ?3 THEN (SELECT min(leased_until) FROM tasks WHERE state = 2 AND queue = ?1) END, \
+    CASE WHEN ?4 THEN \
+        (SELECT min(expires) FROM tasks WHERE expires IS NOT NULL AND state IN (0, 1, 4) AND queue = ?1) END, \
+    CASE WHEN ?5 THEN (SELECT died FROM tasks WHERE state = 3 AND queue = ?1 ORDER BY death LIMIT 1) END, \
     (SELECT min(not_before) FROM lines WHERE not_before > 0 AND queue = ?1), \
-    (SELECT min(leased_until) FROM shares WHERE leased_by IS NOT NULL AND queue = ?1)";
+    CASE WHEN ?6 THEN (SELECT min(leased_until) FROM shares WHERE leased_by IS NOT NULL AND queue = ?1) END";
 
 /// 1 queue, 2 id. One statement, so that a task that is settled meanwhile is seen before or after that, not in between.
 pub(super) const OUTCOME: &str = "SELECT tasks.state, tasks.error, results.until, results.result, \

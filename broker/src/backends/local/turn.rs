@@ -43,6 +43,15 @@ impl Turn {
         Ok(Self { turn: open(turn)?, line: open(line)? })
     }
 
+    /// Takes the turn if nobody has it.
+    pub(super) fn try_take(&self) -> std::io::Result<Option<Taken<'_>>> {
+        let taken = lock(&self.turn, FlockOperation::NonBlockingLockExclusive)?;
+        if taken {
+            at(Point::TurnTaken);
+        }
+        Ok(taken.then(|| Taken(self)))
+    }
+
     /// Waits for the turn and keeps it until the guard is dropped.
     pub(super) fn take(&self) -> std::io::Result<Taken<'_>> {
         if !lock(&self.turn, FlockOperation::NonBlockingLockExclusive)? {

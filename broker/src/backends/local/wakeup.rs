@@ -10,7 +10,8 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::fs::FileExt,
     },
-    path::Path,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -65,6 +66,35 @@ pub(super) struct Watch {
     looked: Cell<Instant>,
 }
 
+/// By which a session begins to hear the bell. Who never waits has no use for it, and would be woken by each commit of everybody.
+#[derive(Debug)]
+pub(super) struct Ears {
+    #[cfg(target_os = "linux")]
+    heard: Option<(Arc<OwnedFd>, Arc<OnceLock<i32>>)>,
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "news is looked for there"))]
+    bell: PathBuf,
+}
+
+impl Ears {
+    /// What is rung from here on is heard.
+    pub(super) fn listen(&self) {
+        #[cfg(target_os = "linux")]
+        if let Some((inotify, heard)) = &self.heard {
+            use rustix::fs::inotify::{WatchFlags, add_watch};
+            heard.get_or_init(|| {
+                add_watch(inotify, &self.bell, WatchFlags::MODIFY).unwrap_or_else(|error| {
+                    tracing::warn!(%error, "no news from other processes is heard; this one polls");
+                    NOT_HEARD
+                })
+            });
+        }
+    }
+}
+
+/// No number of a watch.
+#[cfg(target_os = "linux")]
+const NOT_HEARD: i32 = i32::MIN;
+
 /// Ends a [`Watch`] when it is dropped.
 #[derive(Debug)]
 pub(super) struct Stop {
@@ -72,20 +102,29 @@ pub(super) struct Stop {
 }
 
 impl Watch {
-    pub(super) fn new(bell: &Path, incarnations: &Path) -> io::Result<(Self, Stop)> {
+    pub(super) fn new(incarnations: &Path) -> io::Result<(Self, Stop)> {
         let (stop, end) = rustix::pipe::pipe()?;
         for end in [&stop, &end] {
             rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC)?;
         }
         #[cfg(not(target_os = "linux"))]
-        let _ = (bell, incarnations);
+        let _ = incarnations;
         let watch = Self {
             #[cfg(target_os = "linux")]
-            events: Events::new(bell, incarnations)?,
+            events: Events::new(incarnations)?,
             stop,
             looked: Cell::new(Instant::now()),
         };
         Ok((watch, Stop { _end: end }))
+    }
+
+    /// By which to begin to hear the bell.
+    pub(super) fn ears(&self, bell: &Path) -> Ears {
+        Ears {
+            #[cfg(target_os = "linux")]
+            heard: self.events.as_ref().map(|events| (Arc::clone(&events.inotify), Arc::clone(&events.bell))),
+            bell: bell.to_owned(),
+        }
     }
 
     /// Waits for news; `None` when told to stop. However much is heard, it is time to look for the dead now and then.
@@ -122,15 +161,16 @@ impl Watch {
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
 struct Events {
-    inotify: OwnedFd,
-    bell: i32,
+    inotify: Arc<OwnedFd>,
+    /// The number of the bell's watch, since somebody listens.
+    bell: Arc<OnceLock<i32>>,
 }
 
 #[cfg(target_os = "linux")]
 impl Events {
     /// `None` where the kernel has no more of them to give.
-    fn new(bell: &Path, incarnations: &Path) -> io::Result<Option<Self>> {
-        match Self::open(bell, incarnations) {
+    fn new(incarnations: &Path) -> io::Result<Option<Self>> {
+        match Self::open(incarnations) {
             Ok(events) => Ok(Some(events)),
             Err(error @ (rustix::io::Errno::MFILE | rustix::io::Errno::NOSPC)) => {
                 tracing::info!(
@@ -143,12 +183,11 @@ impl Events {
         }
     }
 
-    fn open(bell: &Path, incarnations: &Path) -> rustix::io::Result<Self> {
+    fn open(incarnations: &Path) -> rustix::io::Result<Self> {
         use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
         let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let bell = add_watch(&inotify, bell, WatchFlags::MODIFY)?;
         add_watch(&inotify, incarnations, WatchFlags::CLOSE_WRITE)?;
-        Ok(Self { inotify, bell })
+        Ok(Self { inotify: Arc::new(inotify), bell: Arc::default() })
     }
 
     fn hear(&self, stop: &OwnedFd) -> io::Result<Option<News>> {
@@ -171,7 +210,7 @@ impl Events {
         loop {
             match reader.next() {
                 // Anything but the bell, an overflow among it, is reason enough to look for the dead.
-                Ok(event) if event.wd() == self.bell => news.rung = true,
+                Ok(event) if Some(&event.wd()) == self.bell.get() => news.rung = true,
                 Ok(event) => {
                     (news.rung, news.death) = (true, true);
                     news.closed.extend(event.file_name().map(|name| name.to_string_lossy().into_owned()));

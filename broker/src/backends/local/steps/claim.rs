@@ -136,7 +136,16 @@ impl Steps<'_, '_> {
         if queue.status().unsettled() + queue.dead == 0 && !keys {
             return Ok(Next::default());
         }
-        let next = self.find(statements::NEXT, [queue.key], |row| {
+        let waiting = (queue.ready - queue.packed) + queue.scheduled + queue.held;
+        let params = (
+            queue.key,
+            queue.scheduled > 0,
+            queue.leased > queue.shared,
+            waiting > 0,
+            queue.dead > 0,
+            queue.shared > 0,
+        );
+        let next = self.find(statements::NEXT, params, |row| {
             let time = |at| row.get::<_, Option<i64>>(at).map(|time| time.map(uint));
             let until = time(1)?.into_iter().chain(time(5)?).min();
             Ok(Next { due: time(0)?, until, expires: time(2)?, died: time(3)?, opens: time(4)? })

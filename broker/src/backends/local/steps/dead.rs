@@ -27,7 +27,7 @@ impl Steps<'_, '_> {
             Ok(DeadTask {
                 id: row.get::<_, StoredId>(0)?.0,
                 name: row.get::<_, StoredName>(1)?.0,
-                payload: Payload::from_stored(row.get(2)?),
+                payload: Payload::from_stored(row.get::<_, String>(2)?),
                 error: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
                 history: failures(row.get::<_, StoredHistory>(8)?.0),
                 attempts: row.get(4)?,

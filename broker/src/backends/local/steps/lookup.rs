@@ -97,7 +97,7 @@ impl Steps<'_, '_> {
             let progress = row.get::<_, Option<String>>(Look::COLUMNS + 1)?;
             let task = TaskDetail {
                 info,
-                payload: Payload::from_stored(row.get(Look::COLUMNS)?),
+                payload: Payload::from_stored(row.get::<_, String>(Look::COLUMNS)?),
                 progress: progress.map(Payload::from_stored),
                 history: failures(history),
             };

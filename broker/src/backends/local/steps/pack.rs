@@ -212,5 +212,5 @@ impl Steps<'_, '_> {
 
 /// A payload of a pack, for whoever gets it.
 pub(super) fn stored(payload: Option<&str>) -> rusqlite::Result<Payload> {
-    payload.map(|text| Payload::from_stored(text.to_owned())).ok_or(rusqlite::Error::QueryReturnedNoRows)
+    payload.map(Payload::from_stored).ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
