@@ -180,6 +180,17 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// interest, so whoever claims again and again keeps one alive. Register, then read, then await: nothing that happens
     /// after the registration is missed, but hints can be lost, so bound the wait.
     fn wait(&self, queues: &[QueueName]) -> Waiter;
+
+    /// Gives up whatever connections this session has, whether they seem well or not; the next call makes new ones. For who finds
+    /// that calls are answered and tasks do not come all the same.
+    ///
+    /// # Behavior
+    /// The session stays the same incarnation, with its leases where the broker can keep them. What is under way fails or goes on.
+    /// Nothing is done by a backend without connections.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn rebuild(&self) {}
 }
 
 /// What a claim asks for.

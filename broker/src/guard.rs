@@ -170,6 +170,10 @@ impl<B: Broker> Broker for Guard<B> {
     fn wait(&self, queues: &[QueueName]) -> Waiter {
         self.0.wait(queues)
     }
+
+    async fn rebuild(&self) {
+        self.0.rebuild().await;
+    }
 }
 
 #[async_trait]

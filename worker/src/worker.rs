@@ -14,6 +14,7 @@ use crate::{
     settler::{self, Settler},
     slots::Slots,
     turns::{Served, Turns},
+    watchdog::{Reports, Watchdog},
 };
 
 /// How many async tasks run at a time in a process unless told otherwise.
@@ -115,8 +116,9 @@ impl Worker {
     /// Runs until told to end by `shutdown`, or until its queues ended if it was built so.
     ///
     /// # Errors
-    /// What declaring the configured queues, or claiming, fails with, where trying again does not help. Tasks that run
-    /// then get the same grace as after an order to stop.
+    /// What declaring the configured queues, or claiming, fails with, where trying again does not help. [`ErrorKind::Unavailable`]
+    /// when tasks are ready and slots are free, but nothing comes for about a minute and a half, in which the session was rebuilt three
+    /// times: then only another process may help. Tasks that run then get the same grace as after an order to stop.
     ///
     /// # Cancel safety
     /// Not cancel safe: handlers would go on without anybody to settle them. Use `shutdown`.
@@ -143,6 +145,9 @@ impl Worker {
         };
         let settling = settler::settle_for_ever(settling, ended);
         let settling = tokio::spawn(settling);
+        let reports = Arc::new(Reports::new(self.served.len()));
+        let queues = self.served.iter().map(|served| served.queue.clone()).collect();
+        let watchdog = Watchdog::new(Arc::clone(&self.broker), queues, Arc::clone(&reports));
         let mut claims = Claims {
             broker: self.broker,
             app: self.app,
@@ -153,11 +158,13 @@ impl Worker {
             observer,
             settler,
             solitude: Solitude::default(),
+            reports,
         };
         let result = tokio::select! {
             result = claims.run(shutdown, until_ended) => result,
             // In the middle of a claim that is not answered: what it still gets is taken back with this session.
             () = shutdown.aborting() => Ok(()),
+            stalled = watchdog.watch() => Err(stalled),
         };
         let strays = finish(&slots, &leases, shutdown, grace).await;
         settling.abort();

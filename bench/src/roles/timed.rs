@@ -119,4 +119,8 @@ impl Broker for Timed {
     fn wait(&self, queues: &[QueueName]) -> Waiter {
         self.inner.wait(queues)
     }
+
+    async fn rebuild(&self) {
+        self.inner.rebuild().await;
+    }
 }

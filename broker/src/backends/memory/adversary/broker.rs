@@ -139,6 +139,10 @@ impl Broker for Adversary {
         }
         hint
     }
+
+    async fn rebuild(&self) {
+        self.0.inner.rebuild().await;
+    }
 }
 
 #[async_trait]
