@@ -249,6 +249,10 @@ impl Broker for RedisBroker {
             let _ = changes.changed().await;
         })
     }
+
+    async fn rebuild(&self) {
+        self.tear_down().await;
+    }
 }
 
 impl RedisBroker {
