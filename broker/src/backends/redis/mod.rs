@@ -9,12 +9,15 @@ mod config;
 mod dead;
 mod error;
 mod fsck;
+mod info;
 mod keys;
+mod link;
 mod look;
 mod lookup;
 mod reply;
 mod scripts;
 mod session;
+mod tls;
 
 pub use config::RedisConfig;
 pub use session::RedisBroker;
