@@ -54,6 +54,18 @@ pub async fn connect(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
     }
 }
 
+/// As [`connect`], for whoever only looks: it also takes a broker that [`connect`] refuses because tasks in it can be lost.
+///
+/// # Errors
+/// As [`connect`], but for that.
+pub async fn connect_to_examine(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
+    let mut url = url.clone();
+    if let Place::Redis(server) = url.place {
+        url.place = Place::Redis(server.with_eviction_allowed());
+    }
+    connect(&url).await
+}
+
 #[cfg(not(all(feature = "local", feature = "rabbitmq", feature = "redis")))]
 fn lacks(url: &BrokerUrl, feature: &str) -> crate::Error {
     let message = format!("{url} cannot be used: this program was built without the feature `{feature}`");

@@ -5,9 +5,9 @@ use std::{fmt::Debug, future::Future, pin::Pin, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    BatchName, BatchStatus, Beat, Cancel, Capabilities, ClaimedTask, DeadLetters, Error, Fsck, Incarnation,
-    Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settlement, TaskId, Token,
-    limits,
+    BatchName, BatchStatus, Beat, Cancel, Capabilities, ClaimedTask, DeadLetters, Doctor, Error, Fsck,
+    Incarnation, Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settlement, TaskId,
+    Token, limits,
 };
 
 /// A future that completes when something may have changed. It is a hint and nothing else: it may complete
@@ -114,6 +114,11 @@ pub trait Broker: Debug + Send + Sync + 'static {
 
     /// Tells how a queue stands; `None` when there is none of that name.
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>>;
+
+    /// The power to examine what the broker is set up as, of a backend that can ask for it.
+    fn doctor(&self) -> Option<&dyn Doctor> {
+        None
+    }
 
     /// The power to look all books through, of a backend that keeps some.
     fn fsck(&self) -> Option<&dyn Fsck> {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    DeadTask, End, Enqueued, Error, Fsck, Incarnation, Lookup, Mark, NewTask, Outcome, QueueName,
+    DeadTask, Doctor, End, Enqueued, Error, Fsck, Incarnation, Lookup, Mark, NewTask, Outcome, QueueName,
     QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, State, TaskDetail, TaskId, TaskPage,
     Token, Waiter, Why, limits, machine::purged,
 };
@@ -161,6 +161,10 @@ impl<B: Broker> Broker for Guard<B> {
 
     fn lookup(&self) -> Option<&dyn Lookup> {
         self.0.lookup().map(|_| self as &dyn Lookup)
+    }
+
+    fn doctor(&self) -> Option<&dyn Doctor> {
+        self.0.doctor()
     }
 
     fn fsck(&self) -> Option<&dyn Fsck> {

@@ -84,6 +84,10 @@ impl Broker for Timed {
         self.inner.status(queue).await
     }
 
+    fn doctor(&self) -> Option<&dyn Doctor> {
+        self.inner.doctor()
+    }
+
     fn fsck(&self) -> Option<&dyn Fsck> {
         self.inner.fsck()
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::MemoryBroker;
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    DeadTask, Enqueued, Fsck, Incarnation, Lookup, Mark, NewTask, Outcome, QueueName, QueueOptions,
+    DeadTask, Doctor, Enqueued, Fsck, Incarnation, Lookup, Mark, NewTask, Outcome, QueueName, QueueOptions,
     QueueStatus, Result, Revived, Settled, Settlement, State, TaskDetail, TaskId, TaskPage, Token, Waiter,
     Why,
 };
@@ -62,6 +62,10 @@ impl Broker for MemoryBroker {
 
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
         Ok(self.shared.lock().status(queue))
+    }
+
+    fn doctor(&self) -> Option<&dyn Doctor> {
+        Some(self)
     }
 
     fn fsck(&self) -> Option<&dyn Fsck> {

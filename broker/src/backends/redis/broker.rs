@@ -12,9 +12,9 @@ use super::{
     scripts,
 };
 use crate::{
-    BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, End,
-    Enqueued, Fsck, Incarnation, Lease, Lookup, NewTask, Outcome, Payload, QueueName, QueueOptions,
-    QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter,
+    BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
+    Doctor, End, Enqueued, Fsck, Incarnation, Lease, Lookup, NewTask, Outcome, Payload, QueueName,
+    QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter,
     clock::millis,
     machine::{Configuration, check_fits, repeated},
 };
@@ -234,6 +234,10 @@ impl Broker for RedisBroker {
     }
 
     fn lookup(&self) -> Option<&dyn Lookup> {
+        Some(self)
+    }
+
+    fn doctor(&self) -> Option<&dyn Doctor> {
         Some(self)
     }
 

@@ -47,6 +47,12 @@ impl RedisConfig {
         self
     }
 
+    /// The same server, another namespace.
+    pub(super) fn with_namespace(mut self, namespace: Namespace) -> Self {
+        self.namespace = namespace;
+        self
+    }
+
     /// Whether a server may be used that throws keys away when its memory is full.
     pub(super) fn allows_eviction(&self) -> bool {
         self.options.allow_eviction

@@ -125,6 +125,23 @@ impl Link {
         }
     }
 
+    /// Asks the server something that is no script. What it refuses leaves the connection as it is.
+    pub(super) async fn ask<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        command: redis::Cmd,
+    ) -> Result<T> {
+        let (number, mut connection) = self.connected(operation).await?;
+        match tokio::time::timeout(ANSWER, command.query_async(&mut connection)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(e)) if !e.is_io_error() => Err(error::redis(operation, &e)),
+            _ => {
+                self.tear_down(number).await;
+                Err(error::silent(operation))
+            }
+        }
+    }
+
     /// The connection; a new one if there is none.
     pub(super) async fn connected(&self, operation: &'static str) -> Result<(u64, MultiplexedConnection)> {
         // Held while connecting, and waited for within the same bound: whoever comes meanwhile gets the same connection, or

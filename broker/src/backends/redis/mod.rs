@@ -7,6 +7,7 @@
 mod broker;
 mod config;
 mod dead;
+mod doctor;
 mod error;
 mod fsck;
 mod info;

@@ -16,6 +16,7 @@ use crate::{Capabilities, Incarnation, Result, backends::thread::SessionThread, 
 pub struct RedisBroker {
     pub(super) incarnation: Incarnation,
     pub(super) keys: Keys,
+    pub(super) config: RedisConfig,
     link: Arc<Link>,
     thread: SessionThread,
 }
@@ -44,9 +45,9 @@ impl RedisBroker {
     /// Cancel safe: a session that nobody gets is closed.
     pub async fn open(config: RedisConfig) -> Result<Self> {
         let keys = Keys::new(&config.namespace);
-        let link = Arc::new(Link::new(config, keys.clone())?);
+        let link = Arc::new(Link::new(config.clone(), keys.clone())?);
         let thread = SessionThread::start("mh-redis")?;
-        let this = Self { incarnation: Incarnation::generate(), keys, link, thread };
+        let this = Self { incarnation: Incarnation::generate(), keys, config, link, thread };
         let link = Arc::clone(&this.link);
         this.thread.run("connect", async move { link.connected("connect").await.map(drop) }).await?;
         this.thread.spawn(probe(Arc::downgrade(&this.link)));
@@ -63,6 +64,16 @@ impl RedisBroker {
     ) -> Result<T> {
         let link = Arc::clone(&self.link);
         self.thread.run(operation, async move { link.run(operation, script, &keys, &arguments).await }).await
+    }
+
+    /// Asks the server something that is no script.
+    pub(super) async fn ask<T: FromRedisValue + Send + 'static>(
+        &self,
+        operation: &'static str,
+        command: redis::Cmd,
+    ) -> Result<T> {
+        let link = Arc::clone(&self.link);
+        self.thread.run(operation, async move { link.ask(operation, command).await }).await
     }
 
     /// Gives the connection up.
