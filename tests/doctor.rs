@@ -23,8 +23,10 @@ fn doctor(broker: &str, args: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// Its exit code, and the verdict, what was found and the advice of each check.
-fn examined(broker: &str) -> (Option<i32>, BTreeMap<String, (String, String, String)>) {
+/// The verdict, what was found and the advice of each check.
+type Checks = BTreeMap<String, (String, String, String)>;
+
+fn examined(broker: &str) -> (Option<i32>, Checks) {
     let (code, out, said) = doctor(broker, &["--json"]);
     assert_eq!(said, "", "{out}");
     let checks = out.lines().map(|line| {

@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use manyhands_broker::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    Enqueued, Fsck, Incarnation, Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result,
-    Settled, Settlement, TaskId, Token, Waiter,
+    Doctor, Enqueued, Fsck, Incarnation, Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus,
+    Result, Settled, Settlement, TaskId, Token, Waiter,
 };
 
 /// Hands every call on, and notes the longest claim.
