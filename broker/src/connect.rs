@@ -42,6 +42,7 @@ pub async fn connect(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
         #[cfg(feature = "redis")]
         Place::Redis(server) => {
             let config = backends::redis::RedisConfig::new(server.expose(), url.namespace.clone())?;
+            let config = config.with_options(server.options());
             Ok(Arc::new(Guard::new(backends::redis::RedisBroker::open(config).await?)))
         }
         #[cfg(not(feature = "local"))]
@@ -51,6 +52,18 @@ pub async fn connect(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
         #[cfg(not(feature = "redis"))]
         Place::Redis(_) => Err(lacks(url, "redis")),
     }
+}
+
+/// As [`connect`], for whoever only looks: it also takes a broker that [`connect`] refuses because tasks in it can be lost.
+///
+/// # Errors
+/// As [`connect`], but for that.
+pub async fn connect_to_examine(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
+    let mut url = url.clone();
+    if let Place::Redis(server) = url.place {
+        url.place = Place::Redis(server.with_eviction_allowed());
+    }
+    connect(&url).await
 }
 
 #[cfg(not(all(feature = "local", feature = "rabbitmq", feature = "redis")))]

@@ -5,9 +5,9 @@ use std::{fmt::Debug, future::Future, pin::Pin, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    BatchName, BatchStatus, Beat, Cancel, Capabilities, ClaimedTask, DeadLetters, Error, Fsck, Incarnation,
-    Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settlement, TaskId, Token,
-    limits,
+    BatchName, BatchStatus, Beat, Cancel, Capabilities, ClaimedTask, DeadLetters, Doctor, Error, Fsck,
+    Incarnation, Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settlement, TaskId,
+    Token, limits,
 };
 
 /// A future that completes when something may have changed. It is a hint and nothing else: it may complete
@@ -115,6 +115,11 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// Tells how a queue stands; `None` when there is none of that name.
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>>;
 
+    /// The power to examine what the broker is set up as, of a backend that can ask for it.
+    fn doctor(&self) -> Option<&dyn Doctor> {
+        None
+    }
+
     /// The power to look all books through, of a backend that keeps some.
     fn fsck(&self) -> Option<&dyn Fsck> {
         None
@@ -180,6 +185,17 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// interest, so whoever claims again and again keeps one alive. Register, then read, then await: nothing that happens
     /// after the registration is missed, but hints can be lost, so bound the wait.
     fn wait(&self, queues: &[QueueName]) -> Waiter;
+
+    /// Gives up whatever connections this session has, whether they seem well or not; the next call makes new ones. For who finds
+    /// that calls are answered and tasks do not come all the same.
+    ///
+    /// # Behavior
+    /// The session stays the same incarnation, with its leases where the broker can keep them. What is under way fails or goes on.
+    /// Nothing is done by a backend without connections.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn rebuild(&self) {}
 }
 
 /// What a claim asks for.

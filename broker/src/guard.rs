@@ -9,9 +9,9 @@ use async_trait::async_trait;
 
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    DeadTask, End, Enqueued, Error, Fsck, Holder, Incarnation, Lookup, Mark, NewTask, Outcome, QueueName,
-    QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, State, TaskDetail, TaskId, TaskPage,
-    Token, Waiter, Why, limits, machine::purged,
+    DeadTask, Doctor, End, Enqueued, Error, Fsck, Holder, Incarnation, Lookup, Mark, NewTask, Outcome,
+    QueueName, QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, State, TaskDetail, TaskId,
+    TaskPage, Token, Waiter, Why, limits, machine::purged,
 };
 use checks::{check_batch, check_by, check_page, check_tasks};
 
@@ -163,12 +163,20 @@ impl<B: Broker> Broker for Guard<B> {
         self.0.lookup().map(|_| self as &dyn Lookup)
     }
 
+    fn doctor(&self) -> Option<&dyn Doctor> {
+        self.0.doctor()
+    }
+
     fn fsck(&self) -> Option<&dyn Fsck> {
         self.0.fsck()
     }
 
     fn wait(&self, queues: &[QueueName]) -> Waiter {
         self.0.wait(queues)
+    }
+
+    async fn rebuild(&self) {
+        self.0.rebuild().await;
     }
 }
 

@@ -26,6 +26,7 @@ mod contract;
 #[doc(hidden)]
 pub mod crash;
 mod dead;
+mod doctor;
 mod durability;
 mod error;
 mod ext;
@@ -54,9 +55,10 @@ mod why;
 
 pub use batch::BatchStatus;
 pub use capabilities::Capabilities;
-pub use connect::connect;
+pub use connect::{connect, connect_to_examine};
 pub use contract::{Beaten, Broker, Claim, ClaimReply, Enqueued, Settled, Waiter};
 pub use dead::{DeadLetters, DeadTask, Failure, Revived};
+pub use doctor::{Check, Doctor, Verdict};
 pub use durability::Durability;
 pub use error::{Error, ErrorKind, Result};
 pub use ext::BrokerExt;
@@ -76,5 +78,5 @@ pub use task::{NewTask, Start, Wanted};
 pub use token::Token;
 pub use typed::Task;
 pub use unique::{Hold, Unique};
-pub use url::{BrokerUrl, Place, ServerUrl};
+pub use url::{BrokerUrl, Identity, Place, ServerOptions, ServerUrl};
 pub use why::{Ahead, Why};

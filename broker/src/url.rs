@@ -1,20 +1,24 @@
 //! The one line that says which broker to use.
 
+mod server;
+
 use std::{fmt, path::PathBuf, str::FromStr};
 
+pub use self::server::{Identity, ServerOptions, ServerUrl};
 use crate::{Durability, Error, Namespace, Result};
 
 /// A broker's URL, checked.
 ///
 /// * `memory:` one process; gone with it.
 /// * `local:/path` or `local:path` a directory of this box, shared by many processes.
-/// * `redis://[user:password@]host[:port][/database]` a server, shared by many boxes.
+/// * `redis://[user:password@]host[:port][/database]` a server, shared by many boxes; `rediss://` the same, encrypted;
+///   `unix://[user:password@]/path` or `redis+unix://` the same through a socket of this box.
 /// * `amqp://[user:password@]host[:port][/vhost]` a RabbitMQ server, shared by many boxes.
 ///
 /// `?namespace=NAME` chooses the set of queues; `mh` unless given. `memory:?adversary=SEED`, for tests, refuses calls, loses
 /// leases, answers and hints, and does whatever else a broker may: see
 /// [`adversary`](crate::backends::memory::adversary). `local:/path?durability=process` makes a directory in which calls survive
-/// killed processes, but not always a power cut: see [`Durability`].
+/// killed processes, but not always a power cut: see [`Durability`]. What else can be said of a server: [`ServerOptions`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerUrl {
     /// Which broker.
@@ -39,30 +43,6 @@ pub enum Place {
     RabbitMq(ServerUrl),
     /// A Redis server.
     Redis(ServerUrl),
-}
-
-/// The URL of a server, without the namespace. It may hold a password, which is not shown by accident.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ServerUrl(String);
-
-impl ServerUrl {
-    /// The URL with its password: for whoever opens the connection.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ServerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&BrokerUrl::without_password(&self.0))
-    }
-}
-
-impl fmt::Debug for ServerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
 }
 
 impl BrokerUrl {
@@ -103,24 +83,32 @@ impl FromStr for BrokerUrl {
 
     fn from_str(text: &str) -> Result<Self> {
         let (place, query) = text.split_once('?').unwrap_or((text, ""));
-        let place = match place.split_once(':') {
+        let mut place = match place.split_once(':') {
             Some(("memory", "")) => Place::Memory,
             Some(("local", "")) => {
                 return Err(bad(text, "it names no directory").advise("local:/path/of/a/directory"));
             }
             Some(("local", path)) => Place::Local(PathBuf::from(path)),
             Some(("memory", _)) => return Err(bad(text, "memory: takes no path").advise("memory:")),
-            Some(("redis", rest)) if rest.starts_with("//") => Place::Redis(ServerUrl(place.to_owned())),
-            Some(("redis", _)) => {
-                return Err(bad(text, "it has no // after redis:").advise("redis://host:6379"));
+            Some(("redis" | "rediss", rest)) if rest.starts_with("//") => Place::Redis(ServerUrl::new(place)),
+            Some((scheme @ ("redis" | "rediss"), _)) => {
+                let why = format!("it has no // after {scheme}:");
+                return Err(bad(text, &why).advise(format!("{scheme}://host:6379")));
             }
-            Some(("amqp", rest)) if rest.starts_with("//") => Place::RabbitMq(ServerUrl(place.to_owned())),
+            Some(("unix" | "redis+unix", rest)) if server::has_path(rest) => {
+                Place::Redis(ServerUrl::new(place))
+            }
+            Some((scheme @ ("unix" | "redis+unix"), _)) => {
+                let why = "it names no socket by its whole path";
+                return Err(bad(text, why).advise(format!("{scheme}:///run/redis/redis.sock?db=0")));
+            }
+            Some(("amqp", rest)) if rest.starts_with("//") => Place::RabbitMq(ServerUrl::new(place)),
             Some(("amqp", _)) => {
                 return Err(bad(text, "it has no // after amqp:").advise("amqp://host:5672"));
             }
-            Some((scheme @ ("rediss" | "amqps"), _)) => {
-                let why = format!("this version has no {scheme} broker yet: connections are not encrypted");
-                return Err(bad(text, &why).advise(format!("{}://host", &scheme[..scheme.len() - 1])));
+            Some(("amqps", _)) => {
+                let why = "this version has no amqps broker yet: connections are not encrypted";
+                return Err(bad(text, why).advise("amqp://host"));
             }
             _ => return Err(bad(text, "it begins with no known scheme").advise("local:/path/of/a/directory")),
         };
@@ -138,6 +126,9 @@ impl FromStr for BrokerUrl {
                 Some(("durability", text)) if matches!(place, Place::Local(_)) => {
                     durability = Some(text.parse()?);
                 }
+                Some((name, value)) if place.takes(name) => {
+                    place.take(name, value).map_err(|why| bad(text, &why))?;
+                }
                 // Only the name: what follows may be the rest of a password that has a question mark in it.
                 _ => {
                     let name = pair.split('=').next().unwrap_or_default();
@@ -146,30 +137,44 @@ impl FromStr for BrokerUrl {
                 }
             }
         }
+        if let Place::Redis(server) = &place {
+            server.check().map_err(|why| bad(text, &why))?;
+        }
         Ok(Self { place, namespace, adversary, durability })
+    }
+}
+
+impl Place {
+    /// Whether this is an option of a server of this kind.
+    fn takes(&self, name: &str) -> bool {
+        matches!(self, Self::Redis(server) if server.takes(name))
+    }
+
+    fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match self {
+            Self::Redis(server) => server.take(name, value),
+            _ => Ok(()),
+        }
     }
 }
 
 impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut options = Vec::new();
+        if self.namespace != Namespace::default() {
+            options.push(format!("namespace={}", self.namespace));
+        }
+        options.extend(self.adversary.map(|seed| format!("adversary={seed}")));
+        options.extend(self.durability.map(|durability| format!("durability={durability}")));
         match &self.place {
             Place::Memory => f.write_str("memory:")?,
             Place::Local(path) => write!(f, "local:{}", path.display())?,
-            Place::Redis(url) | Place::RabbitMq(url) => write!(f, "{url}")?,
+            Place::Redis(url) | Place::RabbitMq(url) => {
+                write!(f, "{url}")?;
+                options.extend(url.written_options());
+            }
         }
-        let mut separator = "?";
-        if self.namespace != Namespace::default() {
-            write!(f, "{separator}namespace={}", self.namespace)?;
-            separator = "&";
-        }
-        if let Some(seed) = self.adversary {
-            write!(f, "{separator}adversary={seed}")?;
-            separator = "&";
-        }
-        match self.durability {
-            Some(durability) => write!(f, "{separator}durability={durability}"),
-            None => Ok(()),
-        }
+        if options.is_empty() { Ok(()) } else { write!(f, "?{}", options.join("&")) }
     }
 }
 
@@ -193,6 +198,11 @@ mod tests {
             "local:/a?namespace=films",
             "local:/a?durability=power",
             "local:/a?namespace=films&durability=process",
+            "redis://host",
+            "rediss://host:6380/3?namespace=films&ca=/etc/ca.pem&cert=/etc/me.pem&key=/etc/me.key",
+            "redis://host?allow_eviction=true",
+            "unix:///run/redis.sock?db=2",
+            "redis+unix:///run/redis.sock?namespace=films",
         ] {
             assert_eq!(text.parse::<BrokerUrl>().unwrap().to_string(), text);
         }
@@ -213,6 +223,13 @@ mod tests {
             (url.to_string().as_str(), url.expose().as_str()),
             ("amqp://…@host:5672/a?namespace=films", text)
         );
+        let text = "unix://user:secret@/run/redis.sock?db=2";
+        let url: BrokerUrl = text.parse().unwrap();
+        assert_eq!(
+            (url.to_string().as_str(), url.expose().as_str()),
+            ("unix://…@/run/redis.sock?db=2", text)
+        );
+        assert!(!format!("{url:?}").contains("secret"));
     }
 
     #[test]
@@ -235,6 +252,17 @@ mod tests {
             ("redis://user:secret@host?foo=1", "\"foo\" is no option"),
             ("redis://user:sec?ret=secret@host", "is no option"),
             ("user:secret@host", "no known scheme"),
+            ("rediss:user:secret@host", "no // after rediss:"),
+            ("redis://user:secret@host?ca=/ca.pem", "\"ca\" is no option"),
+            ("redis://user:secret@host?db=1", "\"db\" is no option"),
+            ("amqp://user:secret@host?allow_eviction=true", "is no option"),
+            ("rediss://user:secret@host?cert=/me.pem", "cert and key"),
+            ("rediss://user:secret@host?ca=", "ca names no file"),
+            ("redis://user:secret@host?allow_eviction=maybe", "true or false"),
+            ("unix:redis.sock", "no socket"),
+            ("unix://redis.sock", "no socket"),
+            ("redis+unix://user:secret@redis.sock", "no socket"),
+            ("unix:///redis.sock?db=one", "db is no number"),
         ];
         for (text, why) in cases {
             let error = text.parse::<BrokerUrl>().unwrap_err().report();
@@ -245,10 +273,10 @@ mod tests {
 
     #[test]
     fn what_is_advised_can_be_used() {
-        for (text, advice) in [("rediss://host", "redis://host"), ("amqps://host", "amqp://host")] {
+        for text in ["amqps://host", "redis:host", "rediss:host", "unix:redis.sock", "redis+unix:redis.sock"]
+        {
             let error = text.parse::<BrokerUrl>().unwrap_err();
-            assert_eq!(error.advice(), Some(advice));
-            assert!(advice.parse::<BrokerUrl>().is_ok());
+            assert!(error.advice().unwrap().parse::<BrokerUrl>().is_ok(), "{text}: {:?}", error.advice());
         }
     }
 }

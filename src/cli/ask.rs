@@ -88,7 +88,7 @@ fn shown(common: &Common) -> Option<String> {
 }
 
 /// Refuses to look at a store that is not there: looking would make it, and find it empty.
-fn is_there(operation: &'static str, url: &BrokerUrl) -> Result<()> {
+pub(super) fn is_there(operation: &'static str, url: &BrokerUrl) -> Result<()> {
     // What cannot be asked, as where the folder is closed to this user, is said by whoever opens it.
     let missing = |path: &Path| matches!(path.try_exists(), Ok(false));
     match &url.place {

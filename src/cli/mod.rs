@@ -6,6 +6,7 @@ mod config;
 mod dead;
 #[cfg(feature = "demo")]
 mod demo;
+mod doctor;
 mod fsck;
 mod holders;
 mod print;
@@ -40,6 +41,7 @@ enum Command {
     Queues(queues::Args),
     Dead(dead::Args),
     Fsck(fsck::Args),
+    Doctor(doctor::Args),
     Completions(completions::Args),
     Man(completions::ManArgs),
     #[cfg(feature = "demo")]
@@ -65,6 +67,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Queues(args) => queues::run(args),
         Command::Dead(args) => dead::run(args),
         Command::Fsck(args) => fsck::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
         Command::Man(args) => completions::man(&args, Cli::command()),
         #[cfg(feature = "demo")]

@@ -22,6 +22,7 @@ use crate::{
     settler::Ended,
     slots::Slots,
     turns::{Served, Turns},
+    watchdog::Reports,
 };
 
 /// How long a hint is waited for before the broker is asked again. An idle question only reads.
@@ -45,6 +46,8 @@ pub(crate) struct Claims {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) settler: mpsc::UnboundedSender<Ended>,
     pub(crate) solitude: Solitude,
+    /// For the watchdog.
+    pub(crate) reports: Arc<Reports>,
 }
 
 /// When nothing may be claimed because of a task that must run alone.
@@ -181,7 +184,10 @@ impl Claims {
         let began = Instant::now();
         at(Point::ClaimsAsking);
         // Driven to its end, whatever happens: what is claimed for nobody would stay leased.
-        let ClaimReply { tasks, waiting_alone, ended, next, mark, .. } = self.broker.claim(&claim).await?;
+        self.reports.asked(index);
+        let answer = self.broker.claim(&claim).await;
+        self.reports.answered(index, &answer);
+        let ClaimReply { tasks, waiting_alone, ended, next, mark, .. } = answer?;
         at(Point::ClaimsAnswered);
         round.asked.insert(index, ended.then_some(mark));
         round.ready = true;

@@ -44,6 +44,7 @@ mod shutdown;
 mod slots;
 mod task_error;
 mod turns;
+mod watchdog;
 mod worker;
 
 pub use app::App;

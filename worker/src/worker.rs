@@ -15,6 +15,7 @@ use crate::{
     settler::{self, Settler},
     slots::Slots,
     turns::{Served, Turns},
+    watchdog::{Reports, Watchdog},
 };
 
 /// How many async tasks run at a time in a process unless told otherwise.
@@ -116,8 +117,9 @@ impl Worker {
     /// Runs until told to end by `shutdown`, or until its queues ended if it was built so.
     ///
     /// # Errors
-    /// What declaring the configured queues, or claiming, fails with, where trying again does not help. Tasks that run
-    /// then get the same grace as after an order to stop.
+    /// What declaring the configured queues, or claiming, fails with, where trying again does not help. [`ErrorKind::Unavailable`]
+    /// when tasks are ready and slots are free, but nothing comes for about a minute and a half, in which the session was rebuilt three
+    /// times: then only another process may help. Tasks that run then get the same grace as after an order to stop.
     ///
     /// # Cancel safety
     /// Not cancel safe: handlers would go on without anybody to settle them. Use `shutdown`.
@@ -144,6 +146,9 @@ impl Worker {
         };
         let settling = settler::settle_for_ever(settling, ended);
         let settling = tokio::spawn(settling);
+        let reports = Arc::new(Reports::new(self.served.len()));
+        let queues = self.served.iter().map(|served| served.queue.clone()).collect();
+        let watchdog = Watchdog::new(Arc::clone(&self.broker), queues, Arc::clone(&reports));
         let mut claims = Claims {
             broker: self.broker,
             app: self.app,
@@ -154,6 +159,7 @@ impl Worker {
             observer,
             settler,
             solitude: Solitude::default(),
+            reports,
         };
         // A task of the runtime's own, like those that it starts: they begin on its thread, without another one being woken. A worker
         // is often awaited by a thread that runs no tasks.
@@ -166,6 +172,10 @@ impl Worker {
             () = shutdown.aborting() => {
                 claiming.abort();
                 claiming.await.unwrap_or_else(rethrow)
+            }
+            stalled = watchdog.watch() => {
+                claiming.abort();
+                claiming.await.unwrap_or_else(rethrow).and(Err(stalled))
             }
         };
         let strays = finish(&slots, &leases, shutdown, grace).await;

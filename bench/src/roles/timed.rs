@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use manyhands_broker::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    Enqueued, Fsck, Incarnation, Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result,
-    Settled, Settlement, TaskId, Token, Waiter,
+    Doctor, Enqueued, Fsck, Incarnation, Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus,
+    Result, Settled, Settlement, TaskId, Token, Waiter,
 };
 
 /// Hands every call on, and notes the longest claim.
@@ -84,6 +84,10 @@ impl Broker for Timed {
         self.inner.status(queue).await
     }
 
+    fn doctor(&self) -> Option<&dyn Doctor> {
+        self.inner.doctor()
+    }
+
     fn fsck(&self) -> Option<&dyn Fsck> {
         self.inner.fsck()
     }
@@ -118,5 +122,9 @@ impl Broker for Timed {
 
     fn wait(&self, queues: &[QueueName]) -> Waiter {
         self.inner.wait(queues)
+    }
+
+    async fn rebuild(&self) {
+        self.inner.rebuild().await;
     }
 }

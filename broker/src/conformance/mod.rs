@@ -22,6 +22,7 @@ mod order;
 mod pause;
 mod repeat;
 mod results;
+mod session;
 mod set;
 mod settle;
 mod start;
@@ -145,6 +146,7 @@ pub fn cases(capabilities: &Capabilities) -> Vec<Case> {
         limit::CASES,
         lookup::CASES,
         set::CASES,
+        session::CASES,
         together::CASES,
     ]
     .concat();

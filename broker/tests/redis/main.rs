@@ -1,12 +1,14 @@
-//! What only the Redis broker does: sessions that are cut, scripts and namespaces that are removed, a server without memory, one that
+//! What only the Redis broker does: sessions that are cut, servers that refuse for a while, scripts and namespaces that are removed, a server without memory, one that
 //! evicts, large tasks, those that cannot be read, other formats, what a call costs and what it leaves behind.
 
-#![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what a helper cannot do fails the test")]
 
 mod bodies;
 mod contents;
 mod faults;
 mod formats;
+mod healing;
+mod urls;
 
 use std::{sync::Arc, time::Duration};
 

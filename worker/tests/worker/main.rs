@@ -24,3 +24,4 @@ mod slots;
 mod solitude;
 mod support;
 mod turns;
+mod watchdog;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{LocalBroker, error::sqlite, writer::Call};
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    DeadTask,
+    DeadTask, Doctor,
     Durability::{Power, Process},
     Enqueued, Fsck, Incarnation, Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result,
     Revived, Settled, Settlement, TaskId, Token, Waiter,
@@ -96,6 +96,10 @@ impl Broker for LocalBroker {
             Ok(row.map(|row| row.status()))
         });
         self.call("status", call).await
+    }
+
+    fn doctor(&self) -> Option<&dyn Doctor> {
+        Some(self)
     }
 
     fn fsck(&self) -> Option<&dyn Fsck> {

@@ -8,6 +8,7 @@ use super::{
     LocalConfig, database,
     direct::Direct,
     durability, error,
+    file_system::check_file_system,
     liveness::{Alive, Dead},
     log::Log,
     turn::Turn,
@@ -192,35 +193,5 @@ fn make_dir(path: &Path) -> Result<()> {
             .and_then(|folder| folder.sync_all())
             .map_err(|e| error::file("open", above, e))?;
     }
-    Ok(())
-}
-
-/// Refuses file systems where locks, shared memory or inotify do not reach every process that can see the files.
-#[cfg(target_os = "linux")]
-fn check_file_system(path: &Path) -> Result<()> {
-    const REMOTE: [(i64, &str); 6] = [
-        (0x6969, "NFS"),
-        (0x517B, "SMB"),
-        (0xFF53_4D42, "CIFS"),
-        (0xFE53_4D42, "SMB 2"),
-        (0x6573_5546, "FUSE or virtiofs"),
-        (0x0102_1997, "9p"),
-    ];
-    let stat = rustix::fs::statfs(path).map_err(|e| error::file("open", path, e.into()))?;
-    // The kernel's type has another width on other machines.
-    #[allow(clippy::unnecessary_cast, reason = "f_type is i64 on some targets and narrower on others")]
-    let magic = stat.f_type as i64;
-    match REMOTE.iter().find(|(number, _)| *number == magic) {
-        Some((_, name)) => {
-            let message = format!("{} is on {name}, where file locks cannot be trusted", path.display());
-            Err(Error::new(ErrorKind::Unsupported, "open", message)
-                .advise("name a directory on a local disk"))
-        }
-        None => Ok(()),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn check_file_system(_path: &Path) -> Result<()> {
     Ok(())
 }

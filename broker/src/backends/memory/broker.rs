@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use super::MemoryBroker;
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    DeadTask, Enqueued, Fsck, Holder, Incarnation, Lookup, Mark, NewTask, Outcome, QueueName, QueueOptions,
-    QueueStatus, Result, Revived, Settled, Settlement, State, TaskDetail, TaskId, TaskPage, Token, Waiter,
-    Why,
+    DeadTask, Doctor, Enqueued, Fsck, Holder, Incarnation, Lookup, Mark, NewTask, Outcome, QueueName,
+    QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, State, TaskDetail, TaskId, TaskPage,
+    Token, Waiter, Why,
 };
 
 #[async_trait]
@@ -62,6 +62,10 @@ impl Broker for MemoryBroker {
 
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
         Ok(self.shared.lock().status(queue))
+    }
+
+    fn doctor(&self) -> Option<&dyn Doctor> {
+        Some(self)
     }
 
     fn fsck(&self) -> Option<&dyn Fsck> {

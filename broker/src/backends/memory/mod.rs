@@ -4,6 +4,7 @@
 
 pub mod adversary;
 mod broker;
+mod doctor;
 mod fsck;
 mod session;
 

@@ -86,6 +86,10 @@ impl Broker for RabbitMqBroker {
     fn wait(&self, queues: &[QueueName]) -> Waiter {
         self.interest(queues)
     }
+
+    async fn rebuild(&self) {
+        self.link.give_up().await;
+    }
 }
 
 async fn declare(link: Arc<Link>, queue: QueueName, options: Option<QueueOptions>) -> Result<QueueStatus> {

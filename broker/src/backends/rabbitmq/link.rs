@@ -86,6 +86,13 @@ impl Link {
         tokio::time::timeout(CONNECT, connected).await.map_err(|_| error::unconnected(operation))?
     }
 
+    /// Gives the present connections up, if there are any.
+    pub(super) async fn give_up(&self) {
+        if let Some(live) = &self.live.lock().await.1 {
+            live.end();
+        }
+    }
+
     /// The number of the present connection; none while there is none, or one is being made.
     pub(super) fn present(&self) -> Option<u64> {
         let kept = self.live.try_lock().ok()?;

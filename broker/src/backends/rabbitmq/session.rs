@@ -15,7 +15,7 @@ use crate::{
 /// A session with a namespace of a RabbitMQ server.
 pub struct RabbitMqBroker {
     pub(super) incarnation: Incarnation,
-    link: Arc<Link>,
+    pub(super) link: Arc<Link>,
     thread: SessionThread,
 }
 

@@ -12,9 +12,9 @@ use super::{
     scripts,
 };
 use crate::{
-    BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters, End,
-    Enqueued, Fsck, Incarnation, Lease, Lookup, NewTask, Outcome, Payload, QueueName, QueueOptions,
-    QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter,
+    BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
+    Doctor, End, Enqueued, Fsck, Incarnation, Lease, Lookup, NewTask, Outcome, Payload, QueueName,
+    QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter,
     clock::millis,
     machine::{Configuration, check_fits, repeated},
 };
@@ -237,6 +237,10 @@ impl Broker for RedisBroker {
         Some(self)
     }
 
+    fn doctor(&self) -> Option<&dyn Doctor> {
+        Some(self)
+    }
+
     fn fsck(&self) -> Option<&dyn Fsck> {
         Some(self)
     }
@@ -248,6 +252,10 @@ impl Broker for RedisBroker {
             // An error means that the session is gone, which is worth waking up for too.
             let _ = changes.changed().await;
         })
+    }
+
+    async fn rebuild(&self) {
+        self.tear_down().await;
     }
 }
 

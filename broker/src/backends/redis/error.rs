@@ -1,56 +1,143 @@
 //! From Redis's errors to the contract's.
 
-use redis::{RedisError, ServerErrorKind};
+use redis::RedisError;
 
 use crate::{Error, ErrorKind, QueueName};
 
 /// Says what an error of Redis means for the caller.
 pub(super) fn redis(operation: &'static str, error: &RedisError) -> Error {
-    let code = error.code().unwrap_or_default();
-    let (kind, message, advice) = match (error.kind(), code) {
-        (_, "OOM") => (
-            ErrorKind::Full,
-            "redis is out of memory; nothing was changed",
-            "raise maxmemory, or let workers catch up",
-        ),
-        (_, "NOAUTH" | "WRONGPASS" | "NOPERM") => (
-            ErrorKind::Unavailable,
-            "redis does not let us in",
-            "check the user and password of the URL, and its permissions",
-        ),
-        // The session opens the namespace again when it is built anew, which this kind of error makes it do.
-        (_, "UNOPENED") => (
-            ErrorKind::Unavailable,
-            "the namespace was removed from redis while it was in use",
-            "repeat the call",
-        ),
-        (_, "WRONGTYPE") => (
-            ErrorKind::Corrupt,
-            "a key of the namespace is not ours",
-            "use another namespace: ?namespace=NAME",
-        ),
-        (redis::ErrorKind::Server(ServerErrorKind::ResponseError), _) => {
-            (ErrorKind::Internal, "a script failed", "report this as a defect")
-        }
-        (redis::ErrorKind::Server(_), _) => {
-            (ErrorKind::Unavailable, "redis is not ready", "wait, or check the server's log")
-        }
-        (redis::ErrorKind::UnexpectedReturnType | redis::ErrorKind::Parse, _) => (
+    let (kind, message, advice) = match error.kind() {
+        redis::ErrorKind::UnexpectedReturnType | redis::ErrorKind::Parse => (
             ErrorKind::Corrupt,
             "redis answered something else than was asked",
             "use another namespace: ?namespace=NAME",
         ),
-        _ => (
-            ErrorKind::Unavailable,
-            "redis cannot be reached",
-            "check that the server runs and that the URL is right",
-        ),
+        redis::ErrorKind::AuthenticationFailed => of_code("WRONGPASS"),
+        redis::ErrorKind::RESP3NotSupported => of_code("NOPROTO"),
+        redis::ErrorKind::Server(_) | redis::ErrorKind::Extension => of_code(code(error)),
+        _ => of_connection(error),
     };
     Error::new(kind, operation, message).because(error.to_string()).advise(advice)
 }
 
+/// The code of an error that the server told. Before 7.0 it is in the middle of the text where a script met it.
+fn code(error: &RedisError) -> &str {
+    let code = error.code().unwrap_or_default();
+    let detail = error.detail().unwrap_or_default();
+    if code != "ERR" || !detail.starts_with("Error running script") {
+        return code;
+    }
+    let named = |word: &str| word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase());
+    let within = detail.split_whitespace().find_map(|word| word.strip_prefix('-').filter(|word| named(word)));
+    within.unwrap_or(code)
+}
+
+type Meaning = (ErrorKind, &'static str, &'static str);
+
+/// What it means that the server refused a call. Whatever is `Unavailable` here makes the session build its connection anew.
+fn of_code(code: &str) -> Meaning {
+    use ErrorKind::{Corrupt, Full, Internal, Unavailable};
+    match code {
+        "OOM" => {
+            (Full, "redis is out of memory; nothing was changed", "raise maxmemory, or let workers catch up")
+        }
+        "NOAUTH" => {
+            (Unavailable, "redis wants a password", "redis://user:password@host, or redis://:password@host")
+        }
+        "WRONGPASS" => (
+            Unavailable,
+            "redis does not let us in: the user or the password is wrong, or the user is off",
+            "check the user and the password of the URL; redis-cli acl list says which users there are",
+        ),
+        "NOPERM" => (
+            Unavailable,
+            "redis does not allow this user what a queue needs",
+            "redis-cli acl setuser USER '~mh:*' '&mh:*' +@all -@dangerous +info",
+        ),
+        "LOADING" => (
+            Unavailable,
+            "redis reads its data from its disk, and takes no calls yet; nothing was done",
+            "wait; redis-cli info persistence says how far it is",
+        ),
+        "READONLY" | "MASTERDOWN" => (
+            Unavailable,
+            "this redis is a replica, or was made one, and takes no writes; nothing was done",
+            "a URL that leads to the primary; programs that run follow it by themselves when its name or address moves",
+        ),
+        "MISCONF" => (
+            Unavailable,
+            "redis takes no writes, as it cannot save them to its disk; nothing was done",
+            "make room on the server's disk; its log says what is wrong",
+        ),
+        "NOREPLICAS" => (
+            Unavailable,
+            "redis takes no writes while too few replicas follow it (min-replicas-to-write); nothing was done",
+            "start its replicas, or lower min-replicas-to-write",
+        ),
+        "BUSY" => (
+            Unavailable,
+            "redis runs a long script, and answers nobody meanwhile; nothing was done",
+            "wait, or: redis-cli script kill",
+        ),
+        "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" | "CLUSTERDOWN" => (
+            Unavailable,
+            "this redis belongs to a cluster, and does not have the namespace; nothing was done",
+            "the URL of the server that has it: redis-cli cluster keyslot 'mh:{mh}', then redis-cli cluster nodes",
+        ),
+        "DENIED" => (
+            Unavailable,
+            "redis lets in only who is on its own host (protected mode)",
+            "set a password, or bind it to the network that is meant; its log says how",
+        ),
+        "NOPROTO" => (Unavailable, "redis is older than 6.2", "upgrade the server"),
+        // The session opens the namespace again when it is built anew.
+        "UNOPENED" => {
+            (Unavailable, "the namespace was removed from redis while it was in use", "repeat the call")
+        }
+        "WRONGTYPE" => {
+            (Corrupt, "a key of the namespace is not ours", "use another namespace: ?namespace=NAME")
+        }
+        "ERR" => (Internal, "a script failed", "report this as a defect"),
+        _ => (Unavailable, "redis is not ready", "wait, or check the server's log"),
+    }
+}
+
+/// What it means that there is no connection, or no more.
+fn of_connection(error: &RedisError) -> Meaning {
+    let unreachable = "redis cannot be reached";
+    let text = error.to_string().to_lowercase();
+    let (message, advice) = if ["certificate", "unknownca"].iter().any(|part| text.contains(part)) {
+        (
+            "redis and this program do not accept each other's certificates",
+            "rediss://NAME with a name that is in the server's certificate, and ?ca=FILE with the certificate of whoever signed it; where the server asks for one, also &cert=FILE&key=FILE",
+        )
+    } else if error.is_connection_refusal() {
+        (unreachable, "check that the server runs and that the URL is right")
+    } else if error.is_connection_dropped() {
+        (
+            "redis, or somebody on the way, closed the connection",
+            "check the server's log; redis-cli info clients says whether there are as many as maxclients",
+        )
+    } else {
+        (unreachable, "check that the URL is right, that the server runs, and that the network leads to it")
+    };
+    (ErrorKind::Unavailable, message, advice)
+}
+
 /// Says what an error means that came while connecting: the call was not made.
 pub(super) fn connecting(operation: &'static str, error: &RedisError) -> Error {
+    let said = error.detail().unwrap_or_default();
+    if said.contains("DB index is out of range") || said.contains("SELECT is not allowed in cluster mode") {
+        return Error::invalid(operation, "redis has no database of the number in the URL")
+            .because(error.to_string())
+            .advise("redis-cli config get databases says how many there are; a cluster has only number 0");
+    }
+    if error.is_timeout() {
+        return unconnected(operation);
+    }
+    if said.contains("max number of clients") {
+        return turned_away(operation, said);
+    }
     let known = redis(operation, error);
     match known.kind() {
         ErrorKind::Internal | ErrorKind::Corrupt => {
@@ -62,6 +149,32 @@ pub(super) fn connecting(operation: &'static str, error: &RedisError) -> Error {
     }
 }
 
+/// The server says of itself that it is a replica.
+pub(super) fn replica(operation: &'static str) -> Error {
+    let (kind, message, advice) = of_code("READONLY");
+    Error::new(kind, operation, message).advise(advice)
+}
+
+/// Whether the server will take calls when it has read its data.
+pub(super) fn is_loading(error: &RedisError) -> bool {
+    code(error) == "LOADING"
+}
+
+/// What a server said to somebody who only connected: why it lets nobody in.
+pub(super) fn turned_away(operation: &'static str, said: &str) -> Error {
+    let text = said.trim_start_matches('-').trim();
+    let (kind, message, advice) = if text.contains("max number of clients") {
+        (
+            ErrorKind::Unavailable,
+            "redis has as many clients as it takes (maxclients)",
+            "redis-cli client list says whose they are; redis-cli config set maxclients N allows more",
+        )
+    } else {
+        of_code(text.split_whitespace().next().unwrap_or_default())
+    };
+    Error::new(kind, operation, message).because(text.to_owned()).advise(advice)
+}
+
 /// The server did not answer in time: whether the call took effect is unknown.
 pub(super) fn silent(operation: &'static str) -> Error {
     Error::new(
@@ -70,6 +183,16 @@ pub(super) fn silent(operation: &'static str) -> Error {
         "redis did not answer in time; whether the call took effect is unknown",
     )
     .advise("repeat the call")
+}
+
+/// No connection came about in time: the call was not made.
+pub(super) fn unconnected(operation: &'static str) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        operation,
+        "redis cannot be reached: it did not answer in time; nothing was done",
+    )
+    .advise("check that the server runs, that the network leads to it, and that the URL is right: rediss:// needs the port that encrypts")
 }
 
 /// Names the queues that had no room, where a server without memory refused their tasks.
@@ -86,4 +209,43 @@ pub(super) fn of_queues(error: Error, queues: &[&QueueName]) -> Error {
     let advice = error.advice().unwrap_or_default();
     let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     Error::new(ErrorKind::Full, error.operation(), message).because(source).advise(advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(line: &str) -> Error {
+        let value = redis::parse_redis_value(format!("{line}\r\n").as_bytes()).unwrap();
+        redis("claim", &value.extract_error().unwrap_err())
+    }
+
+    /// A script of 6.2 passes on what a command in it was refused with.
+    #[test]
+    fn what_a_script_met_is_known_on_older_servers_too() {
+        let script = "-ERR Error running script (call to f_0a1b): @user_script:12: @user_script: 12: ";
+        let full = told(&format!("{script}-OOM command not allowed when used memory > 'maxmemory'."));
+        assert_eq!(full.kind(), ErrorKind::Full, "{}", full.report());
+        let replica = told(&format!("{script}-READONLY You can't write against a read only replica."));
+        assert!(replica.to_string().contains("replica"), "{}", replica.report());
+        let defect = told(&format!("{script}attempt to index a nil value"));
+        assert_eq!(defect.kind(), ErrorKind::Internal, "{}", defect.report());
+    }
+
+    #[test]
+    fn every_refusal_says_what_to_do() {
+        for (line, part) in [
+            ("-LOADING Redis is loading the dataset in memory", "reads its data"),
+            ("-MISCONF Errors writing to the AOF file: No space left on device", "its disk"),
+            ("-NOREPLICAS Not enough good replicas to write.", "too few replicas"),
+            ("-BUSY Redis is busy running a script.", "long script"),
+            ("-MOVED 866 127.0.0.1:7001", "belongs to a cluster"),
+            ("-CLUSTERDOWN The cluster is down", "belongs to a cluster"),
+            ("-SURPRISE never seen before", "not ready"),
+        ] {
+            let error = told(line);
+            assert_eq!((error.kind(), error.advice().is_some()), (ErrorKind::Unavailable, true), "{line}");
+            assert!(error.to_string().contains(part), "{line}: {}", error.report());
+        }
+    }
 }

@@ -8,14 +8,18 @@ mod broker;
 mod client;
 mod config;
 mod dead;
+mod doctor;
 mod error;
 mod fsck;
+mod info;
 mod keys;
+mod link;
 mod look;
 mod lookup;
 mod reply;
 mod scripts;
 mod session;
+mod tls;
 
 pub use config::RedisConfig;
 pub use session::RedisBroker;

@@ -25,10 +25,12 @@ pub struct Redis {
 }
 
 /// What a [`Redis`] is started with.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RedisOptions {
     append_only: bool,
     clock: bool,
+    settings: Vec<(String, String)>,
+    tls_port: Option<u16>,
 }
 
 impl RedisOptions {
@@ -45,15 +47,33 @@ impl RedisOptions {
         Self { clock: true, ..self }
     }
 
+    /// Gives the server a setting of its configuration file, as `maxclients`; for good, also when it is started again.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.settings.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Also takes encrypted connections, on a port of its own ([`Redis::tls_port`]): with the certificate and the key in these files, and
+    /// from clients whose certificates those of `ca` signed, if `tls-auth-clients` is not `no`.
+    #[must_use]
+    pub fn tls(self, ca: &Path, cert: &Path, key: &Path) -> Self {
+        let files = [("tls-ca-cert-file", ca), ("tls-cert-file", cert), ("tls-key-file", key)];
+        let told = files.iter().fold(self, |told, (name, file)| told.with(name, file.display()));
+        // Any number: a free one is looked for when it is started.
+        Self { tls_port: Some(0), ..told }
+    }
+
     /// Starts the server and waits until it answers.
     ///
     /// # Errors
     ///
     /// [`io::ErrorKind::NotFound`] if the server, or libfaketime, is not installed; others if it does not start.
-    pub fn start(self) -> io::Result<Redis> {
+    pub fn start(mut self) -> io::Result<Redis> {
         let home = Home::new()?;
         for _ in 0..TRIES {
             let port = ports::free()?;
+            self.tls_port = self.tls_port.map(|_| ports::free()).transpose()?;
             if let Some(server) = self.serve(&home, port)? {
                 return Ok(Redis { home, options: self, port, server });
             }
@@ -78,16 +98,22 @@ impl RedisOptions {
     }
 
     /// Starts a server; `None` if it cannot have the port.
-    fn serve(self, home: &Home, port: u16) -> io::Result<Option<Process>> {
+    fn serve(&self, home: &Home, port: u16) -> io::Result<Option<Process>> {
         let mut server = home.start(&self.recipe(home.path(), port)?, &log(home.path()))?;
         Ok(wait(&mut server, port, |server| home.kill(server))?.then_some(server))
     }
 
-    fn recipe(self, folder: &Path, port: u16) -> io::Result<Recipe> {
+    fn recipe(&self, folder: &Path, port: u16) -> io::Result<Recipe> {
         let recipe = Recipe::new(program("redis-server", "redis-server")?);
         let recipe = recipe.arg("--port").arg(port.to_string()).arg("--bind").arg("127.0.0.1");
         let recipe = recipe.arg("--save").arg("").arg("--dir").arg(folder);
-        let recipe = recipe.arg("--appendonly").arg(if self.append_only { "yes" } else { "no" });
+        let mut recipe = recipe.arg("--appendonly").arg(if self.append_only { "yes" } else { "no" });
+        if let Some(port) = self.tls_port {
+            recipe = recipe.arg("--tls-port").arg(port.to_string());
+        }
+        for (name, value) in &self.settings {
+            recipe = recipe.arg(format!("--{name}")).arg(value);
+        }
         if !self.clock {
             return Ok(recipe);
         }
@@ -131,6 +157,12 @@ impl Redis {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port of 127.0.0.1 on which it takes encrypted connections, if it was told to.
+    #[must_use]
+    pub fn tls_port(&self) -> Option<u16> {
+        self.options.tls_port
     }
 
     /// The server's process, for signals.

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use super::{Adversary, Call, Fault, Manners, Turn, lock, nothing};
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    DeadTask, End, Enqueued, Fsck, Incarnation, Lookup, NewTask, Order, Outcome, QueueName, QueueOptions,
-    QueueStatus, Result, Revived, Settled, Settlement, TaskId, Token, Waiter, capabilities::Returns,
+    DeadTask, Doctor, End, Enqueued, Fsck, Incarnation, Lookup, NewTask, Order, Outcome, QueueName,
+    QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, TaskId, Token, Waiter,
+    capabilities::Returns,
 };
 
 /// How long after a claim that got too little it is worth while to ask again.
@@ -113,6 +114,10 @@ impl Broker for Adversary {
     }
 
     /// A look is no part of what workers see, so nothing happens to it.
+    fn doctor(&self) -> Option<&dyn Doctor> {
+        self.0.inner.doctor()
+    }
+
     fn fsck(&self) -> Option<&dyn Fsck> {
         Some(&self.0.inner)
     }
@@ -138,6 +143,10 @@ impl Broker for Adversary {
             });
         }
         hint
+    }
+
+    async fn rebuild(&self) {
+        self.0.inner.rebuild().await;
     }
 }
 
