@@ -30,18 +30,25 @@ impl Server {
         connect(&self.0.url().parse().unwrap()).await.unwrap()
     }
 
+    /// Another client, which waits for a machine that has much to do.
+    async fn operator(&self) -> redis::aio::MultiplexedConnection {
+        let patience = Some(Duration::from_secs(20));
+        let config = redis::AsyncConnectionConfig::new();
+        let config = config.set_response_timeout(patience).set_connection_timeout(patience);
+        let client = redis::Client::open(self.0.url()).unwrap();
+        client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
+    }
+
     /// Says something to the server as another client.
     async fn say(&self, words: &[&str]) -> redis::Value {
-        let client = redis::Client::open(self.0.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut connection = self.operator().await;
         let (name, arguments) = words.split_first().unwrap();
         redis::cmd(name).arg(arguments).query_async(&mut connection).await.unwrap()
     }
 
     /// Says something with bytes at its end.
     async fn write(&self, command: &str, key: &str, field: &str, bytes: &[u8]) {
-        let client = redis::Client::open(self.0.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut connection = self.operator().await;
         redis::cmd(command).arg(key).arg(field).arg(bytes).exec_async(&mut connection).await.unwrap();
     }
 

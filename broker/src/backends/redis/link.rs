@@ -216,11 +216,16 @@ impl Link {
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(ANSWER))
             .set_push_sender(heard);
-        let connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        let dropped = |e: &redis::RedisError| e.is_connection_dropped() && !e.is_connection_refusal();
+        let mut connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        if connected.as_ref().is_err_and(dropped) {
+            // It may have been cut by chance.
+            connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        }
         let mut connection = match connected {
             Ok(connection) => connection,
             // It was reset, perhaps before what the server said was read.
-            Err(e) if e.is_connection_dropped() && !e.is_connection_refusal() => {
+            Err(e) if dropped(&e) => {
                 let said = greeting(self.client.get_connection_info().addr()).await;
                 return Err(said.map_or_else(|| failed(e), |said| error::turned_away(operation, &said)));
             }

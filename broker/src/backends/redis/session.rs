@@ -38,8 +38,10 @@ impl RedisBroker {
     /// Opens a session.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] when the server cannot be reached, [`ErrorKind::Unsupported`] when it evicts keys,
-    /// [`ErrorKind::Incompatible`] when a newer version wrote the namespace.
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the server cannot be reached, lets nobody in, is a replica or reads its
+    /// data; [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when it evicts keys and that was not allowed;
+    /// [`ErrorKind::Incompatible`](crate::ErrorKind::Incompatible) when a newer version wrote the namespace;
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when a certificate, a key or the number of the database cannot be used.
     ///
     /// # Cancel safety
     /// Cancel safe: a session that nobody gets is closed.
