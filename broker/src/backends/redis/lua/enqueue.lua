@@ -5,48 +5,56 @@
 --
 -- The last key is that of the calls of the token's incarnation, if there is one. It expires when the last of them does.
 --   calls  HASH  sequence -> the answers, as msgpack; and index -> the sequences and until when each is known, in ms
+--
+-- The index is a text: for each call its sequence in twenty digits, a colon and thirteen digits, a space between them, the lowest sequence first. Nearly every call
+-- has the highest one, so it is added at the end and the first goes; only others are sorted in.
 local MAX_CALLS, KEEP_CALLS = 64, 600000
-local token, calls = ARGV[2], KEYS[#KEYS]
-local index = {}
+local ENTRY = 35
+local token, calls, index = ARGV[2], KEYS[#KEYS], ''
 
--- The answers of an earlier call with this token. Notes the other calls that are still known.
+-- The entries of the index that are still known, without this call's own.
+local function entries()
+  local known = {}
+  for sequence, till in string.gmatch(index, '(%d+):(%d+)') do
+    if tonumber(till) > now and sequence ~= token then known[#known + 1] = sequence .. ':' .. till end
+  end
+  return known
+end
+
+-- The answers of an earlier call with this token.
 local function answered()
   local known = redis.call('HMGET', calls, token, 'index')
-  for sequence, till in string.gmatch(known[2] or '', '(%d+):(%d+)') do
-    if tonumber(till) > now then
-      if sequence ~= token then
-        index[#index + 1] = { sequence = sequence, till = till }
-      elseif known[1] then
-        return known[1]
-      end
-    end
-  end
+  index = known[2] or ''
+  local till = known[1] and string.match(index, token .. ':(%d+)')
+  return till and tonumber(till) > now and known[1]
 end
 
 -- Keeps the answers of this call, those of the last ones, and no others.
 local function keep_answers(answers)
-  index[#index + 1] = { sequence = token, till = string.format('%.0f', now + KEEP_CALLS) }
-  -- Twenty digits are too many for one number.
-  local function halves(call) return tonumber(string.sub(call.sequence, 1, 10)), tonumber(string.sub(call.sequence, 11)) end
-  table.sort(index, function(a, b)
-    local a_high, a_low = halves(a)
-    local b_high, b_low = halves(b)
-    if a_high ~= b_high then return a_high < b_high end
-    return a_low < b_low
-  end)
-  while #index > MAX_CALLS do table.remove(index, 1) end
-  local known, texts = {}, {}
-  for _, call in ipairs(index) do
-    known[call.sequence] = true
-    texts[#texts + 1] = call.sequence .. ':' .. call.till
+  local own, over = string.format('%s:%.0f', token, now + KEEP_CALLS), {}
+  local count = (#index + 1) / ENTRY
+  if count == math.floor(count) and token > string.sub(index, -ENTRY + 1, -ENTRY + 20) then
+    -- Those that are over, and the one that is too many, are the first ones.
+    while #index > 0 and (count >= MAX_CALLS or tonumber(string.sub(index, 22, ENTRY - 1)) <= now) do
+      over[#over + 1] = string.sub(index, 1, 20)
+      index, count = string.sub(index, ENTRY + 1), count - 1
+    end
+    index = index == '' and own or index .. ' ' .. own
+  else
+    local known = entries()
+    known[#known + 1] = own
+    table.sort(known)
+    while #known > MAX_CALLS do table.remove(known, 1) end
+    index = table.concat(known, ' ')
+    for _, sequence in ipairs(redis.call('HKEYS', calls)) do
+      if sequence ~= 'index' and not string.find(index, sequence, 1, true) then over[#over + 1] = sequence end
+    end
   end
-  redis.call('HSET', calls, 'index', table.concat(texts, ' '), token, cmsgpack.pack(answers))
+  redis.call('HSET', calls, 'index', index)
+  -- Not if it is so late that all the others came after it.
+  if string.find(index, token, 1, true) then redis.call('HSET', calls, token, cmsgpack.pack(answers)) end
   redis.call('PEXPIRE', calls, KEEP_CALLS)
-  -- One call more makes one too many, unless some are over.
-  if redis.call('HLEN', calls) == #index + 1 then return end
-  for _, sequence in ipairs(redis.call('HKEYS', calls)) do
-    if sequence ~= 'index' and not known[sequence] then redis.call('HDEL', calls, sequence) end
-  end
+  if #over > 0 then redis.call('HDEL', calls, unpack(over)) end
 end
 
 if token ~= '' then
