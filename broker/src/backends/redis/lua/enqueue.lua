@@ -33,7 +33,7 @@ end
 local function keep_answers(answers)
   local own, over = string.format('%s:%.0f', token, now + KEEP_CALLS), {}
   local count = (#index + 1) / ENTRY
-  if count == math.floor(count) and token > string.sub(index, -ENTRY + 1, -ENTRY + 20) then
+  if index == '' or count == math.floor(count) and token > string.sub(index, -ENTRY + 1, -ENTRY + 20) then
     -- Those that are over, and the one that is too many, are the first ones.
     while #index > 0 and (count >= MAX_CALLS or tonumber(string.sub(index, 22, ENTRY - 1)) <= now) do
       over[#over + 1] = string.sub(index, 1, 20)
