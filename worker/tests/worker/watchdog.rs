@@ -126,6 +126,7 @@ async fn helps(manner: Manner, rebuilds: u32) {
     let mut rebuilt = session.rebuilt.subscribe();
     rebuilt.wait_for(|times| *times == rebuilds).await.unwrap();
     assert_eq!(worker.settled().await.0, "1");
+    // Time stands still but for this: that something does not happen is no event that could be awaited.
     tokio::time::sleep(LONG).await;
     assert_eq!(session.rebuilt(), rebuilds, "all is well since then");
     worker.stop().await;
@@ -184,6 +185,7 @@ async fn waits(bench: &Bench, app: App, queues: &[&str], slots: usize) {
     let worker = start(session.clone(), app, |builder| {
         builder.queues(queues).concurrency(slots).grace(Duration::ZERO)
     });
+    // Time stands still but for this: that something does not happen is no event that could be awaited.
     tokio::time::sleep(LONG).await;
     assert!(worker.is_running());
     assert_eq!(session.rebuilt(), 0);
