@@ -3,7 +3,7 @@
 pub(crate) mod local;
 pub(crate) mod redis;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
@@ -15,7 +15,7 @@ use crate::{
     place::Place,
     raw::{Measured, Raw},
     report::{self, Row},
-    roles::{Produce, Produced, Role, Work, Worked},
+    roles::{Does, Produce, Produced, Role, Trickle, Work, Worked},
 };
 
 /// The cases of one broker, in the order in which they run.
@@ -141,6 +141,33 @@ fn drain(work: Work, tasks: u64) -> Result<Drained> {
     ensure!(worked.settled >= tasks, "{} of {tasks} tasks were settled", worked.settled);
     let (rate, cpu) = (rate(tasks, worked.ended - worked.began), each(worked.cpu, worked.settled));
     Ok(Drained { rate, cpu })
+}
+
+/// Tasks a second of a producer and a worker at once, from before the first enqueue to the last accepted settlement.
+fn both(broker: &str, n: u64) -> Result<f64> {
+    let mut worker = Actor::ready(&Role::Work(Work { until: Some(n), ..Work::new(broker) }))?;
+    let mut producer = Actor::ready(&Role::Produce(Produce::new(broker, n)))?;
+    worker.go()?;
+    producer.go()?;
+    let produced: Produced = producer.end()?;
+    let worked: Worked = worker.end()?;
+    Ok(rate(n, worked.ended - produced.began))
+}
+
+/// Sends one task after the other to a worker that is idle each time.
+fn trickle(broker: &str, tasks: u64) -> Result<(Produced, Worked)> {
+    /// Long enough for all to fall asleep again.
+    const PAUSE: Duration = Duration::from_millis(3);
+    let work = Work { does: Does::NoteAge, ..Work::new(broker) };
+    let mut worker = Actor::ready(&Role::Work(work))?;
+    let trickle = Trickle { broker: broker.to_owned(), tasks, pause: PAUSE };
+    let mut producer = Actor::ready(&Role::Trickle(trickle))?;
+    worker.go()?;
+    producer.go()?;
+    let produced: Produced = producer.end()?;
+    let worked: Worked = worker.end()?;
+    ensure!(worked.settled == tasks, "{} of {tasks} tasks were settled", worked.settled);
+    Ok((produced, worked))
 }
 
 /// What a drain came to.

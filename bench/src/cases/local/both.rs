@@ -3,14 +3,11 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Bench, ours};
+use super::{Bench, both_at_once, ours};
 use crate::{
-    actor::Actor,
-    figures::rate,
     raw::{Measured, Raw, Server},
     reference,
     report::{Row, Target, Unit},
-    roles::{Produce, Produced, Role, Work, Worked},
     settings::{Despite, Durability},
     work::BATCH,
 };
@@ -28,7 +25,8 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     for _ in 0..bench.rounds() {
         let (inserts, claims) = (bench.raw(Raw::Inserts { n })?, bench.raw(Raw::Claims { n })?);
         slower.push(slower_of(inserts, claims)?);
-        rates.push(measure(bench, n)?);
+        let (_folder, broker) = bench.broker()?;
+        rates.push(both_at_once(&broker, n)?);
         if let Some(server) = &server {
             alike.push(server.measure(n, BATCH)?);
             wide.push(server.measure(n, WINDOW)?);
@@ -67,16 +65,4 @@ fn slower_of(inserts: Measured, claims: Measured) -> Result<Measured> {
     slower.settings.durability = Durability::FullInNormalOut;
     slower.settings.who.insert_str(0, "the slower of raw inserts and raw claims, ");
     Ok(slower)
-}
-
-/// The tasks a second, from before the first enqueue to the last accepted settlement.
-fn measure(bench: &Bench, n: u64) -> Result<f64> {
-    let (_folder, broker) = bench.broker()?;
-    let mut worker = Actor::ready(&Role::Work(Work { until: Some(n), ..Work::new(&broker) }))?;
-    let mut producer = Actor::ready(&Role::Produce(Produce::new(&broker, n)))?;
-    worker.go()?;
-    producer.go()?;
-    let produced: Produced = producer.end()?;
-    let worked: Worked = worker.end()?;
-    Ok(rate(n, worked.ended - produced.began))
 }

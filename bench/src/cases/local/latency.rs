@@ -1,22 +1,15 @@
 //! From a durable enqueue to the handler in another process, when all are idle: what one sync and a few wake-ups cost.
 
-use std::time::Duration;
+use anyhow::Result;
 
-use anyhow::{Result, ensure};
-
-use super::{Bench, ours};
+use super::{Bench, ours, trickle};
 use crate::{
-    actor::Actor,
     figures::Spread,
     raw::{Measured, Raw},
     reference,
     report::{Row, Target, Unit},
-    roles::{Does, Produced, Role, Trickle, Work, Worked},
     settings::{Durability, Settings},
 };
-
-/// Long enough for all to fall asleep again.
-const PAUSE: Duration = Duration::from_millis(3);
 
 /// How many wake-ups the way may take.
 const WAKE_UPS: f64 = 4.0;
@@ -28,7 +21,8 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     for _ in 0..bench.rounds() {
         syncs.push(bench.raw(Raw::Fdatasync { n: bench.scaled(3000, 100) })?);
         sockets.push(bench.raw(Raw::PingPong { n: bench.scaled(10_000, 100) })?);
-        let (produced, worked) = measure(bench, n)?;
+        let (_folder, broker) = bench.broker()?;
+        let (produced, worked) = trickle(&broker, n)?;
         calls.push(produced.call);
         p50.push(worked.age.0 / 1e6);
         p99.push(worked.age.1 / 1e6);
@@ -54,17 +48,4 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
         .against("our p50", p50)
         .target(Target::RatioAtMost(5.0));
     Ok([row, tail].into_iter().chain(limits.into_iter().flatten()).collect())
-}
-
-fn measure(bench: &Bench, n: u64) -> Result<(Produced, Worked)> {
-    let (_folder, broker) = bench.broker()?;
-    let work = Work { does: Does::NoteAge, ..Work::new(&broker) };
-    let mut worker = Actor::ready(&Role::Work(work))?;
-    let mut producer = Actor::ready(&Role::Trickle(Trickle { broker, tasks: n, pause: PAUSE }))?;
-    worker.go()?;
-    producer.go()?;
-    let produced: Produced = producer.end()?;
-    let worked: Worked = worker.end()?;
-    ensure!(worked.settled == n, "{} of {n} tasks were settled", worked.settled);
-    Ok((produced, worked))
 }

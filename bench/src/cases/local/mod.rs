@@ -16,7 +16,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use tempfile::TempDir;
 
-use super::{Bench, Cases, cpu_remark, drain, each, fill};
+use super::{Bench, Cases, both as both_at_once, cpu_remark, drain, each, fill, trickle};
 use crate::{
     report::Row,
     settings::{Durability, Settings},

@@ -1,29 +1,23 @@
 //! From an enqueue to the handler in another process, when all are idle: what a few round trips cost.
 
-use std::time::Duration;
+use anyhow::Result;
 
-use anyhow::{Result, ensure};
-
-use super::{Bench, broker, ours};
+use super::{Bench, broker, ours, trickle};
 use crate::{
-    actor::Actor,
     figures::Spread,
     raw::{Measured, Raw},
     reference,
     report::{Row, Target, Unit},
-    roles::{Does, Produced, Role, Trickle, Work, Worked},
     settings::Despite,
 };
-
-/// Long enough for all to fall asleep again.
-const PAUSE: Duration = Duration::from_millis(3);
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     let n = bench.scaled(1000, 50);
     let (mut p50, mut p99, mut calls, mut pings) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..bench.rounds() {
         pings.push(bench.raw(Raw::RedisPing { n: bench.scaled(10_000, 100) })?);
-        let (produced, worked) = measure(n)?;
+        let (_server, broker) = broker()?;
+        let (produced, worked) = trickle(&broker, n)?;
         calls.push(produced.call);
         p50.push(worked.age.0 / 1e6);
         p99.push(worked.age.1 / 1e6);
@@ -45,17 +39,4 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
 /// The p50 of a raw limit whose single calls were timed.
 pub(super) fn median(raw: &Measured) -> f64 {
     raw.took.map_or(f64::NAN, |took| took.0)
-}
-
-fn measure(n: u64) -> Result<(Produced, Worked)> {
-    let (_server, broker) = broker()?;
-    let work = Work { does: Does::NoteAge, ..Work::new(&broker) };
-    let mut worker = Actor::ready(&Role::Work(work))?;
-    let mut producer = Actor::ready(&Role::Trickle(Trickle { broker, tasks: n, pause: PAUSE }))?;
-    worker.go()?;
-    producer.go()?;
-    let produced: Produced = producer.end()?;
-    let worked: Worked = worker.end()?;
-    ensure!(worked.settled == n, "{} of {n} tasks were settled", worked.settled);
-    Ok((produced, worked))
 }

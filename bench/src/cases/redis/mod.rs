@@ -12,7 +12,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use manyhands_test_support::servers::Redis;
 
-use super::{Bench, Cases, cpu_remark, drain, each, fill};
+use super::{Bench, Cases, both as both_at_once, cpu_remark, drain, each, fill, trickle};
 use crate::{
     report::Row,
     settings::{Durability, Settings},
