@@ -199,12 +199,12 @@ impl Header {
 
 /// A task as `lua/tasks.lua` reads it, after the index of its queue: id, body, and what is special about it.
 pub(super) fn task(task: &NewTask) -> Result<[Vec<u8>; 3]> {
+    // What is to be done when it ends is not special yet.
     let usual = task.priority.is_none()
         && task.expires.is_none()
         && task.unique.is_none()
         && task.key.is_none()
-        && task.batch.is_none()
-        && task.result == Wanted::No;
+        && task.batch.is_none();
     let special = match task.start {
         Start::Now if usual => String::new(),
         Start::Now => "now".to_owned(),

@@ -1,31 +1,64 @@
-//! The scripts, each with what all of them share in front.
+//! The scripts, each with what it needs of the shared parts.
 
 use std::sync::LazyLock;
 
 use redis::Script;
 
+/// What a script has to begin with.
+macro_rules! begin {
+    () => {
+        include_str!("lua/lib.lua")
+    };
+}
+
+/// What a script needs that does with tasks whatever their options ask for.
+macro_rules! all_options {
+    () => {
+        concat!(
+            include_str!("lua/records.lua"),
+            include_str!("lua/batches.lua"),
+            include_str!("lua/kept.lua"),
+            include_str!("lua/lines.lua"),
+            include_str!("lua/moves.lua"),
+        )
+    };
+}
+
 macro_rules! scripts {
     ($($name:ident: $($file:literal)+),+ $(,)?) => {
         $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!(begin!(), all_options!(), $(include_str!($file)),+))
+        });)+
+    };
+}
+
+/// Scripts that run many times a second: first a short way for what is usual, which returns if it can do the whole, then the long way for all else. That is
+/// a function of its own, as the server makes all functions of a script anew in each call.
+macro_rules! scripts_with_a_short_way {
+    ($($name:ident: $($short:literal)+, then $($long:literal)+;)+) => {
+        $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
             Script::new(concat!(
-                include_str!("lua/lib.lua"),
-                include_str!("lua/batches.lua"),
-                include_str!("lua/kept.lua"),
-                include_str!("lua/lines.lua"),
-                include_str!("lua/moves.lua"),
-                $(include_str!($file)),+
+                begin!(),
+                $(include_str!($short),)+
+                "local function long_way()\n",
+                all_options!(),
+                $(include_str!($long),)+
+                "end\nreturn long_way()\n",
             ))
         });)+
     };
 }
 
+scripts_with_a_short_way! {
+    ENQUEUE: "lua/calls.lua" "lua/enqueue_plain.lua", then "lua/tasks.lua" "lua/enqueue.lua";
+    CLAIM: "lua/plain.lua" "lua/claim_plain.lua", then "lua/claim.lua";
+    BEAT: "lua/plain.lua" "lua/beat_plain.lua", then "lua/beat.lua";
+    SETTLE: "lua/plain.lua" "lua/settle_plain.lua", then "lua/tasks.lua" "lua/settle.lua";
+}
+
 scripts! {
     OPEN: "lua/open.lua",
     DECLARE: "lua/declare.lua" "lua/status.lua",
-    ENQUEUE: "lua/tasks.lua" "lua/enqueue.lua",
-    CLAIM: "lua/plain.lua" "lua/claim.lua",
-    BEAT: "lua/plain.lua" "lua/beat.lua",
-    SETTLE: "lua/tasks.lua" "lua/plain.lua" "lua/settle.lua",
     CLOSE: "lua/close.lua",
     PAUSE: "lua/pause.lua",
     RESUME: "lua/resume.lua",

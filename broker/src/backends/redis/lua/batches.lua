@@ -5,6 +5,8 @@
 -- KEYS[3], numbers  HASH  the numbers of live batches -> name
 -- KEYS[4], ended    ZSET  names of batches that have ended, by until when that is known, in ms
 
+local MAX_BATCHES, KEEP_BATCH = 10000, 3600000
+
 -- A key that is held for the life of a batch is in `seen` until this and the number of the batch: later than any time.
 local HELD = 2 ^ 52
 

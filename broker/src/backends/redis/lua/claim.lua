@@ -1,18 +1,8 @@
--- Arrows lapse, promote, expire and claim, on queue 0. The queues from 1 on are fed by it: one that is full holds the claim back.
--- ARGV: channel, max, lease in ms, idle (1 or 0), holder, number of fed queues.
--- Returns the full queue or -1, how many wait to run alone, ended (1 or 0), ms until the next change or -1, the last sequence given, and for each
--- task id, body, epoch, attempts, crashes, deaths, alone (1 or 0).
-local q = queue(0)
-local max, lease, idle, holder = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1', ARGV[5]
-local generation = tonumber(redis.call('HGET', KEYS[1], 'fence'))
--- Somebody removed the namespace's key under an open session, which the client takes as the order to open it again.
-if not generation then return redis.error_reply('UNOPENED the namespace was removed') end
+-- Arrows lapse, promote, expire and claim, on queue 0, where the short way does not go: see `claim_plain.lua`.
 local full = -1
 for index = tonumber(ARGV[6]), 1, -1 do
   if is_full(queue(index)) then full = index end
 end
-local info = about(q)
-if not info.there then return { -1, 0, 0, -1, 0 } end
 
 -- Drops a task whose body somebody else has removed, and the server's log says so.
 local function drop(id)
@@ -109,8 +99,7 @@ end
 if info.died and info.died + KEEP_DEAD <= now then forget_dead(q) end
 forget_sometimes(q)
 
-local reply = { full, 0, 0, -1, 0 }
-local bytes, taken = 0, 0
+reply[1] = full
 -- One more look for each ghost, each that has no body and each whose time is over: bounded, whatever was left behind.
 local looks = max + UPKEEP
 
@@ -136,24 +125,6 @@ local function take_out(at, returned)
   return redis.call('LPOP', q.ready)
 end
 
--- The reply's part of a task that was handed out.
-local function tell(id, body, p)
-  local task = { id, body, string.format('%.0f', p.epoch), p.attempts, p.crashes, p.deaths, p.alone and 1 or 0 }
-  for _, value in ipairs(task) do reply[#reply + 1] = value end
-end
-
--- The next epoch after this one.
-local function next_epoch(epoch) return math.max(epoch + 1, generation * EPOCHS) end
-
--- What a claim makes of a task that has this sequence.
-local function lease_out(p, seq)
-  taken = taken + 1
-  p.epoch = next_epoch(p.epoch)
-  p.alone = p.deaths >= 2
-  p.holder = holder
-  p.seq, p.returned = seq, nil
-end
-
 -- Hands a task out that was taken out of ready, returned or alone, unless its time is over.
 local function grant(id, seq)
   local p = progress(q, id)
@@ -176,55 +147,6 @@ end
 
 -- Whether tasks can be taken from the front of ready without a look at each: none of them is a ghost, has a key or a time that may be over.
 local function is_simple() return info.ghosts == 0 and not info.limits and not lagging end
-
--- The first entries of ready, their ids, and their bodies as far as they fit into the reply. Fewer bodies than ids say that the next one
--- has none, or would not fit.
-local function front(count)
-  local entries = redis.call(by_priority(q) and 'ZRANGE' or 'LRANGE', q.ready, 0, count - 1)
-  if #entries == 0 then return entries, {}, {} end
-  local ids, fitting = {}, {}
-  for at, found in ipairs(entries) do ids[at] = string.sub(found, 9) end
-  for at, body in ipairs(redis.call('HMGET', q.body, unpack(ids))) do
-    if not body or body == '' or taken + at > 1 and bytes + #body > MAX_BYTES then break end
-    bytes = bytes + #body
-    fitting[at] = body
-  end
-  return entries, ids, fitting
-end
-
--- Takes the first of ready, of which these are the entries.
-local function take_front(entries, count)
-  if not by_priority(q) then return redis.call('LPOP', q.ready, count) end
-  return redis.call('ZREM', q.ready, unpack(entries, 1, count))
-end
-
--- Hands out the first of ready, all that are asked for: by a few commands for as many tasks as can be told to be small by those that were seen.
-local function hand_out_front()
-  local claim, count = plain_claim(next_epoch(0), holder), 8
-  while taken < max do
-    local entries, ids, bodies = front(math.min(max - taken, count))
-    if #bodies == 0 then return end
-    local states = redis.call('HMGET', q.state, unpack(ids, 1, #bodies))
-    take_front(entries, #bodies)
-    local leases, stored_states = {}, {}
-    for at, body in ipairs(bodies) do
-      local id, seq = parts(entries[at])
-      local p = states[at] and cmsgpack.unpack(string.sub(states[at], 2)) or {}
-      local first = not p.epoch
-      if first then p = no_progress(seq) end
-      lease_out(p, seq)
-      leases[2 * at - 1], leases[2 * at] = now + lease, id
-      stored_states[2 * at - 1] = id
-      stored_states[2 * at] = first and is_plain(body) and plain_state(claim, seq) or '\1' .. cmsgpack.pack(p)
-      tell(id, body, p)
-    end
-    if q.expires then redis.call('ZREM', q.expiring, unpack(ids, 1, #bodies)) end
-    redis.call('HSET', q.state, unpack(stored_states))
-    redis.call('ZADD', q.lease, unpack(leases))
-    if #bodies < #ids then return end
-    count = math.max(1, math.min(UPKEEP, math.floor(MAX_BYTES * taken / bytes)))
-  end
-end
 
 -- Whether `alone` goes before all that run beside others: in the order of scores, then of sequences.
 local function before(alone, alone_score, at, by, returned)
@@ -273,23 +195,16 @@ local function hand_out()
   if at and taken < max then reply[4] = 0 end
 end
 
-local expires = redis.call('ZRANGE', q.expiring, 0, 0, 'WITHSCORES')[2]
-q.expires = expires
+q.expires = lowest(q.expiring)
 if full < 0 and not info.paused then hand_out() end
 
 reply[2] = redis.call('ZCARD', q.alone)
 q.unsettled = nil
 if info.closed and unsettled(q) == 0 then reply[3] = 1 end
 reply[5] = info.added
-expires = expires and redis.call('ZRANGE', q.expiring, 0, 0, 'WITHSCORES')[2]
-local due = redis.call('ZRANGE', q.due, 0, 0, 'WITHSCORES')[2]
-local deadline = redis.call('ZRANGE', q.lease, 0, 0, 'WITHSCORES')[2]
-local opens = info.limits and redis.call('ZRANGE', q.opening, 0, 0, 'WITHSCORES')[2]
-for _, at in ipairs({ due or false, deadline or false, expires or false, opens or false }) do
-  if at then
-    local left = math.max(0, tonumber(at) - now)
-    if reply[4] < 0 or left < reply[4] then reply[4] = left end
-  end
-end
+tell_next(lowest(q.due))
+tell_next(lowest(q.lease))
+if q.expires then tell_next(lowest(q.expiring)) end
+if info.limits then tell_next(lowest(q.opening)) end
 finish(ARGV[1])
 return reply

@@ -1,5 +1,9 @@
 -- What is known of tasks after their end: remembered ids, results, and unique keys that are still held. As machine/outcome.rs.
 
+local MAX_REMEMBERED, MAX_RESULTS = 1000000, 100000
+-- How often a queue looks for what need not be known any more, in ms, when nothing is added to it.
+local FORGET = 60000
+
 -- Forgets what is over in a set, and what is too much in it. Tells whether any is left, and whether there may be more to forget at once.
 local function forget_in(q, set, hash, most)
   local past = redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, UPKEEP)

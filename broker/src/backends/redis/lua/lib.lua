@@ -1,4 +1,4 @@
--- What all scripts share; each is this file, `batches.lua`, `kept.lua`, `lines.lua` and `moves.lua`, followed by its own.
+-- What every script begins with: where things are, and how a queue stands. What the scripts have besides is told by `scripts.rs`.
 --
 -- KEYS[1] is the namespace's HASH: format, oldest_reader, oldest_writer, server, fence (the generation), batches (the last number given to one).
 -- KEYS[2] to KEYS[4] are those of its batches, see `batches.lua`. Then follow nineteen keys for each queue that a script touches, in the order of
@@ -42,14 +42,9 @@
 --                    died (ms; nobody who is dead died earlier), forget (ms; when to look for what need not be known any more),
 --                    swept (up to which score the keys of batches were looked at), key_limit, key_interval (ms)
 
-local UPKEEP, MAX_DEAD, MAX_REMEMBERED, MAX_RESULTS, MAX_ERROR = 256, 10000, 1000000, 100000, 4096
-local MAX_HISTORY, MAX_HISTORY_ERROR, MAX_BATCHES, KEEP_BATCH = 10, 256, 10000, 3600000
-local MAX_ATTEMPTS, MAX_CRASHES = 5, 3
-local CAPACITY, REMEMBER_IDS = 1000000, 3600000
-local MAX_PARKED, KEEP_DEAD = 3600000, 604800000
-local EPOCHS = 1048576
--- How often a queue looks for what need not be known any more, in ms, when nothing is added to it.
-local FORGET = 60000
+-- How many are looked at in one step.
+local UPKEEP = 256
+local CAPACITY, REMEMBER_IDS, KEEP_DEAD = 1000000, 3600000, 604800000
 -- One reply carries no more than this (the largest call of four tasks, and some more), but always one task: a server closes the
 -- connection of a subscriber that it owes too much, 32 MB by default.
 local MAX_BYTES = 5242880
@@ -146,74 +141,10 @@ local function no_progress(seq)
   return { epoch = 0, attempts = 0, crashes = 0, deaths = 0, parks = 0, since = 0, seq = seq, alone = false, holder = '', error = '' }
 end
 
--- What is stored of a task that may have nothing but a sequence.
-local function stored(q, id)
-  local state = redis.call('HGET', q.state, id)
-  return state and cmsgpack.unpack(string.sub(state, 2)) or { seq = 0 }
-end
-
--- What happened to a task since it was enqueued: machine::Progress, and the sequence and holder of its last claim. Where they are not nothing:
--- history, by turns ms and text; reported, what the holder told of its progress; returned, whether it has a key and was given back under its
--- sequence; died, in ms, once it is dead.
-local function progress(q, id)
-  local p = stored(q, id)
-  if p.epoch then return p end
-  return no_progress(p.seq)
-end
-
-local function save(q, id, p)
-  redis.call('HSET', q.state, id, '\1' .. cmsgpack.pack(p))
-end
-
-local function is_or_nil(value, wanted) return value == nil or type(value) == wanted end
-
--- The line of JSON in a body: name, given, max_attempts, max_crashes; and if they are not the usual ones, priority, expires (ms),
--- unique, hold (ms, or -1 for the life of its batch), key, batch, result (for how many ms it is kept). Nothing if there is none.
-local function read_header(body)
-  local line = string.byte(body) == 1 and string.find(body, '\n', 1, true)
-  if not line then return nil end
-  local fine, h = pcall(cjson.decode, string.sub(body, 2, line - 1))
-  if fine and type(h) == 'table' and type(h.name) == 'string' and type(h.given) == 'boolean' and type(h.max_attempts) == 'number'
-    and type(h.max_crashes) == 'number' and is_or_nil(h.priority, 'number') and is_or_nil(h.expires, 'number')
-    and is_or_nil(h.unique, 'string') and is_or_nil(h.hold, 'number') and is_or_nil(h.key, 'string') and is_or_nil(h.batch, 'string')
-    and is_or_nil(h.result, 'number')
-  then
-    return h
+-- Writes which sequence was the last, and tells those who wait, if there is something to tell.
+local function end_step(channel)
+  for _, q in pairs(queues) do
+    if q.counted then redis.call('HSET', q.info, 'added', string.format('%.0f', q.about.added)) end
   end
-end
-
--- The same, and of what cannot be read the usual: whoever claims that sends it away, and no script fails because of it.
-local function header(body)
-  return read_header(body) or { name = '', given = false, max_attempts = MAX_ATTEMPTS, max_crashes = MAX_CRASHES }
-end
-
-local function cut(text, most)
-  if #text <= most then return text end
-  local last = most
-  -- Not in the middle of a character: continuation bytes are 128 to 191.
-  while last > 0 and string.byte(text, last + 1) >= 128 and string.byte(text, last + 1) < 192 do last = last - 1 end
-  return string.sub(text, 1, last)
-end
-
--- Takes down in the history what went wrong.
-local function note_failure(p, text)
-  local history = p.history or {}
-  while #history >= 2 * MAX_HISTORY do
-    table.remove(history, 1)
-    table.remove(history, 1)
-  end
-  history[#history + 1] = now
-  history[#history + 1] = cut(text, MAX_HISTORY_ERROR)
-  p.history = history
-end
-
--- Takes down what went wrong last.
-local function fail(p, text)
-  p.error = cut(text, MAX_ERROR)
-  note_failure(p, text)
-end
-
-local function remove(q, id)
-  redis.call('HDEL', q.body, id)
-  redis.call('HDEL', q.state, id)
+  if news then redis.call('PUBLISH', channel, '1') end
 end

@@ -1,5 +1,7 @@
 -- Where tasks stand, and how they come there and leave.
 
+local MAX_DEAD = 10000
+
 -- Makes a task ready that was not before, under a new sequence.
 local function line_up(q, id, p, h)
   local seq, order = next_sequence(q), about(q).order
@@ -160,9 +162,8 @@ local function finish(channel)
   count_settled()
   write_batches()
   for _, q in pairs(queues) do
-    if q.counted then redis.call('HSET', q.info, 'added', string.format('%.0f', q.about.added)) end
     for forget in pairs(q.kept or {}) do forget(q) end
     if q.kept and not about(q).forget then redis.call('HSET', q.info, 'forget', now + FORGET) end
   end
-  if news then redis.call('PUBLISH', channel, '1') end
+  end_step(channel)
 end
