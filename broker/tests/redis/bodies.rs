@@ -83,7 +83,7 @@ async fn what_is_newer_is_put_off_however_often() {
     // Whether it is in the batch that counts it, only the newer version can tell.
     let member = task(9).with_id(TaskId::new("newer").unwrap()).in_batch(BatchName::new("b").unwrap());
     enqueue(&*broker, &[member]).await;
-    enqueue_and_damage(&server, &*broker, &["1", "2"], "newer", b"\x02what comes").await;
+    enqueue_and_damage(&server, &*broker, &["1", "2"], "newer", b"\x09what comes").await;
     let others = broker.claim(&Claim::new(queue(), 9)).await.unwrap().tasks;
     let done: Vec<_> =
         others.into_iter().map(|task| Settlement::new(task.lease, End::complete(Vec::new()))).collect();
@@ -95,7 +95,7 @@ async fn what_is_newer_is_put_off_however_often() {
         assert_eq!(claimed(&*broker).await, Vec::<String>::new());
     }
     assert!(broker.fsck().unwrap().fsck(true).await.unwrap().is_clean(), "it is nobody's damage");
-    assert_eq!(server.state("newer").await, "it needs a version that knows format 2; this one knows 1");
+    assert_eq!(server.state("newer").await, "it needs a version that knows format 9; this one knows 3");
     // Somebody brought it into a form that this version knows, as the newer one would read it.
     let body =
         b"\x01{\"name\":\"work\",\"given\":true,\"max_attempts\":5,\"max_crashes\":3,\"batch\":\"b\"}\n7";

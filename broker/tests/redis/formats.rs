@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A namespace as the version left it that wrote format 1: a task that waits, one that is leased, one that is due and one that is dead.
-const FORMAT_1: &str = r#"
+/// A namespace as the versions left it that wrote format 1 or 2: a task that waits, one that is leased, one that is due and one that is dead.
+const OLDER: &str = r#"
 local function key(part) return 'mh:{mh}:' .. part .. ':q' end
 local function body(id) redis.call('HSET', key('body'), 't' .. id,
   '\1{"name":"work","given":true,"max_attempts":5,"max_crashes":3}\n"' .. id .. '"') end
@@ -13,12 +13,14 @@ local function state(id, p)
   end
   redis.call('HSET', key('state'), 't' .. id, '\1' .. cmsgpack.pack(p))
 end
-redis.call('HSET', 'mh:{mh}', 'format', 1, 'oldest_reader', 1, 'oldest_writer', 1, 'server', 'another', 'generation', 5000)
+local format = tonumber(ARGV[2])
+redis.call('HSET', 'mh:{mh}', 'format', format, 'oldest_reader', format, 'oldest_writer', format, 'server', 'another',
+  format == 1 and 'generation' or 'fence', 5000)
 redis.call('HSET', key('info'), 'capacity', 4, 'remember_ids', 3600000, 'order', 'fifo', 'revision', 1, 'configured', 1, 'closed', 0,
   'added', 4, 'deaths', 1, 'died', ARGV[1])
 for _, id in ipairs({ 'waits', 'leased', 'due', 'dead' }) do body(id) end
 redis.call('RPUSH', key('ready'), struct.pack('>I8', 1) .. 'twaits')
-state('leased', { seq = 2, holder = string.rep('h', 16) })
+state('leased', { seq = 2, holder = string.rep('h', 16), plain = format == 2 or nil })
 redis.call('ZADD', key('lease'), ARGV[1] + 5000, 'tleased')
 redis.call('ZADD', key('due'), ARGV[1] + 5000, struct.pack('>I8', 3) .. 'tdue')
 redis.call('HSET', key('state'), 'tdue', '\1' .. cmsgpack.pack({ seq = 3 }))
@@ -30,19 +32,25 @@ async fn field(server: &Server, name: &str) -> Option<String> {
     redis::FromRedisValue::from_redis_value(server.say(&["HGET", "mh:{mh}", name]).await).unwrap()
 }
 
-async fn begin_with_format_1(server: &Server) {
+async fn begin_with_format(server: &Server, format: &str) {
     let seconds: Vec<String> = redis::FromRedisValue::from_redis_value(server.say(&["TIME"]).await).unwrap();
-    server.say(&["EVAL", FORMAT_1, "0", &format!("{}000", seconds[0])]).await;
+    server.say(&["EVAL", OLDER, "0", &format!("{}000", seconds[0]), format]).await;
 }
 
 #[tokio::test]
-async fn a_namespace_of_the_format_before_is_taken_over() {
+async fn namespaces_of_formats_before_are_taken_over() {
+    for format in ["1", "2"] {
+        take_over(format).await;
+    }
+}
+
+async fn take_over(format: &str) {
     let server = Server::start();
-    begin_with_format_1(&server).await;
+    begin_with_format(&server, format).await;
     let broker = server.session().await;
     assert!(broker.fsck().unwrap().fsck(false).await.unwrap().is_clean());
     for name in ["format", "oldest_reader", "oldest_writer"] {
-        assert_eq!(field(&server, name).await.as_deref(), Some("2"), "{name}");
+        assert_eq!(field(&server, name).await.as_deref(), Some("3"), "{name}");
     }
     let status = broker.status(&queue()).await.unwrap().unwrap();
     assert_eq!((status.ready, status.scheduled, status.held, status.leased, status.dead), (1, 1, 0, 1, 1));
@@ -62,10 +70,10 @@ async fn a_namespace_of_the_format_before_is_taken_over() {
     assert!(broker.fsck().unwrap().fsck(false).await.unwrap().is_clean());
     drop(broker);
     drop(server.session().await);
-    assert_eq!(field(&server, "format").await.as_deref(), Some("2"), "a second time there is nothing to do");
+    assert_eq!(field(&server, "format").await.as_deref(), Some("3"), "a second time there is nothing to do");
 }
 
-/// The rule by which every version opens a namespace, run as one that knows the format before. And what such a one asks in each
+/// The rule by which every version opens a namespace, run as one that knows a format before. And what such a one asks in each
 /// claim: a session that it had open finds no generation, and so opens the namespace again.
 #[tokio::test]
 async fn an_older_program_is_refused() {
@@ -73,15 +81,17 @@ async fn an_older_program_is_refused() {
         include_str!("../../src/backends/redis/lua/lib.lua"),
         include_str!("../../src/backends/redis/lua/open.lua")
     );
-    for taken_over in [false, true] {
-        let server = Server::start();
-        if taken_over {
-            begin_with_format_1(&server).await;
+    for (known, generation) in [("1", "generation"), ("2", "fence")] {
+        for taken_over in [false, true] {
+            let server = Server::start();
+            if taken_over {
+                begin_with_format(&server, known).await;
+            }
+            drop(server.session().await);
+            let answer = server.say(&["EVAL", open, "1", "mh:{mh}", "server", known]).await;
+            assert_eq!(answer, redis::Value::Int(-3));
+            assert_eq!(field(&server, generation).await, None);
         }
-        drop(server.session().await);
-        let answer = server.say(&["EVAL", open, "1", "mh:{mh}", "server", "1"]).await;
-        assert_eq!(answer, redis::Value::Int(-2));
-        assert_eq!(field(&server, "generation").await, None);
     }
 }
 
@@ -89,7 +99,7 @@ async fn an_older_program_is_refused() {
 async fn a_newer_format_is_refused() {
     let server = Server::start();
     drop(server.session().await);
-    server.say(&["HSET", "mh:{mh}", "oldest_writer", "3"]).await;
+    server.say(&["HSET", "mh:{mh}", "oldest_writer", "4"]).await;
     let error = connect(&server.0.url().parse().unwrap()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Incompatible, "{}", error.report());
 }

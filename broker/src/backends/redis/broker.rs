@@ -6,15 +6,18 @@ use async_trait::async_trait;
 use redis::Value;
 
 use super::{
-    RedisBroker, error,
-    keys::{self, FORMAT, Queues, Unreadable},
+    RedisBroker,
+    arguments::{self, Run, Settlements, text},
+    body::{self, Unreadable},
+    error,
+    keys::{self, Queues},
     reply::{self, Refused, each, int, uint, unexpected},
     scripts,
 };
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    Doctor, End, Enqueued, Fsck, Incarnation, Lease, Lookup, NewTask, Outcome, Payload, QueueName,
-    QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter,
+    Doctor, End, Enqueued, Fsck, Incarnation, Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus,
+    Result, Settled, Settlement, TaskId, Token, Waiter,
     clock::millis,
     machine::{Configuration, check_fits, repeated},
 };
@@ -63,11 +66,7 @@ impl Broker for RedisBroker {
     async fn enqueue(&self, tasks: &[NewTask], token: Option<Token>) -> Result<Vec<Enqueued>> {
         let mut queues = Queues::new(&self.keys);
         let sequence = token.map(|token| text(format!("{:020}", token.sequence))).unwrap_or_default();
-        let mut arguments = vec![text(self.keys.channel()), sequence];
-        for task in tasks {
-            arguments.push(text(queues.index(&task.queue)));
-            arguments.extend(keys::task(task)?);
-        }
+        let arguments = arguments::enqueue(vec![text(self.keys.channel()), sequence], tasks, &mut queues)?;
         let mut keys = queues.keys();
         keys.extend(token.map(|token| self.keys.calls(token.incarnation)));
         let reply = self.call("enqueue", &scripts::ENQUEUE, keys, arguments).await;
@@ -95,12 +94,13 @@ impl Broker for RedisBroker {
             text(fed),
         ];
         let reply: Vec<Value> = self.call("claim", &scripts::CLAIM, queues.keys(), arguments).await?;
-        let ([full, alone, ended, next, mark], tasks) =
+        let ([full, alone, ended, next, mark, first], tasks) =
             reply.split_first_chunk().ok_or_else(|| unexpected("claim"))?;
+        let first = uint(first).ok_or_else(|| unexpected("claim"))?;
         let full = uint(full).and_then(|index| queues.names().get(usize::try_from(index).ok()?).copied());
         let (mut claimed, mut refused) = (Vec::new(), Vec::new());
-        for task in tasks.chunks(7) {
-            match reply::claimed(&claim.queue, self.incarnation, task)? {
+        for task in tasks.chunks(3) {
+            match reply::claimed(&claim.queue, self.incarnation, first, task)? {
                 Ok(task) => claimed.push(task),
                 Err(task) => refused.push(task),
             }
@@ -120,11 +120,7 @@ impl Broker for RedisBroker {
 
     async fn beat(&self, beats: &[Beat], lease: Duration) -> Result<Vec<Beaten>> {
         let mut queues = Queues::new(&self.keys);
-        let mut arguments = vec![text(millis(lease))];
-        for Beat { lease, progress } in beats {
-            arguments.extend(lease_arguments(&mut queues, lease));
-            arguments.push(progress.as_ref().map(Payload::as_str).map(text).unwrap_or_default());
-        }
+        let arguments = arguments::beat(beats, lease, &mut queues);
         let reply: Vec<i64> = self.call("beat", &scripts::BEAT, queues.keys(), arguments).await?;
         each(&reply, beats.len(), "beat", |code| match code {
             0 => Some(Beaten::Lost),
@@ -136,28 +132,16 @@ impl Broker for RedisBroker {
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
         let mut queues = Queues::new(&self.keys);
-        let mut arguments = vec![text(self.keys.channel())];
+        let mut all = Settlements::new(self.keys.channel());
         let mut all_children = Vec::new();
-        for Settlement { lease, end } in settlements {
-            arguments.extend(lease_arguments(&mut queues, lease));
-            let (how, said, delay, children) = match end {
-                End::Complete { children, result } => {
-                    let result = result.as_ref().map_or("null", Payload::as_str);
-                    ("complete", result, Duration::ZERO, children.as_slice())
-                }
-                End::Retry { error, delay } => ("retry", error.as_str(), *delay, [].as_slice()),
-                End::Bury { error } => ("bury", error.as_str(), Duration::ZERO, [].as_slice()),
-                End::Release => ("release", "", Duration::ZERO, [].as_slice()),
-                End::Park => ("park", "", Duration::ZERO, [].as_slice()),
-            };
-            arguments.extend([text(how), text(said), text(millis(delay)), text(children.len())]);
-            for child in children {
-                arguments.push(text(queues.index(&child.queue)));
-                arguments.extend(keys::task(child)?);
+        for settlement in settlements {
+            all.add_settlement(settlement, &mut queues)?;
+            if let End::Complete { children, .. } = &settlement.end {
+                all_children.extend(children);
             }
-            all_children.extend(children);
         }
-        let reply: Vec<Value> = self.call("settle", &scripts::SETTLE, queues.keys(), arguments).await?;
+        let reply: Vec<Value> =
+            self.call("settle", &scripts::SETTLE, queues.keys(), all.into_arguments()).await?;
         check_places("settle", &reply, all_children.into_iter())?;
         each(&reply, settlements.len(), "settle", |answer| match answer {
             Value::Int(0) => Some(Settled::Lost),
@@ -267,22 +251,24 @@ impl RedisBroker {
             return;
         }
         let mut queues = Queues::new(&self.keys);
-        let index = text(queues.index(queue));
-        let mut arguments = vec![text(self.keys.channel())];
-        for Refused { id, epoch, why } in refused {
-            let (how, said) = match why {
-                Unreadable::Newer(format) => (
-                    "put off",
-                    format!("it needs a version that knows format {format}; this one knows {FORMAT}"),
-                ),
-                Unreadable::Foreign(why) => ("bury", format!("cannot be decoded: {why}")),
-            };
+        let queue_index = queues.index(queue);
+        let said: Vec<_> = refused.into_iter().map(why_sent_away).collect();
+        let mut settlements = Settlements::new(self.keys.channel());
+        for (Refused { id, epoch, .. }, how, said) in &said {
             tracing::warn!(task = %id.escape_ascii(), %queue, reason = said, "a task is sent away: {how}");
-            let holder = self.incarnation.as_uuid().as_bytes().to_vec();
-            let end = [text(how), text(said), text(millis(PUT_OFF)), text(0)];
-            arguments.extend([index.clone(), id, text(epoch), holder].into_iter().chain(end));
+            let run = Run {
+                queue: queue_index,
+                epoch: *epoch,
+                incarnation: self.incarnation,
+                how,
+                said,
+                delay: PUT_OFF,
+                children: 0,
+            };
+            settlements.add(run, id.clone());
         }
-        let sent: Result<Vec<i64>> = self.call("claim", &scripts::SETTLE, queues.keys(), arguments).await;
+        let (keys, arguments) = (queues.keys(), settlements.into_arguments());
+        let sent: Result<Vec<i64>> = self.call("claim", &scripts::SETTLE, keys, arguments).await;
         if let Err(error) = sent {
             tracing::warn!(%queue, error = %error.report(), "tasks that cannot be read are held until their leases run out");
         }
@@ -312,11 +298,14 @@ fn check_places<'a>(
     Err(unexpected(operation))
 }
 
-fn lease_arguments<'a>(queues: &mut Queues<'a>, lease: &'a Lease) -> [Vec<u8>; 4] {
-    let holder = lease.incarnation.as_uuid().as_bytes().to_vec();
-    [text(queues.index(&lease.queue)), keys::id(&lease.id), text(lease.epoch), holder]
-}
-
-pub(super) fn text(value: impl ToString) -> Vec<u8> {
-    value.to_string().into_bytes()
+/// How a task is sent away, and what is said of it.
+fn why_sent_away(refused: Refused) -> (Refused, &'static str, String) {
+    let (how, said) = match &refused.why {
+        Unreadable::Newer(format) => (
+            "put off",
+            format!("it needs a version that knows format {format}; this one knows {}", body::FORMAT),
+        ),
+        Unreadable::Foreign(why) => ("bury", format!("cannot be decoded: {why}")),
+    };
+    (refused, how, said)
 }

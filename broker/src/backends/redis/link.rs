@@ -29,8 +29,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How often a connection that nobody uses is tried.
 const PROBE: Duration = Duration::from_secs(10);
 
-/// The format that this version writes. It takes namespaces of the one before over: `lua/open.lua`.
-const FORMAT: i64 = 2;
+/// The format that this version writes. It takes namespaces of those before over: `lua/open.lua`.
+const FORMAT: i64 = 3;
 
 /// How long a call waits for a server that reads its data from its disk; what takes longer is said.
 const LOADING: Duration = Duration::from_secs(3);

@@ -3,6 +3,7 @@
 use redis::Value;
 
 use super::{
+    body::{self, Options, Stored},
     keys,
     reply::{failure, int, paused_by, small, text, uint, unexpected},
 };
@@ -70,11 +71,11 @@ pub(super) fn info(operation: &'static str, task: &[Value]) -> Result<Option<Tas
         tracing::warn!(id = %id.escape_ascii(), "a task is not listed: its id cannot be read");
         return Ok(None);
     };
-    let (name, header) = match keys::stored_body(header) {
-        Ok((header, _)) => (header.name.clone(), Some(header)),
+    let (name, options) = match body::read(header) {
+        Ok(Stored { name, options, .. }) => (name, Some(options)),
         Err(_) => (TaskName::new("unknown")?, None),
     };
-    let info = described(rest).and_then(|said| said.info(id, name, header));
+    let info = described(rest).and_then(|said| said.info(id, name, options));
     info.map(Some).ok_or_else(|| unexpected(operation))
 }
 
@@ -127,7 +128,7 @@ fn described(values: &[Value]) -> Option<Described<'_>> {
 }
 
 impl Described<'_> {
-    fn info(self, id: crate::TaskId, name: TaskName, header: Option<keys::Header>) -> Option<TaskInfo> {
+    fn info(self, id: crate::TaskId, name: TaskName, options: Option<Options>) -> Option<TaskInfo> {
         let waits = self.standing.state().waits() && self.epoch == 0;
         let mut info = TaskInfo {
             attempts: self.attempts,
@@ -139,15 +140,15 @@ impl Described<'_> {
             payload_bytes: self.bytes,
             ..TaskInfo::new(id, name, self.standing)
         };
-        let Some(header) = header else { return Some(info) };
-        info.priority = self.priorities.then(|| header.rank());
-        info.unique = header.unique();
-        info.key = header.key().and_then(|key| LimitKey::new(key).ok());
-        info.result = header.wanted();
-        info.run_limit = header.run_limit();
-        (info.max_attempts, info.max_crashes) = (header.max_attempts, header.max_crashes);
-        info.id_given = header.given;
-        info.batch = header.batch;
+        let Some(options) = options else { return Some(info) };
+        info.priority = self.priorities.then(|| options.rank());
+        info.unique = options.unique();
+        info.key = options.key().and_then(|key| LimitKey::new(key).ok());
+        info.result = options.wanted();
+        info.run_limit = options.run_limit();
+        (info.max_attempts, info.max_crashes) = (options.max_attempts, options.max_crashes);
+        info.id_given = options.given;
+        info.batch = options.batch;
         Some(info)
     }
 }
@@ -170,8 +171,8 @@ pub(super) fn found(operation: &'static str, reply: &[Value]) -> Result<Found> {
     else {
         return Err(unread());
     };
-    let payload = match keys::stored_body(body) {
-        Ok((_, payload)) => payload,
+    let payload = match body::read(body) {
+        Ok(Stored { payload, .. }) => payload,
         // With its raw bytes, as far as they are text.
         Err(_) => Payload::encode(&String::from_utf8_lossy(body))?,
     };

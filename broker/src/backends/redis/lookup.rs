@@ -7,7 +7,7 @@ use redis::Value;
 
 use super::{
     RedisBroker,
-    broker::text,
+    arguments::text,
     client, keys,
     look::{self, Found, mark_arguments},
     reply::{self, unexpected},

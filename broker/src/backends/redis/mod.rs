@@ -4,6 +4,8 @@
 //! namespace share one hash tag, so that a settlement may touch several queues. What waits is woken by a subscription, and
 //! claims by a script; nothing is ever popped by a blocking command, so a lost connection loses no task.
 
+mod arguments;
+mod body;
 mod broker;
 mod client;
 mod config;

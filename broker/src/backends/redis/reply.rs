@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::keys::{self, Unreadable};
+use super::{
+    body::{self, Stored, Unreadable},
+    keys,
+};
 use crate::{
     BatchStatus, ClaimedTask, DeadTask, Enqueued, Error, ErrorKind, Failure, Incarnation, Lease, Order,
     Outcome, Pause, Payload, QueueName, QueueOptions, QueueStatus, Result, Revived, TaskId, TaskName, clock,
@@ -166,39 +169,67 @@ pub(super) struct Refused {
     pub(super) why: Unreadable,
 }
 
-/// One task of those that `claim.lua` returns.
+/// What happened to a task before this claim.
+struct History {
+    epoch: u64,
+    attempts: u32,
+    crashes: u32,
+    deaths: u32,
+    alone: bool,
+}
+
+impl History {
+    /// Reads what is told of it: nothing for a first claim, whose epoch is this.
+    fn read(told: &[u8], first: u64) -> Option<Self> {
+        if told.is_empty() {
+            return Some(Self { epoch: first, attempts: 0, crashes: 0, deaths: 0, alone: false });
+        }
+        let mut words = std::str::from_utf8(told).ok()?.split(' ');
+        let epoch = words.next()?.parse().ok()?;
+        let mut number = || words.next()?.parse::<u32>().ok();
+        Some(Self {
+            epoch,
+            attempts: number()?,
+            crashes: number()?,
+            deaths: number()?,
+            alone: number()? == 1,
+        })
+    }
+}
+
+/// One task of those that a claim returns: its id, its body, and what happened to it. `first` is the epoch of those that were never claimed.
 pub(super) fn claimed(
     queue: &QueueName,
     incarnation: Incarnation,
+    first: u64,
     task: &[Value],
 ) -> Result<std::result::Result<ClaimedTask, Refused>> {
     const CLAIM: &str = "claim";
-    let [Value::BulkString(id), Value::BulkString(body), numbers @ ..] = task else {
+    let [Value::BulkString(id), Value::BulkString(body), Value::BulkString(told)] = task else {
         return Err(unexpected(CLAIM));
     };
-    let [epoch, attempts, crashes, deaths, alone] = numbers else { return Err(unexpected(CLAIM)) };
-    let small = |value| small(value).ok_or_else(|| unexpected(CLAIM));
-    let epoch = uint(epoch).ok_or_else(|| unexpected(CLAIM))?;
-    let read = keys::stored_body(body).and_then(|(header, payload)| {
+    let history = History::read(told, first).ok_or_else(|| unexpected(CLAIM))?;
+    let History { epoch, attempts, crashes, deaths, alone } = history;
+    let read = body::read(body).and_then(|stored| {
         let id = keys::stored_id(CLAIM, id).map_err(|e| Unreadable::Foreign(e.report()))?;
-        Ok((id, header, payload))
+        Ok((id, stored))
     });
-    let (id, header, payload) = match read {
+    let (id, Stored { name, options, payload }) = match read {
         Ok(read) => read,
         Err(why) => return Ok(Err(Refused { id: id.clone(), epoch, why })),
     };
     Ok(Ok(ClaimedTask {
-        run_limit: header.run_limit(),
-        batch: header.batch,
+        run_limit: options.run_limit(),
+        batch: options.batch,
         lease: Lease { queue: queue.clone(), id, epoch, incarnation },
-        name: header.name,
+        name,
         payload,
-        attempts: small(attempts)?,
-        max_attempts: header.max_attempts,
-        crashes: small(crashes)?,
-        deaths: small(deaths)?,
-        alone: small(alone)? == 1,
-        result_wanted: header.result.is_some(),
+        attempts,
+        max_attempts: options.max_attempts,
+        crashes,
+        deaths,
+        alone,
+        result_wanted: options.result.is_some(),
     }))
 }
 
@@ -217,8 +248,8 @@ pub(super) fn dead(task: &[Value]) -> Result<Option<DeadTask>> {
         tracing::warn!(id = %id.escape_ascii(), "a dead task is not listed: its id cannot be read");
         return Ok(None);
     };
-    let (name, payload) = match keys::stored_body(body) {
-        Ok((header, payload)) => (header.name, payload),
+    let (name, payload) = match body::read(body) {
+        Ok(Stored { name, payload, .. }) => (name, payload),
         // With its raw bytes, as far as they are text.
         Err(_) => (TaskName::new("unknown")?, Payload::encode(&String::from_utf8_lossy(body))?),
     };

@@ -1,7 +1,8 @@
 -- The short way of beats: of plain tasks that tell nothing.
--- ARGV: lease in ms, then for each: queue, id, epoch, holder, and what it tells of its progress, or ''. Returns for each 1 kept, 2 kept but to be cancelled, 0 lost.
+-- ARGV: lease in ms, then the beats by runs of those that have these in common: queue, epoch, holder, what they tell of their progress or '', how many, and their ids.
+-- Returns for each 1 kept, 2 kept but to be cancelled, 0 lost.
 local lease = tonumber(ARGV[1])
-local answers, answered = {}, 0
+local answers, answered, total = {}, 0, 0
 
 -- Removed first: a server out of memory refuses scripts whose first write may need some, and a refused beat would be a lost lease.
 local function renew(q, ids)
@@ -11,34 +12,33 @@ local function renew(q, ids)
   redis.call('ZADD', q.lease, unpack(leases))
 end
 
--- Those that tell nothing, by the indexes of their queues: where they stand in ARGV.
-local silent = {}
-for at = 2, #ARGV, 5 do
-  if ARGV[at + 4] == '' then
-    local index = ARGV[at]
-    silent[index] = silent[index] or {}
-    table.insert(silent[index], at)
+-- The runs: where their ids stand in ARGV, and how many there are before.
+local runs = {}
+do
+  local at = 2
+  while at <= #ARGV do
+    local count = tonumber(ARGV[at + 4])
+    runs[#runs + 1] = { q = queue(tonumber(ARGV[at])), epoch = ARGV[at + 1], holder = ARGV[at + 2], tells = ARGV[at + 3], before = total,
+      ids = { unpack(ARGV, at + 5, at + 4 + count) } }
+    total = total + count
+    at = at + 5 + count
   end
 end
 
--- Renews the leases of plain tasks, those of a queue at once, and answers them.
-local function renew_plain(q, places)
-  local ids, kept = {}, {}
-  for number, at in ipairs(places) do ids[number] = ARGV[at + 1] end
-  local plain = plain_claims(q, ids, function(number)
-    local at = places[number]
-    return ARGV[at + 2], ARGV[at + 3]
-  end)
-  for number, at in ipairs(places) do
-    if plain[number] then
-      kept[#kept + 1] = ids[number]
-      answers[(at + 3) / 5] = 1
-      answered = answered + 1
+-- Renews the leases of the plain tasks of a run, and answers them.
+local function renew_plain(run)
+  local kept = {}
+  for number, plain in ipairs(plain_claims(run.q, run.ids, run.epoch, run.holder)) do
+    if plain then
+      kept[#kept + 1] = run.ids[number]
+      answers[run.before + number] = 1
     end
   end
-  if #kept > 0 then renew(q, kept) end
+  answered = answered + #kept
+  if #kept > 0 then renew(run.q, kept) end
 end
 
-for index, places in pairs(silent) do renew_plain(queue(tonumber(index)), places) end
-
-if answered == (#ARGV - 1) / 5 then return answers end
+for _, run in ipairs(runs) do
+  if run.tells == '' then renew_plain(run) end
+end
+if answered == total then return answers end

@@ -1,21 +1,22 @@
 -- The short way of arrow claim, on queue 0: its first tasks that are ready, where nothing else is to be done and nobody else goes before them.
 -- ARGV: channel, max, lease in ms, idle (1 or 0), holder, number of fed queues. The queues from 1 on are fed by it: one that is full holds the claim back.
--- Returns the full queue or -1, how many wait to run alone, ended (1 or 0), ms until the next change or -1, the last sequence given, and for each
--- task id, body, epoch, attempts, crashes, deaths, alone (1 or 0).
+-- Returns the full queue or -1, how many wait to run alone, ended (1 or 0), ms until the next change or -1, the last sequence given, the epoch of a first claim, and for
+-- each task id, body, and what happened to it: '' where this is the first claim and nothing did, else epoch, attempts, crashes, deaths and alone (1 or 0).
 local EPOCHS = 1048576
 local q = queue(0)
 local max, lease, idle, holder = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1', ARGV[5]
-local generation = tonumber(redis.call('HGET', KEYS[1], 'fence'))
+local generation = tonumber(redis.call('HGET', KEYS[1], 'epochs_from'))
 -- Somebody removed the namespace's key under an open session, which the client takes as the order to open it again.
 if not generation then return redis.error_reply('UNOPENED the namespace was removed') end
 local info = about(q)
-if not info.there then return { -1, 0, 0, -1, 0 } end
+if not info.there then return { -1, 0, 0, -1, 0, 0 } end
 
-local reply = { -1, 0, 0, -1, info.added }
 local bytes, taken = 0, 0
 
 -- The next epoch after this one.
 local function next_epoch(epoch) return math.max(epoch + 1, generation * EPOCHS) end
+
+local reply = { -1, 0, 0, -1, info.added, string.format('%.0f', next_epoch(0)) }
 
 -- What a claim makes of a task that has this sequence.
 local function lease_out(p, seq)
@@ -25,12 +26,12 @@ local function lease_out(p, seq)
   p.seq, p.returned = seq, nil
 end
 
--- The reply's part of a task that is handed out.
+-- The reply's part of a task that is handed out; `p` where anything happened to it.
 local function tell(id, body, p)
   local at = #reply
   taken = taken + 1
-  reply[at + 1], reply[at + 2], reply[at + 3] = id, body, string.format('%.0f', p.epoch)
-  reply[at + 4], reply[at + 5], reply[at + 6], reply[at + 7] = p.attempts, p.crashes, p.deaths, p.alone and 1 or 0
+  reply[at + 1], reply[at + 2] = id, body
+  reply[at + 3] = p and string.format('%.0f %d %d %d %d', p.epoch, p.attempts, p.crashes, p.deaths, p.alone and 1 or 0) or ''
 end
 
 -- The first entries of ready, their ids, and their bodies as far as they fit into the reply. Fewer bodies than ids say that the next one
@@ -57,8 +58,7 @@ end
 -- Hands out the first of ready, all that are asked for: by a few commands for as many tasks as can be told to be small by those that were seen.
 -- Tells whether it came to one that is to be looked at alone.
 local function hand_out_front()
-  local first = { epoch = next_epoch(0), attempts = 0, crashes = 0, deaths = 0, alone = false }
-  local claim, count = plain_claim(first.epoch, holder), 8
+  local claim, count = plain_claim(next_epoch(0), holder), 8
   while taken < max do
     local entries, ids, bodies = front(math.min(max - taken, count))
     if #bodies == 0 then return #ids > 0 end
@@ -67,13 +67,13 @@ local function hand_out_front()
     local leases, stored_states = {}, {}
     for at, body in ipairs(bodies) do
       local id, seq = parts(entries[at])
-      local p = states[at] and cmsgpack.unpack(string.sub(states[at], 2)) or {}
-      local never = not p.epoch
+      local p = states[at] and parse_state(states[at])
+      local never = not p or not p.epoch
       leases[2 * at - 1], leases[2 * at] = now + lease, id
       stored_states[2 * at - 1] = id
       if never and is_plain(body) then
         stored_states[2 * at] = plain_state(claim, seq)
-        tell(id, body, first)
+        tell(id, body)
       else
         if never then p = no_progress(seq) end
         lease_out(p, seq)

@@ -1,10 +1,14 @@
 -- Arrow enqueue: (new) -> ready, due or held, in order, where the short way does not go: see `enqueue_plain.lua`.
-local tasks, answers = {}, {}
-for at = 3, #ARGV, 4 do
-  local task = read_task(at)
-  local order = misplaced(task)
-  if order then return { -1, #tasks, unpack(order) } end
-  tasks[#tasks + 1] = task
+local tasks, answers, at = {}, {}, 3
+while at <= #ARGV do
+  local last = at + 1 + 2 * tonumber(ARGV[at + 2])
+  for place = at + 3, last, 2 do
+    local task = new_task(ARGV[at], ARGV[place], ARGV[place + 1], ARGV[at + 1])
+    local order = misplaced(task)
+    if order then return { -1, #tasks, unpack(order) } end
+    tasks[#tasks + 1] = task
+  end
+  at = last + 2
 end
 
 for number, task in ipairs(tasks) do

@@ -1,6 +1,7 @@
 -- Looks at what is known by a key or of tasks that are gone, and at what tasks have by their keys, some at a time. Each is judged and mended in one step.
 -- ARGV: repair (1 or 0), the key's part (unique, seen, results, untils, held, permits or opening), cursor, count, channel.
 -- Returns the next cursor, and what is wrong: for each the id or nothing, what, and how it is repaired.
+local MAX_KEY_INTERVAL = 86400000
 local q, repair, part = queue(0), ARGV[1] == '1', ARGV[2]
 local wrong = {}
 
@@ -74,10 +75,10 @@ local looks = {
     end
   end,
   opening = function(key, till)
-    local interval = about(q).key_interval
-    if tonumber(till) <= now + interval then return end
+    -- It may have begun before the queue got a shorter one.
+    if tonumber(till) <= now + MAX_KEY_INTERVAL then return end
     if note('', 'the interval of the key ' .. key .. ' ends later than any can', 'it begins now') then
-      redis.call('ZADD', q.opening, now + interval, key)
+      redis.call('ZADD', q.opening, now + about(q).key_interval, key)
     end
   end,
   untils = function(id)

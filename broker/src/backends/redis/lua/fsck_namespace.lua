@@ -12,10 +12,10 @@ if ARGV[3] == '0' then
     note('the key of the namespace expires', 'it is kept')
     if ARGV[1] == '1' then redis.call('PERSIST', KEYS[1]) end
   end
-  local generation = tonumber(redis.call('HGET', KEYS[1], 'fence'))
+  local generation = tonumber(redis.call('HGET', KEYS[1], 'epochs_from'))
   if not generation or generation < 0 or generation > 2 ^ 33 then
     note('the generation is none', 'it is set anew, from the clock')
-    if ARGV[1] == '1' then redis.call('HSET', KEYS[1], 'fence', math.floor(now / 1000)) end
+    if ARGV[1] == '1' then redis.call('HSET', KEYS[1], 'epochs_from', math.floor(now / 1000)) end
   end
 end
 local found = redis.call('SCAN', ARGV[3], 'MATCH', ARGV[2], 'COUNT', 500)

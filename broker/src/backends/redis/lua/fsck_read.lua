@@ -16,9 +16,15 @@ end
 -- The progress, whether it is as we write it, and whether it is of a task that has nothing but a sequence. Nothing when there is none.
 local function read_state(id)
   local state = redis.call('HGET', q.state, id)
-  if not state then return nil, true end
-  local fine, p = pcall(cmsgpack.unpack, string.sub(state, 2))
-  if not fine or type(p) ~= 'table' or string.byte(state) ~= 1 then return nil, false end
+  if not state then
+    local seq = by_priority(q) and sequence_in(redis.call('HGET', q.body, id)) or 0
+    if seq == 0 then return nil, true end
+    return no_progress(seq), true, true
+  end
+  local format = string.byte(state)
+  if format ~= 1 and (format ~= 2 or #state ~= 33) then return nil, false end
+  local fine, p = pcall(parse_state, state)
+  if not fine or type(p) ~= 'table' then return nil, false end
   if p.epoch == nil and is_count(p.seq) then return no_progress(p.seq), true, true end
   for _, name in ipairs(NUMBERS) do
     if not is_count(p[name]) then return nil, false end
@@ -38,7 +44,7 @@ end
 -- Whether a version made it that knows more than this one, and will read it.
 local function is_newer(body)
   local format = string.byte(body) or 0
-  return format > 1 and format < 32
+  return format > 3 and format < 32
 end
 
 local function numbers(text)
@@ -61,6 +67,6 @@ end
 
 -- An epoch may have been lost: those that come are higher than all that were given.
 local function raise_generation()
-  local generation = tonumber(redis.call('HGET', KEYS[1], 'fence')) or 0
-  redis.call('HSET', KEYS[1], 'fence', string.format('%.0f', math.max(generation + 1, math.floor(now / 1000))))
+  local generation = tonumber(redis.call('HGET', KEYS[1], 'epochs_from')) or 0
+  redis.call('HSET', KEYS[1], 'epochs_from', string.format('%.0f', math.max(generation + 1, math.floor(now / 1000))))
 end

@@ -1,6 +1,6 @@
 -- What every script begins with: where things are, and how a queue stands. What the scripts have besides is told by `scripts.rs`.
 --
--- KEYS[1] is the namespace's HASH: format, oldest_reader, oldest_writer, server, fence (the generation), batches (the last number given to one).
+-- KEYS[1] is the namespace's HASH: format, oldest_reader, oldest_writer, server, epochs_from (the generation), batches (the last number given to one).
 -- KEYS[2] to KEYS[4] are those of its batches, see `batches.lua`. Then follow nineteen keys for each queue that a script touches, in the order of
 -- `queue` below. A script names a queue by its index, from 0.
 --
@@ -17,9 +17,10 @@
 --   lease     ZSET   ids that somebody has, by until when, in ms. There is no second list of what runs
 --   dead      ZSET   ids that were given up, by the order in which they were
 -- and has
---   body      HASH   id -> what was enqueued: a format byte, a line of JSON (see `header`), the payload. Never changed
---   state     HASH   id -> what happened since: a format byte and msgpack. Missing before the first claim, but for the sequence of a
---             task that began in due, in held, or in a ready that is a ZSET
+--   body      HASH   id -> what was enqueued. Never changed. Format 2: the name, a line end, options as JSON or nothing (see `header`), a line end, the payload.
+--             Format 3, in a ready that is a ZSET: the sequence in 8 bytes, and then as 2. Format 1: the name among the options, and all of these are there
+--   state     HASH   id -> what happened since. Format 1: msgpack. Format 2, after the first claim of a plain task (see `plain.lua`): epoch in 8 bytes, holder,
+--             sequence in 8 bytes. Missing before the first claim, but for the sequence of a task that began in due or in held
 -- and may be in
 --   expiring  ZSET   ids that nobody claimed yet, by the ms from which on nobody will
 --   unique    HASH   unique key -> the id that holds it: of an unsettled task, or of one that is in seen
@@ -136,9 +137,20 @@ local function parts(entry)
   return string.sub(entry, 9), (struct.unpack('>I8', entry))
 end
 
+-- A body of format 2 with its sequence: what is in a ZSET could not be found without.
+local function with_sequence(body, seq) return '\3' .. struct.pack('>I8', seq) .. string.sub(body, 2) end
+
 -- What happened to a task that was never claimed: nothing.
 local function no_progress(seq)
   return { epoch = 0, attempts = 0, crashes = 0, deaths = 0, parks = 0, since = 0, seq = seq, alone = false, holder = '', error = '' }
+end
+
+-- What a state says; of a task that was never claimed it may be no more than the sequence.
+local function parse_state(state)
+  if string.byte(state) ~= 2 then return cmsgpack.unpack(string.sub(state, 2)) end
+  local p = no_progress((struct.unpack('>I8', state, 26)))
+  p.epoch, p.holder = struct.unpack('>I8', state, 2), string.sub(state, 10, 25)
+  return p
 end
 
 -- Writes which sequence was the last, and tells those who wait, if there is something to tell.

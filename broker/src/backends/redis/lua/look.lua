@@ -128,9 +128,10 @@ end
 -- cancelled (1 or 0), epoch, attempts, crashes, parked since or -1, error, when it expires or -1, the mark: a, b, c; and whether the queue is by priority (1 or 0).
 local function describe(q, reply, spot, body)
   local p = progress(q, spot.id)
-  local line = string.find(body, '\n', 1, true) or 0
+  local _, payload = split(body)
+  payload = payload or 1
   local at = spot.state == 'd' and (p.died or now) or spot.at or 0
-  local said = { spot.id, string.sub(body, 1, line), #body - line, spot.state, at, math.max(0, at - now), p.holder, p.cancelled and 1 or 0,
+  local said = { spot.id, string.sub(body, 1, payload - 1), #body - payload + 1, spot.state, at, math.max(0, at - now), p.holder, p.cancelled and 1 or 0,
     p.epoch, p.attempts, p.crashes, p.parks > 0 and p.since or -1, p.error, tonumber(redis.call('ZSCORE', q.expiring, spot.id) or -1),
     spot.a, spot.b, spot.c, by_priority(q) and 1 or 0 }
   for _, value in ipairs(said) do reply[#reply + 1] = value end

@@ -6,7 +6,6 @@ local MAX_DEAD = 10000
 local function line_up(q, id, p, h)
   local seq, order = next_sequence(q), about(q).order
   if order == 'priority' then
-    -- Its entry could not be found without it.
     p.seq = seq
     save(q, id, p)
     redis.call('ZADD', q.ready, h.priority or 0, entry(seq, id))
@@ -18,17 +17,21 @@ end
 -- Arrow enqueue, of a task whose id and key are free. `h` is its header where that says anything special; `due` when it becomes ready, if later.
 local function add(q, id, body, h, due)
   create(q)
+  local seq, held = next_sequence(q), h and h.key
+  local ranked = by_priority(q) and not due and not held
+  if ranked then body = with_sequence(body, seq) end
   redis.call('HSET', q.body, id, body)
   if q.unsettled then q.unsettled = q.unsettled + 1 end
   begin(q, id)
   if due then
-    local seq = next_sequence(q)
     save(q, id, { seq = seq })
     redis.call('ZADD', q.due, due, entry(seq, id))
-  elseif h and h.key then
-    stand_in_line(q, id, { seq = next_sequence(q) }, h)
+  elseif held then
+    stand_in_line(q, id, { seq = seq }, h)
+  elseif ranked then
+    redis.call('ZADD', q.ready, h and h.priority or 0, entry(seq, id))
   else
-    line_up(q, id, {}, h or {})
+    redis.call(about(q).order == 'lifo' and 'LPUSH' or 'RPUSH', q.ready, entry(seq, id))
   end
   if h then
     if h.expires then redis.call('ZADD', q.expiring, now + h.expires, id) end

@@ -1,14 +1,14 @@
 -- Arrows complete, retry, bury, release and park, where the short way does not go: see `settle_plain.lua`. As machine::Progress::settle.
 local MAX_PARKED = 3600000
 
--- The children of each settlement.
+-- The children, by the runs.
 local handed_on = {}
 do
   local seen = 0
-  for number, place in ipairs(places) do
+  for number, run in ipairs(runs) do
     handed_on[number] = {}
-    for child = place + 8, place + 7 + tonumber(ARGV[place + 7]) * 4, 4 do
-      local task = read_task(child)
+    for at = run.first_child, run.first_child + 4 * run.children - 1, 4 do
+      local task = new_task(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
       local order = misplaced(task)
       if order then return { -1, seen, unpack(order) } end
       seen = seen + 1
@@ -54,20 +54,23 @@ local function settle(q, id, p, h, how, text, delay)
   unless_cancelled(q, id, p, h, go_scheduled, now + delay)
 end
 
-for number, place in ipairs(places) do
-  if not answers[number] then
-    local q, id = queue(tonumber(ARGV[place])), ARGV[place + 1]
-    local p = held(q, id, tonumber(ARGV[place + 2]), ARGV[place + 3])
-    -- Without its body a task cannot be settled; when its lease runs out, the next claim drops it.
-    local body = p and redis.call('HGET', q.body, id)
-    if body then
-      settle(q, id, p, header(body), ARGV[place + 4], ARGV[place + 5], tonumber(ARGV[place + 6]))
-      for _, child in ipairs(handed_on[number]) do
-        if not exists(child.q, child.id) and not other_holder(child) then add_task(child) end
-      end
-      count_settled()
-    end
-    answers[number] = body and 1 or 0
+local function settle_one(run, id, own)
+  local q = run.q
+  local p = held(q, id, tonumber(run.epoch), run.holder)
+  -- Without its body a task cannot be settled; when its lease runs out, the next claim drops it.
+  local body = p and redis.call('HGET', q.body, id)
+  if not body then return 0 end
+  settle(q, id, p, header(body), run.how, run.text, run.delay)
+  for _, child in ipairs(own) do
+    if not exists(child.q, child.id) and not other_holder(child) then add_task(child) end
+  end
+  count_settled()
+  return 1
+end
+
+for number, run in ipairs(runs) do
+  for at, id in ipairs(run.ids) do
+    answers[run.before + at] = answers[run.before + at] or settle_one(run, id, handed_on[number])
   end
 end
 finish(ARGV[1])

@@ -1,36 +1,45 @@
 -- The short way of arrow complete: of plain tasks that hand on nothing.
--- ARGV: channel, then for each settlement: queue, id, epoch, holder, how, error or result, delay in ms, number of children, and the children.
--- Returns for each 1 settled, 0 lost. If a child does not fit its queue, changes nothing and returns -1, which of all children it is, from 0, and
--- what `misplaced` says. Besides the arrows there is `put off`: as park, after the delay and for the reason that are given, however often.
+-- ARGV: channel, then the settlements by runs of those that have these in common: queue, epoch, holder, how, error or result, delay in ms, number of children, how many,
+-- and their ids; then the children, of a run of one. Returns for each 1 settled, 0 lost. If a child does not fit its queue, changes nothing and returns -1, which of all
+-- children it is, from 0, and what `misplaced` says. Besides the arrows there is `put off`: as park, after the delay and for the reason that are given, however often.
 
--- Where the settlements stand in ARGV, and what those are answered that are done.
-local places, answers, answered, children = {}, {}, 0, 0
--- How often a lease is settled: of several settlements of one the first counts, so they are not taken out of their order.
-local times = {}
+-- The runs, how many children they have, and what is answered: by the numbers of the settlements.
+local runs, total, children, answers, answered = {}, 0, 0, {}, 0
 
-local function task_of(place) return ARGV[place] .. ' ' .. ARGV[place + 1] end
-
-local at = 2
-while at <= #ARGV do
-  places[#places + 1] = at
-  times[task_of(at)] = (times[task_of(at)] or 0) + 1
-  local own = tonumber(ARGV[at + 7])
-  children = children + own
-  at = at + 8 + own * 4
+do
+  local at = 2
+  while at <= #ARGV do
+    local run = { q = queue(tonumber(ARGV[at])), epoch = ARGV[at + 1], holder = ARGV[at + 2], how = ARGV[at + 3], text = ARGV[at + 4],
+      delay = tonumber(ARGV[at + 5]), children = tonumber(ARGV[at + 6]), before = total, ids = {} }
+    -- How often a task is settled: of several settlements of one lease the first counts, so they are not taken out of their order.
+    local times = run.q.times or {}
+    run.q.times = times
+    for number = 1, tonumber(ARGV[at + 7]) do
+      local id = ARGV[at + 7 + number]
+      run.ids[number] = id
+      times[id] = (times[id] or 0) + 1
+    end
+    total = total + #run.ids
+    children = children + run.children
+    at = at + 8 + #run.ids
+    run.first_child = at
+    at = at + 4 * run.children
+    runs[#runs + 1] = run
+  end
 end
 
--- Completes the plain ones of these settlements of a queue, and answers them.
-local function complete_plain(q, numbers)
-  local ids, gone = {}, {}
-  for at, number in ipairs(numbers) do ids[at] = ARGV[places[number] + 1] end
-  local plain = plain_claims(q, ids, function(at)
-    local place = places[numbers[at]]
-    return ARGV[place + 2], ARGV[place + 3]
-  end)
-  for at, number in ipairs(numbers) do
+-- Completes the plain ones of a run, and answers them.
+local function complete_plain(run)
+  local q, ids, numbers, gone = run.q, {}, {}, {}
+  for number, id in ipairs(run.ids) do
+    if q.times[id] == 1 then ids[#ids + 1], numbers[#numbers + 1] = id, run.before + number end
+  end
+  if #ids == 0 then return end
+  local plain = plain_claims(q, ids, run.epoch, run.holder)
+  for at, id in ipairs(ids) do
     if plain[at] then
-      gone[#gone + 1] = ids[at]
-      answers[number] = 1
+      gone[#gone + 1] = id
+      answers[numbers[at]] = 1
     end
   end
   if #gone == 0 then return end
@@ -41,23 +50,17 @@ local function complete_plain(q, numbers)
   news = true
 end
 
--- Completes all that are plain and hand on nothing, those of a queue at once.
+-- Completes all that are plain and hand on nothing. One with a result has somebody who wants it, and so is not plain.
 local function complete_all_plain()
-  local bare = {}
-  for number, place in ipairs(places) do
-    if ARGV[place + 4] == 'complete' and ARGV[place + 7] == '0' and times[task_of(place)] == 1 then
-      local index = ARGV[place]
-      bare[index] = bare[index] or {}
-      table.insert(bare[index], number)
-    end
+  for _, run in ipairs(runs) do
+    if run.how == 'complete' and run.children == 0 and run.text == 'null' then complete_plain(run) end
   end
-  for index, numbers in pairs(bare) do complete_plain(queue(tonumber(index)), numbers) end
 end
 
 -- Where there are children, these are looked at first.
 if children == 0 then
   complete_all_plain()
-  if answered == #places then
+  if answered == total then
     end_step(ARGV[1])
     return answers
   end

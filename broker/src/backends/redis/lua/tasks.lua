@@ -1,10 +1,8 @@
--- Tasks as they come in ARGV, four values each: queue, id, body, and what is special about them: '' for nothing, else when they start:
--- 'now', 'after' or 'at' and ms.
+-- Tasks as they come in ARGV: queue, id, body, and what is special about them: '' for nothing, 'rank' and a number where that is no more than their priority, else when
+-- they start: 'now', 'after' or 'at' and ms.
 
--- Reads the task at this place of ARGV.
-local function read_task(at)
-  local task = { q = queue(tonumber(ARGV[at])), id = ARGV[at + 1], body = ARGV[at + 2] }
-  local special = ARGV[at + 3]
+local function new_task(index, id, body, special)
+  local task = { q = queue(tonumber(index)), id = id, body = body }
   if special == '' then return task end
   task.h = header(task.body)
   local how, ms = string.match(special, '^(%a+) ?(%d*)$')
