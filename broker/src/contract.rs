@@ -14,6 +14,17 @@ use crate::{
 /// for no reason, and what it tells may be lost. Whoever waits also polls.
 pub type Waiter = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
+/// What somebody wants to hear of. Who says what spares the broker questions that would be asked in vain.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Interest {
+    /// A task may have become ready, or may become so sooner than was known.
+    Ready,
+    /// A task may have been settled or cancelled, or died; so there may be room, and a queue or a batch may have ended.
+    Settled,
+    /// Any of these, and all else that is told, as that a queue was closed.
+    Any,
+}
+
 /// One session with a broker: a process start, with an [`Incarnation`] of its own.
 ///
 /// This is what backends implement; [`BrokerExt`](crate::BrokerExt) holds what users call besides. Every
@@ -178,13 +189,17 @@ pub trait Broker: Debug + Send + Sync + 'static {
         None
     }
 
-    /// Registers interest in these queues before it returns, for as long as the future lives; it completes when one of them
-    /// may have got a ready task or room, may have ended, or may have settled a task whose result is wanted or that was the last
-    /// of its batch. With no queues it completes when that is so of any, on a broker that has batches: their tasks are
+    /// Registers interest in these queues before it returns, for as long as the future lives; it completes when something of the kind
+    /// may have happened on one of them, and perhaps when something else has. With no queues it completes when that is so of any, on a broker that has batches: their tasks are
     /// anywhere. A broker that sends tasks ahead does so only while there is
     /// interest, so whoever claims again and again keeps one alive. Register, then read, then await: nothing that happens
     /// after the registration is missed, but hints can be lost, so bound the wait.
-    fn wait(&self, queues: &[QueueName]) -> Waiter;
+    fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter;
+
+    /// As [`Broker::wait_for`], for anything.
+    fn wait(&self, queues: &[QueueName]) -> Waiter {
+        self.wait_for(Interest::Any, queues)
+    }
 
     /// Gives up whatever connections this session has, whether they seem well or not; the next call makes new ones. For who finds
     /// that calls are answered and tasks do not come all the same.

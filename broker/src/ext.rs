@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use crate::{
-    BatchName, BatchStatus, Broker, Enqueued, Error, ErrorKind, NewTask, Outcome, QueueName, QueueStatus,
-    Result, TaskId, Token,
+    BatchName, BatchStatus, Broker, Enqueued, Error, ErrorKind, Interest, NewTask, Outcome, QueueName,
+    QueueStatus, Result, TaskId, Token,
     capabilities::{Ids, Results},
 };
 
@@ -85,7 +85,7 @@ impl<B: Broker + ?Sized> BrokerExt for B {
     async fn join(&self, queue: &QueueName, timeout: Option<Duration>) -> Result<Option<QueueStatus>> {
         let start = Instant::now();
         loop {
-            let changed = self.wait(std::slice::from_ref(queue));
+            let changed = self.wait_for(Interest::Settled, std::slice::from_ref(queue));
             let status = self.status(queue).await?;
             let Some(open) = status.as_ref().map(QueueStatus::unsettled).filter(|unsettled| *unsettled > 0)
             else {
@@ -144,7 +144,7 @@ impl<B: Broker + ?Sized> BrokerExt for B {
         let only_sent = self.capabilities().results == Results::ToSender;
         let (mut pending, mut missed) = (false, false);
         loop {
-            let changed = self.wait(std::slice::from_ref(queue));
+            let changed = self.wait_for(Interest::Settled, std::slice::from_ref(queue));
             match self.outcomes(queue, std::slice::from_ref(id)).await?.pop() {
                 Some(Outcome::Pending { .. }) => pending = true,
                 // It was to come, and may still.
@@ -174,7 +174,7 @@ impl<B: Broker + ?Sized> BrokerExt for B {
         let start = Instant::now();
         let queue = &task.queue;
         loop {
-            let changed = self.wait(std::slice::from_ref(queue));
+            let changed = self.wait_for(Interest::Settled, std::slice::from_ref(queue));
             let patience = timeout.saturating_sub(start.elapsed()).min(patience);
             match self.enqueue_repeatedly(std::slice::from_ref(task), patience).await?.pop() {
                 Some(Enqueued::Full) => {}

@@ -9,9 +9,9 @@ use async_trait::async_trait;
 
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    DeadTask, Doctor, End, Enqueued, Error, Fsck, Holder, Incarnation, Lookup, Mark, NewTask, Outcome,
-    QueueName, QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, State, TaskDetail, TaskId,
-    TaskPage, Token, Waiter, Why, limits, machine::purged,
+    DeadTask, Doctor, End, Enqueued, Error, Fsck, Holder, Incarnation, Interest, Lookup, Mark, NewTask,
+    Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, State, TaskDetail,
+    TaskId, TaskPage, Token, Waiter, Why, limits, machine::purged,
 };
 use checks::{check_batch, check_by, check_page, check_tasks};
 
@@ -171,8 +171,8 @@ impl<B: Broker> Broker for Guard<B> {
         self.0.fsck()
     }
 
-    fn wait(&self, queues: &[QueueName]) -> Waiter {
-        self.0.wait(queues)
+    fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {
+        self.0.wait_for(interest, queues)
     }
 
     async fn rebuild(&self) {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use manyhands::{Broker, Outcome, QueueName, TaskId, capabilities::Results};
+use manyhands::{Broker, Interest, Outcome, QueueName, TaskId, capabilities::Results};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::intake::{Reply, Waiting};
@@ -32,7 +32,7 @@ impl Answers {
                 waiting.extend(first);
             }
             // Registered before it is asked: what happens in between is not missed.
-            let changed = self.broker.wait(std::slice::from_ref(&self.queue));
+            let changed = self.broker.wait_for(Interest::Settled, std::slice::from_ref(&self.queue));
             while let Ok(more) = newcomers.try_recv() {
                 waiting.extend(more);
             }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use manyhands_broker::{
-    Broker, Claim, ClaimReply, ClaimedTask, Error, ErrorKind, QueueName, Result,
+    Broker, Claim, ClaimReply, ClaimedTask, Error, ErrorKind, Interest, QueueName, Result,
     crash::{Point, at},
     limits,
     sabotage::{Defect, planted},
@@ -80,6 +80,9 @@ impl Claims {
     /// Claims until told to stop, or until all queues ended if `until_ended`.
     pub(crate) async fn run(&mut self, shutdown: &Shutdown, until_ended: bool) -> Result<()> {
         let queues = self.interesting();
+        // Only who waits for the end of queues, or for room in those that are fed, need hear of what others settle.
+        let feeds = self.turns.served().iter().any(|served| !served.feeds.is_empty());
+        let interest = if until_ended || feeds { Interest::Any } else { Interest::Ready };
         let mut pause = PAUSES.0;
         let mut ended = None;
         while !shutdown.is_stopping() {
@@ -93,7 +96,7 @@ impl Claims {
             }
             // Both are registered before anything is read, so no change in between is missed.
             let mut freed = self.slots.changes();
-            let hint = self.broker.wait(&queues);
+            let hint = self.broker.wait_for(interest, &queues);
             let (ready, wait) = match self.round().await {
                 Ok(round) if round.more => {
                     pause = PAUSES.0;

@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use manyhands_broker::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    Doctor, Enqueued, Fsck, Incarnation, Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus,
-    Result, Settled, Settlement, TaskId, Token, Waiter,
+    Doctor, Enqueued, Fsck, Incarnation, Interest, Lookup, NewTask, Outcome, QueueName, QueueOptions,
+    QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter,
 };
 
 /// Hands every call on, and notes the longest claim.
@@ -120,8 +120,8 @@ impl Broker for Timed {
         self.inner.lookup()
     }
 
-    fn wait(&self, queues: &[QueueName]) -> Waiter {
-        self.inner.wait(queues)
+    fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {
+        self.inner.wait_for(interest, queues)
     }
 
     async fn rebuild(&self) {

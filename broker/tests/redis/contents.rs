@@ -320,3 +320,26 @@ async fn keys_of_ended_batches_are_swept_in_steps() {
     assert_eq!(held, [Enqueued::Duplicate(again.id)], "what was taken again is not swept");
     assert!(broker.fsck().unwrap().fsck(false).await.unwrap().is_clean());
 }
+
+/// A settlement makes no idle worker ask for tasks, and a new task nobody ask for outcomes.
+#[tokio::test]
+async fn nobody_is_woken_in_vain() {
+    let server = Server::start();
+    let (broker, other) = (server.session().await, server.session().await);
+    let elsewhere = QueueName::new("elsewhere").unwrap();
+    enqueue(&*broker, &[task(9)]).await;
+    let claimed = broker.claim(&Claim::new(queue(), 1)).await.unwrap().tasks.remove(0);
+    let mut claims = other.wait_for(Interest::Ready, &[queue()]);
+    broker.settle(&[Settlement::new(claimed.lease, End::complete(Vec::new()))]).await.unwrap();
+    let mut outcomes = other.wait_for(Interest::Settled, &[queue()]);
+    enqueue(&*broker, &[task(9).on(elsewhere.clone())]).await;
+    // It comes after all that was told before.
+    let last = other.wait(std::slice::from_ref(&elsewhere));
+    enqueue(&*broker, &[task(9).on(elsewhere)]).await;
+    last.await;
+    assert!((&mut claims).now_or_never().is_none(), "a settlement is no ready task");
+    assert!((&mut outcomes).now_or_never().is_none(), "another queue's task is no outcome");
+    enqueue(&*broker, &[task(9)]).await;
+    claims.await;
+    assert!((&mut outcomes).now_or_never().is_none(), "a ready task is no outcome");
+}

@@ -12,10 +12,12 @@ mod urls;
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
+
 use manyhands_broker::{
-    BatchName, Beat, Beaten, Broker, Cancel, Claim, End, Enqueued, ErrorKind, LimitKey, NewTask, Order,
-    Outcome, Payload, QueueName, QueueOptions, Revived, Settled, Settlement, Start, State, TaskId, TaskName,
-    Token, Unique, Wanted, connect,
+    BatchName, Beat, Beaten, Broker, Cancel, Claim, End, Enqueued, ErrorKind, Interest, LimitKey, NewTask,
+    Order, Outcome, Payload, QueueName, QueueOptions, Revived, Settled, Settlement, Start, State, TaskId,
+    TaskName, Token, Unique, Wanted, connect,
 };
 use manyhands_test_support::servers::Redis;
 

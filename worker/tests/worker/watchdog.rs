@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use manyhands_broker::{
-    Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Error, ErrorKind, Incarnation, LimitKey,
-    NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Start, TaskId,
-    Token, Waiter,
+    Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Error, ErrorKind, Incarnation, Interest,
+    LimitKey, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Start,
+    TaskId, Token, Waiter,
 };
 use manyhands_worker::{App, Context};
 use tokio::sync::watch;
@@ -100,8 +100,8 @@ impl Broker for Wedged {
         self.inner.outcomes(queue, ids).await
     }
 
-    fn wait(&self, queues: &[QueueName]) -> Waiter {
-        self.inner.wait(queues)
+    fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {
+        self.inner.wait_for(interest, queues)
     }
 
     async fn rebuild(&self) {

@@ -9,8 +9,8 @@ use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
     DeadTask, Doctor,
     Durability::{Power, Process},
-    Enqueued, Fsck, Incarnation, Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result,
-    Revived, Settled, Settlement, TaskId, Token, Waiter,
+    Enqueued, Fsck, Incarnation, Interest, Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus,
+    Result, Revived, Settled, Settlement, TaskId, Token, Waiter,
     sabotage::{Defect, planted},
 };
 
@@ -154,7 +154,7 @@ impl Broker for LocalBroker {
         Some(self)
     }
 
-    fn wait(&self, _queues: &[QueueName]) -> Waiter {
+    fn wait_for(&self, _interest: Interest, _queues: &[QueueName]) -> Waiter {
         self.ears.listen();
         // Subscribed now, not when the future is first polled: changes from here on count.
         let mut changes = self.changes();

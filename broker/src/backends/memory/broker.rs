@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use super::MemoryBroker;
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    DeadTask, Doctor, Enqueued, Fsck, Holder, Incarnation, Lookup, Mark, NewTask, Outcome, QueueName,
-    QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, State, TaskDetail, TaskId, TaskPage,
-    Token, Waiter, Why,
+    DeadTask, Doctor, Enqueued, Fsck, Holder, Incarnation, Interest, Lookup, Mark, NewTask, Outcome,
+    QueueName, QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, State, TaskDetail, TaskId,
+    TaskPage, Token, Waiter, Why,
 };
 
 #[async_trait]
@@ -106,7 +106,7 @@ impl Broker for MemoryBroker {
         Some(self)
     }
 
-    fn wait(&self, _queues: &[QueueName]) -> Waiter {
+    fn wait_for(&self, _interest: Interest, _queues: &[QueueName]) -> Waiter {
         let shared = Arc::clone(&self.shared);
         // Subscribed now, not when the future is first polled: changes from here on count.
         let mut changes = shared.changes();

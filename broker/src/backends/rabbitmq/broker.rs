@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, DeadLetters, Enqueued, Error, ErrorKind,
-    Incarnation, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId,
-    Token, Waiter, machine::Configuration,
+    Incarnation, Interest, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled,
+    Settlement, TaskId, Token, Waiter, machine::Configuration,
 };
 
 #[async_trait]
@@ -83,7 +83,7 @@ impl Broker for RabbitMqBroker {
         Some(self)
     }
 
-    fn wait(&self, queues: &[QueueName]) -> Waiter {
+    fn wait_for(&self, _interest: Interest, queues: &[QueueName]) -> Waiter {
         self.interest(queues)
     }
 

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    Doctor, End, Enqueued, Fsck, Incarnation, Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus,
-    Result, Settled, Settlement, TaskId, Token, Waiter,
+    Doctor, End, Enqueued, Fsck, Incarnation, Interest, Lookup, NewTask, Outcome, QueueName, QueueOptions,
+    QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter,
     clock::millis,
     machine::{Configuration, check_fits, repeated},
 };
@@ -229,13 +229,8 @@ impl Broker for RedisBroker {
         Some(self)
     }
 
-    fn wait(&self, _queues: &[QueueName]) -> Waiter {
-        // Subscribed now, not when the future is first polled: changes from here on count.
-        let mut changes = self.changes();
-        Box::pin(async move {
-            // An error means that the session is gone, which is worth waking up for too.
-            let _ = changes.changed().await;
-        })
+    fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {
+        self.news().wait(interest, queues)
     }
 
     async fn rebuild(&self) {

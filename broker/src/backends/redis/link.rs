@@ -9,15 +9,15 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, FromRedisValue, PushInfo, PushKind, Script,
+    AsyncConnectionConfig, Client, ConnectionAddr, FromRedisValue, PushInfo, PushKind, Script, Value,
     aio::MultiplexedConnection,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    sync::{Mutex, watch},
+    sync::Mutex,
 };
 
-use super::{RedisConfig, error, info::Info, keys::Keys, scripts};
+use super::{RedisConfig, error, info::Info, keys::Keys, news::News, scripts};
 use crate::{Error, ErrorKind, Result};
 
 /// How long an answer may take.
@@ -58,8 +58,7 @@ pub(super) struct Link {
     keys: Keys,
     allow_eviction: bool,
     connection: Mutex<Numbered>,
-    /// Counts what may concern somebody who waits.
-    changes: watch::Sender<u64>,
+    news: Arc<News>,
 }
 
 /// Tries a connection now and then that may be silent because nobody is at its other end.
@@ -85,12 +84,12 @@ impl Link {
     pub(super) fn new(config: RedisConfig, keys: Keys, name: String) -> Result<Self> {
         let allow_eviction = config.allows_eviction();
         let client = config.client()?;
-        let changes = watch::Sender::new(0);
-        Ok(Self { client, name, keys, allow_eviction, connection: Mutex::default(), changes })
+        let news = Arc::default();
+        Ok(Self { client, name, keys, allow_eviction, connection: Mutex::default(), news })
     }
 
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+    pub(super) fn news(&self) -> &News {
+        &self.news
     }
 
     /// Runs a script.
@@ -178,7 +177,7 @@ impl Link {
             kept.number += 1;
             kept.connection = Some(connection.clone());
             // What happened meanwhile was not heard.
-            self.changes.send_modify(|changes| *changes += 1);
+            self.news.wake_all();
             Ok((kept.number, connection))
         };
         tokio::time::timeout(CONNECT, connected).await.map_err(|_| error::unconnected(operation))?
@@ -188,7 +187,7 @@ impl Link {
         let mut kept = self.connection.lock().await;
         if kept.number == number {
             kept.connection = None;
-            self.changes.send_modify(|changes| *changes += 1);
+            self.news.wake_all();
         }
     }
 
@@ -201,14 +200,16 @@ impl Link {
     async fn connect(&self, operation: &'static str, gone: Arc<AtomicBool>) -> Result<MultiplexedConnection> {
         // Nothing that a server says while the connection is being built is about the call: it is not ready, whatever it says.
         let failed = |e: redis::RedisError| error::connecting(operation, &e);
-        let changes = self.changes.clone();
+        let news = Arc::clone(&self.news);
         let heard = move |push: PushInfo| {
             // A lost connection is news too: whoever waits should ask, and so build a new one.
             if push.kind == PushKind::Disconnection {
                 gone.store(true, Ordering::SeqCst);
             }
-            if matches!(push.kind, PushKind::Message | PushKind::Disconnection) {
-                changes.send_modify(|changes| *changes += 1);
+            match (push.kind, push.data.last()) {
+                (PushKind::Message, Some(Value::BulkString(message))) => news.heard(message),
+                (PushKind::Message | PushKind::Disconnection, _) => news.wake_all(),
+                _ => {}
             }
             Ok::<_, std::convert::Infallible>(())
         };

@@ -18,6 +18,7 @@ mod keys;
 mod link;
 mod look;
 mod lookup;
+mod news;
 mod reply;
 mod scripts;
 mod session;

@@ -3,12 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use redis::{FromRedisValue, Script};
-use tokio::sync::watch;
 
 use super::{
     RedisConfig, client,
     keys::Keys,
     link::{Link, probe},
+    news::News,
 };
 use crate::{Capabilities, Incarnation, Result, backends::thread::SessionThread, capabilities::Redelivery};
 
@@ -90,7 +90,7 @@ impl RedisBroker {
         self.link.tear_down_any().await;
     }
 
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
-        self.link.changes()
+    pub(super) fn news(&self) -> &News {
+        self.link.news()
     }
 }

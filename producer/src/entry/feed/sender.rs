@@ -2,7 +2,7 @@
 
 use std::{io, pin::Pin, sync::Arc, time::Duration};
 
-use manyhands_broker::{Broker, Enqueued, Error, ErrorKind, NewTask, Result};
+use manyhands_broker::{Broker, Enqueued, Error, ErrorKind, Interest, NewTask, Result};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -123,7 +123,8 @@ impl Sender {
         }
         loop {
             // Before the call, so that room that comes after its answer is not missed.
-            let changed = self.client.broker().wait(std::slice::from_ref(&self.target.queue));
+            let changed =
+                self.client.broker().wait_for(Interest::Settled, std::slice::from_ref(&self.target.queue));
             // To its end: what becomes of a call that nobody hears is not known. It is bounded by the client's patience.
             let answers = self.client.send_all(&tasks).await?;
             let mut sent = 0;

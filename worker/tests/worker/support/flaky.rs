@@ -7,8 +7,9 @@ use std::{
 
 use async_trait::async_trait;
 use manyhands_broker::{
-    Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Error, ErrorKind, Incarnation, NewTask,
-    Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter,
+    Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Error, ErrorKind, Incarnation, Interest,
+    NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId, Token,
+    Waiter,
 };
 use tokio::sync::watch;
 
@@ -189,7 +190,7 @@ impl Broker for Flaky {
         self.inner.outcomes(queue, ids).await
     }
 
-    fn wait(&self, queues: &[QueueName]) -> Waiter {
-        self.inner.wait(queues)
+    fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {
+        self.inner.wait_for(interest, queues)
     }
 }

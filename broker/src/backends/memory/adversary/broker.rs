@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{Adversary, Call, Fault, Manners, Turn, lock, nothing};
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    DeadTask, Doctor, End, Enqueued, Fsck, Incarnation, Lookup, NewTask, Order, Outcome, QueueName,
+    DeadTask, Doctor, End, Enqueued, Fsck, Incarnation, Interest, Lookup, NewTask, Order, Outcome, QueueName,
     QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, TaskId, Token, Waiter,
     capabilities::Returns,
 };
@@ -126,8 +126,8 @@ impl Broker for Adversary {
         Some(self)
     }
 
-    fn wait(&self, queues: &[QueueName]) -> Waiter {
-        let hint = self.0.inner.wait(queues);
+    fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {
+        let hint = self.0.inner.wait_for(interest, queues);
         let Manners { lost_hints, invented_hints, .. } = self.manners();
         let mut dice = lock(&self.0.hints);
         if dice.happens(lost_hints) {

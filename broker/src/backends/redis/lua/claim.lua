@@ -73,7 +73,7 @@ local lagging = #late == UPKEEP
 for _, at in ipairs(redis.call('ZRANGEBYSCORE', q.due, '-inf', now, 'LIMIT', 0, UPKEEP)) do
   redis.call('ZREM', q.due, at)
   promote((parts(at)))
-  news = true
+  q.got_ready = true
 end
 
 over = redis.call('ZRANGEBYSCORE', q.lease, '-inf', now, 'WITHSCORES', 'LIMIT', 0, UPKEEP)

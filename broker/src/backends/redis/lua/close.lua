@@ -4,6 +4,6 @@ local q = queue(0)
 redis.call('HDEL', q.info, 'closed')
 create(q)
 redis.call('HSET', q.info, 'closed', 1)
-news = true
+q.got_ready, q.got_settled = true, true
 finish(ARGV[1])
 return 1

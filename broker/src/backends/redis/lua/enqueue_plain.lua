@@ -63,7 +63,7 @@ local function add_all(q, ids, bodies, ranks)
   end
   redis.call('HSET', q.body, unpack(stored))
   redis.call(sorted and 'ZADD' or about(q).order == 'lifo' and 'LPUSH' or 'RPUSH', q.ready, unpack(entries))
-  news = true
+  q.got_ready = true
 end
 
 local groups = all_new()

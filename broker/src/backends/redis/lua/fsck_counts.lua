@@ -13,7 +13,7 @@ for at = 3, #ARGV, 3 do
       b.unsettled = counted
       note_change(b)
       if counted == 0 then end_batch(name, b) end
-      news = true
+      news_for_all = true
     end
   end
 end

@@ -198,7 +198,7 @@ local function look_at(number, id, seqs, known, held)
   end
   if lost then raise_generation() end
   if h.key then admit(q, h.key) end
-  news = true
+  q.got_ready, q.got_settled = true, true
 end
 
 local at = 5

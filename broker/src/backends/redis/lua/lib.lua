@@ -54,11 +54,11 @@ local MAX_BYTES = 5242880
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- Whether something happened that others may wait for.
-local news = false
-
--- The queues that were touched, by index.
+-- The queues that were touched, by index. What others may wait for is noted in them: `got_ready`, that a task can be claimed sooner than was known, and `got_settled`, that
+-- one has ended, or that there may be room.
 local queues = {}
+-- Whether all who wait for anything are to hear of it.
+local news_for_all = false
 
 local function queue(index)
   if not queues[index] then
@@ -153,10 +153,15 @@ local function parse_state(state)
   return p
 end
 
--- Writes which sequence was the last, and tells those who wait, if there is something to tell.
+-- Writes which sequence was the last, and tells those who wait, if there is something to tell: a line for each queue, of r, s or both, a space and its name. No name
+-- stands for all queues.
 local function end_step(channel)
+  local news = { news_for_all and 'rs ' or nil }
   for _, q in pairs(queues) do
     if q.counted then redis.call('HSET', q.info, 'added', string.format('%.0f', q.about.added)) end
+    if q.got_ready or q.got_settled then
+      news[#news + 1] = (q.got_ready and 'r' or '') .. (q.got_settled and 's' or '') .. ' ' .. string.sub(q.info, #KEYS[1] + 7)
+    end
   end
-  if news then redis.call('PUBLISH', channel, '1') end
+  if #news > 0 then redis.call('PUBLISH', channel, table.concat(news, '\n')) end
 end

@@ -66,7 +66,7 @@ local function let_in(q, id, p, h, was_held)
     if was_held and not p.epoch then redis.call('HDEL', q.state, id) end
   end
   redis.call('ZADD', q.permits, 0, permit(id, h, 'r'))
-  news = true
+  q.got_ready = true
 end
 
 -- Lets tasks of a key become ready, as many as may.

@@ -38,7 +38,7 @@ local function add(q, id, body, h, due)
     take_key(q, id, h)
     join(h)
   end
-  news = true
+  q.got_ready = true
 end
 
 -- Takes a task out of ready, returned, alone, due or held, wherever it is.
@@ -93,7 +93,7 @@ local function go_ready(q, id, p, h)
   local to = p.deaths >= 2 and q.alone or by_priority(q) and q.ready or q.returned
   redis.call('ZADD', to, score(q, p.seq, h), entry(p.seq, id))
   save(q, id, p)
-  news = true
+  q.got_ready = true
 end
 
 local function go_scheduled(q, id, p, h, due)
@@ -101,7 +101,7 @@ local function go_scheduled(q, id, p, h, due)
   redis.call('ZADD', q.due, due, entry(p.seq, id))
   save(q, id, p)
   if h.key then admit(q, h.key) end
-  news = true
+  q.got_ready = true
 end
 
 -- Settled or cancelled: the task is gone, and this is what became of it.
@@ -113,7 +113,7 @@ local function go(q, id, p, h, what)
   if h.given then remember(q, id) end
   keep_result(q, id, h, what)
   if h.key then admit(q, h.key) end
-  news = true
+  q.got_settled = true
 end
 
 -- Lets go of dead tasks: those that were kept long enough, and the oldest where there are too many.
@@ -149,7 +149,7 @@ local function go_dead(q, id, p, h)
   end
   forget_dead(q)
   if h.key then admit(q, h.key) end
-  news = true
+  q.got_settled = true
 end
 
 -- Whether id, epoch and holder all match; returns the progress if so.

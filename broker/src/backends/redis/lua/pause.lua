@@ -5,6 +5,6 @@ if about(q).paused then return 1 end
 redis.call('HDEL', q.info, 'paused', 'paused_by', 'paused_at')
 create(q)
 redis.call('HSET', q.info, 'paused', 1, 'paused_by', ARGV[2], 'paused_at', now)
-news = true
+q.got_ready, q.got_settled = true, true
 finish(ARGV[1])
 return 1

@@ -2,6 +2,6 @@
 local q = queue(0)
 redis.call('HDEL', q.info, 'paused', 'paused_by', 'paused_at')
 create(q)
-news = true
+q.got_ready = true
 finish(ARGV[1])
 return 1

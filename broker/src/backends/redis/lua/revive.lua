@@ -26,7 +26,7 @@ local function revive(id)
   end
   take_key(q, id, h)
   q.unsettled = q.unsettled + 1
-  news = true
+  q.got_ready = true
   return 1
 end
 

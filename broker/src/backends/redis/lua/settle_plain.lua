@@ -47,7 +47,7 @@ local function complete_plain(run)
   redis.call('ZREM', q.lease, unpack(gone))
   redis.call('HDEL', q.body, unpack(gone))
   redis.call('HDEL', q.state, unpack(gone))
-  news = true
+  q.got_settled = true
 end
 
 -- Completes all that are plain and hand on nothing. One with a result has somebody who wants it, and so is not plain.
