@@ -171,6 +171,10 @@ impl<B: Broker> Broker for Guard<B> {
         self.0.fsck()
     }
 
+    fn wait(&self, queues: &[QueueName]) -> Waiter {
+        self.wait_for(Interest::Any, queues)
+    }
+
     fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {
         self.0.wait_for(interest, queues)
     }

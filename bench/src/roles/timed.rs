@@ -120,6 +120,10 @@ impl Broker for Timed {
         self.inner.lookup()
     }
 
+    fn wait(&self, queues: &[QueueName]) -> Waiter {
+        self.inner.wait(queues)
+    }
+
     fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {
         self.inner.wait_for(interest, queues)
     }

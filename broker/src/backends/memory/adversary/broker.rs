@@ -126,6 +126,10 @@ impl Broker for Adversary {
         Some(self)
     }
 
+    fn wait(&self, queues: &[QueueName]) -> Waiter {
+        self.wait_for(Interest::Any, queues)
+    }
+
     fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {
         let hint = self.0.inner.wait_for(interest, queues);
         let Manners { lost_hints, invented_hints, .. } = self.manners();
