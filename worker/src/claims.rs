@@ -72,6 +72,9 @@ struct Round {
     asked: BTreeMap<usize, Option<u64>>,
     /// A slot is free, so a hint is worth waking up for.
     ready: bool,
+    /// Something was not asked for because of what runs, so that a slot which becomes free is worth waking up for. Otherwise all queues had
+    /// less than there are slots, and a hint tells when they have more.
+    starved: bool,
     /// When something becomes due.
     next: Duration,
 }
@@ -97,7 +100,7 @@ impl Claims {
             // Both are registered before anything is read, so no change in between is missed.
             let mut freed = self.slots.changes();
             let hint = self.broker.wait_for(interest, &queues);
-            let (ready, wait) = match self.round().await {
+            let (ready, starved, wait) = match self.round().await {
                 Ok(round) if round.more => {
                     pause = PAUSES.0;
                     continue;
@@ -113,19 +116,19 @@ impl Claims {
                 }
                 Ok(round) => {
                     pause = PAUSES.0;
-                    (round.ready, round.next)
+                    (round.ready, round.starved || until_ended, round.next)
                 }
                 Err(error) if error.is_retryable() => {
                     tracing::warn!(error = %error.report(), "nothing can be claimed; trying again");
                     let wait = pause;
                     pause = (pause * 2).min(PAUSES.1);
-                    (false, wait)
+                    (false, true, wait)
                 }
                 Err(error) => return Err(error),
             };
             tokio::select! {
                 () = shutdown.stopping() => {}
-                _ = freed.changed() => {}
+                _ = freed.changed(), if starved => {}
                 () = self.app.news.notified() => {}
                 () = hint, if ready => {}
                 () = tokio::time::sleep(wait), if !planted(Defect::HintsAreData) => {}
@@ -151,8 +154,10 @@ impl Claims {
     }
 
     async fn round(&mut self) -> Result<Round> {
-        let mut round = Round { more: false, asked: BTreeMap::new(), ready: false, next: POLL };
+        let mut round =
+            Round { more: false, asked: BTreeMap::new(), ready: false, starved: false, next: POLL };
         if self.solitude.forbids(self.slots.counts().taken) {
+            round.starved = true;
             return Ok(round);
         }
         let mut left = Vec::new();
@@ -180,6 +185,7 @@ impl Claims {
         let Served { queue, mode, .. } = &self.turns.served()[index];
         let max = max.min(self.slots.free(*mode)).min(self.app.room_of(queue)).min(limits::MAX_BATCH);
         if max == 0 || self.solitude.forbids(taken) {
+            round.starved = true;
             return Ok(false);
         }
         let Served { queue, mode, feeds, .. } = self.turns.served()[index].clone();
@@ -199,6 +205,8 @@ impl Claims {
         round.more |= full;
         self.turns.got(index, tasks.len(), !full);
         if waiting_alone > 0 {
+            // It waits for this process to be idle, or for another one.
+            round.starved = true;
             self.solitude.hold(index, taken + tasks.len(), self.lease);
         }
         if waiting_alone == 0 && self.solitude.waited_on == Some(index) {
