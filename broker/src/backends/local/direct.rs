@@ -9,10 +9,11 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
 
 use super::{
-    LocalConfig, database, error::sqlite, prepared::Prepared, steps::Steps, turn::Turn, wakeup::Bell,
+    LocalConfig, database, error::sqlite, prepared::Prepared, steps::Steps, transaction::Hand, turn::Turn,
+    wakeup::Bell,
 };
 use crate::{
     Claim, ClaimReply, Incarnation, Result,
@@ -81,24 +82,13 @@ impl Direct {
         }
         drop(steps);
         let Ok(Some(_turn)) = turn.try_take() else { return Ok(None) };
-        at(Point::WriterTurn);
-        // Nobody else begins transactions of this connection.
-        let begun = Transaction::new_unchecked(connection, TransactionBehavior::Immediate);
-        let tx = begun.map_err(failed)?;
-        at(Point::WriterBegun);
-        let mut steps = Steps::new(&prepared, self.config.clock.now());
-        let reply = steps.claim(claim, incarnation).map_err(failed)?;
-        at(Point::WriterStepped);
-        steps.finish().map_err(failed)?;
-        let news = steps.news;
-        drop(steps);
-        at(Point::WriterCounted);
-        tx.commit().map_err(failed)?;
-        at(Point::WriterCommitted);
-        if news {
-            self.bell.ring();
-            at(Point::WriterRung);
-        }
+        let clock = &*self.config.clock;
+        let hand = Hand { connection, prepared: &prepared, bell: &self.bell, clock };
+        let reply = hand.write("claim", |steps| {
+            let reply = steps.claim(claim, incarnation).map_err(failed)?;
+            at(Point::WriterStepped);
+            Ok(reply)
+        })?;
         Ok(Some(reply))
     }
 }

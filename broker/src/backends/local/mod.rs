@@ -29,6 +29,7 @@ mod prepared;
 mod session;
 mod statements;
 mod steps;
+mod transaction;
 mod turn;
 mod wakeup;
 mod writer;

@@ -9,10 +9,12 @@
 
 use std::sync::{Arc, mpsc};
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::{error, liveness::Alive, log::Log, prepared::Prepared, steps::Steps, turn::Turn, wakeup::Bell};
+use super::{
+    liveness::Alive, log::Log, prepared::Prepared, steps::Steps, transaction::Hand, turn::Turn, wakeup::Bell,
+};
 use crate::{
     Durability, Error, ErrorKind, Result,
     clock::Clock,
@@ -242,45 +244,37 @@ impl Thread<'_> {
     }
 
     fn commit(&mut self, group: &mut Vec<Box<dyn Job>>, open: bool) -> Result<()> {
-        let failed = |e| error::sqlite("commit", e);
         at(Point::WriterWaiting);
         let _turn = self.turn.take().map_err(|e| {
             Error::new(ErrorKind::Unavailable, "commit", "the turn at writing cannot be taken").because(e)
         })?;
-        at(Point::WriterTurn);
-        // Nobody else begins transactions of this connection.
-        let begun = Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate);
-        let tx = begun.map_err(failed)?;
-        at(Point::WriterBegun);
-        let mut steps = Steps::new(&self.prepared, self.clock.now());
-        for job in group.iter_mut() {
-            job.step(&mut steps)?;
-            at(Point::WriterStepped);
-        }
-        while open && group.len() < GROUP {
-            let Ok(mut job) = self.jobs.try_recv() else { break };
-            if !job.writes() {
-                // What was not committed yet is not to be read.
-                self.next = Some(job);
-                break;
+        let hand = Hand {
+            connection: self.connection,
+            prepared: &self.prepared,
+            bell: &self.bell,
+            clock: &*self.clock,
+        };
+        let (jobs, next) = (&self.jobs, &mut self.next);
+        hand.write("commit", |steps| {
+            for job in group.iter_mut() {
+                job.step(steps)?;
+                at(Point::WriterStepped);
             }
-            let stepped = job.step(&mut steps);
-            // It belongs to the group, whatever came of it: if that is an error, all of them are tried alone.
-            group.push(job);
-            stepped?;
-            at(Point::WriterStepped);
-        }
-        steps.finish().map_err(failed)?;
-        let news = steps.news;
-        drop(steps);
-        at(Point::WriterCounted);
-        tx.commit().map_err(failed)?;
-        at(Point::WriterCommitted);
-        if news {
-            self.bell.ring();
-            at(Point::WriterRung);
-        }
-        Ok(())
+            while open && group.len() < GROUP {
+                let Ok(mut job) = jobs.try_recv() else { break };
+                if !job.writes() {
+                    // What was not committed yet is not to be read.
+                    *next = Some(job);
+                    break;
+                }
+                let stepped = job.step(steps);
+                // It belongs to the group, whatever came of it: if that is an error, all of them are tried alone.
+                group.push(job);
+                stepped?;
+                at(Point::WriterStepped);
+            }
+            Ok(())
+        })
     }
 }
 
