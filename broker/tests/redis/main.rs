@@ -4,10 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what a helper cannot do fails the test")]
 
 mod bodies;
+mod cluster;
 mod contents;
 mod faults;
 mod formats;
 mod healing;
+mod load;
+mod sentinel;
 mod urls;
 
 use std::{sync::Arc, time::Duration};
@@ -15,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 use manyhands_broker::{
     BatchName, Beat, Beaten, Broker, Cancel, Claim, End, Enqueued, ErrorKind, LimitKey, NewTask, Order,
     Outcome, Payload, QueueName, QueueOptions, Revived, Settled, Settlement, Start, State, TaskId, TaskName,
-    Token, Unique, Wanted, connect,
+    Token, Unique, Verdict, Wanted, connect,
 };
 use manyhands_test_support::servers::Redis;
 

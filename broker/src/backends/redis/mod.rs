@@ -6,8 +6,10 @@
 
 mod broker;
 mod client;
+mod cluster;
 mod config;
 mod dead;
+mod dial;
 mod doctor;
 mod error;
 mod fsck;
@@ -16,8 +18,10 @@ mod keys;
 mod link;
 mod look;
 mod lookup;
+mod place;
 mod reply;
 mod scripts;
+mod sentinel;
 mod session;
 mod tls;
 
