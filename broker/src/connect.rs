@@ -42,7 +42,7 @@ pub async fn connect(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
         #[cfg(feature = "redis")]
         Place::Redis(server) => {
             let config = backends::redis::RedisConfig::new(server.expose(), url.namespace.clone())?;
-            let config = config.with_options(server.options());
+            let config = config.with_options(server.options())?;
             Ok(Arc::new(Guard::new(backends::redis::RedisBroker::open(config).await?)))
         }
         #[cfg(not(feature = "local"))]

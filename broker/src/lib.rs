@@ -78,5 +78,5 @@ pub use task::{NewTask, Start, Wanted};
 pub use token::Token;
 pub use typed::Task;
 pub use unique::{Hold, Unique};
-pub use url::{BrokerUrl, Identity, Place, ServerOptions, ServerUrl};
+pub use url::{BrokerUrl, Identity, Place, Secret, ServerOptions, ServerUrl};
 pub use why::{Ahead, Why};

@@ -4,15 +4,15 @@ mod server;
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-pub use self::server::{Identity, ServerOptions, ServerUrl};
+pub use self::server::{Identity, Secret, ServerOptions, ServerUrl};
 use crate::{Durability, Error, Namespace, Result};
 
 /// A broker's URL, checked.
 ///
 /// * `memory:` one process; gone with it.
 /// * `local:/path` or `local:path` a directory of this box, shared by many processes.
-/// * `redis://[user:password@]host[:port][/database]` a server, shared by many boxes; `rediss://` the same, encrypted;
-///   `unix://[user:password@]/path` or `redis+unix://` the same through a socket of this box.
+/// * `redis://[user:password@]host[:port][,host[:port]…][/database]` a server, shared by many boxes, or several: Sentinels, who know the
+///   server, or servers of a Cluster; `rediss://` the same, encrypted; `unix://[user:password@]/path` or `redis+unix://` the same through a socket of this box.
 /// * `amqp://[user:password@]host[:port][/vhost]` a RabbitMQ server, shared by many boxes.
 ///
 /// `?namespace=NAME` chooses the set of queues; `mh` unless given. `memory:?adversary=SEED`, for tests, refuses calls, loses
@@ -49,19 +49,16 @@ impl BrokerUrl {
     /// The URL with its password, as it can be parsed again: for handing it to another process.
     #[must_use]
     pub fn expose(&self) -> String {
-        let shown = self.to_string();
-        match &self.place {
-            Place::Redis(url) | Place::RabbitMq(url) => shown.replacen(&url.to_string(), url.expose(), 1),
-            _ => shown,
-        }
+        self.written(true)
     }
 
     /// A text that should be a URL, without what may be a user and a password: safe to be shown, whatever it is.
     #[must_use]
     pub fn without_password(text: &str) -> String {
+        let text = server::without_sentinels_password(text);
         match (text.split_once(':'), text.rsplit_once('@')) {
             // A path may have an @, and has no password.
-            (Some(("local", _)), _) | (_, None) => text.to_owned(),
+            (Some(("local", _)), _) | (_, None) => text,
             (Some((scheme, rest)), Some((_, host))) => {
                 let slashes = if rest.starts_with("//") { "//" } else { "" };
                 format!("{scheme}:{slashes}…@{host}")
@@ -158,23 +155,30 @@ impl Place {
     }
 }
 
-impl fmt::Display for BrokerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl BrokerUrl {
+    /// The URL, with its passwords or with something in their place.
+    fn written(&self, exposed: bool) -> String {
         let mut options = Vec::new();
         if self.namespace != Namespace::default() {
             options.push(format!("namespace={}", self.namespace));
         }
         options.extend(self.adversary.map(|seed| format!("adversary={seed}")));
         options.extend(self.durability.map(|durability| format!("durability={durability}")));
-        match &self.place {
-            Place::Memory => f.write_str("memory:")?,
-            Place::Local(path) => write!(f, "local:{}", path.display())?,
+        let place = match &self.place {
+            Place::Memory => "memory:".to_owned(),
+            Place::Local(path) => format!("local:{}", path.display()),
             Place::Redis(url) | Place::RabbitMq(url) => {
-                write!(f, "{url}")?;
-                options.extend(url.written_options());
+                options.extend(url.written_options(exposed));
+                if exposed { url.expose().to_owned() } else { url.to_string() }
             }
-        }
-        if options.is_empty() { Ok(()) } else { write!(f, "?{}", options.join("&")) }
+        };
+        if options.is_empty() { place } else { format!("{place}?{}", options.join("&")) }
+    }
+}
+
+impl fmt::Display for BrokerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.written(false))
     }
 }
 
@@ -203,6 +207,7 @@ mod tests {
             "redis://host?allow_eviction=true",
             "unix:///run/redis.sock?db=2",
             "redis+unix:///run/redis.sock?namespace=films",
+            "redis://one:26379,two:26379,[::1]:26379/3?namespace=films&master=main",
         ] {
             assert_eq!(text.parse::<BrokerUrl>().unwrap().to_string(), text);
         }
@@ -230,6 +235,12 @@ mod tests {
             ("unix://…@/run/redis.sock?db=2", text)
         );
         assert!(!format!("{url:?}").contains("secret"));
+        let text = "redis://u:secret@a,b:2/1?master=m&sentinel_user=s&sentinel_password=hush@hush";
+        let url: BrokerUrl = text.parse().unwrap();
+        let shown = "redis://…@a,b:2/1?master=m&sentinel_user=s&sentinel_password=…";
+        assert_eq!((url.to_string().as_str(), url.expose().as_str()), (shown, text));
+        let shown = format!("{url:?} {}", BrokerUrl::without_password(text));
+        assert!(!shown.contains("secret") && !shown.contains("hush"), "{shown}");
     }
 
     #[test]
@@ -263,6 +274,13 @@ mod tests {
             ("unix://redis.sock", "no socket"),
             ("redis+unix://user:secret@redis.sock", "no socket"),
             ("unix:///redis.sock?db=one", "db is no number"),
+            ("redis://user:secret@a,,b", "between two of its commas"),
+            ("redis://user:secret@a,/1", "between two of its commas"),
+            ("redis://a,b?master=", "master is empty"),
+            ("redis://a,b?sentinel_user=me", "needs a sentinel_password"),
+            ("redis://a,b?sentinel_password=secret&sentinel_password=secret&x=1", "\"x\" is no option"),
+            ("unix:///redis.sock?master=films", "\"master\" is no option"),
+            ("amqp://a?sentinel_password=secret", "is no option"),
         ];
         for (text, why) in cases {
             let error = text.parse::<BrokerUrl>().unwrap_err().report();

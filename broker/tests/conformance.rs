@@ -188,6 +188,49 @@ impl Stage for RedisStage {
     }
 }
 
+/// A namespace of its own on three servers that all cases share. The clock goes on from case to case.
+struct ClusterStage {
+    cluster: Arc<servers::Cluster>,
+    namespace: Namespace,
+}
+
+#[async_trait]
+impl Stage for ClusterStage {
+    async fn session(&self) -> Result<Arc<dyn Broker>, Failure> {
+        let url = format!("{}?namespace={}", self.cluster.url(), self.namespace);
+        Ok(manyhands_broker::connect(&url.parse()?).await?)
+    }
+
+    async fn kill(&self, session: Arc<dyn Broker>) -> Result<(), Failure> {
+        last(session)?;
+        self.advance(VICTIMS_LEASE).await;
+        Ok(())
+    }
+
+    async fn advance(&self, by: Duration) {
+        self.cluster.advance(by).unwrap();
+    }
+}
+
+/// All that Redis does, on a cluster, which refuses what touches a key that was not named, or another server's.
+fn on_a_cluster() -> Trial {
+    Trial::test("cluster::all::cases_of_redis", || {
+        // The clock goes in leaps, after which nobody must take the others for dead.
+        let patient = servers::Redis::options().clock().with("cluster-node-timeout", 2_000_000_000);
+        let cluster = Arc::new(servers::Cluster::start_with(3, &patient)?);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let mut failed = Vec::new();
+        for (at, case) in cases(&RedisBroker::CAPABILITIES).into_iter().enumerate() {
+            let namespace = Namespace::new(&format!("case-{at}"))?;
+            let stage = ClusterStage { cluster: Arc::clone(&cluster), namespace };
+            if let Err(failure) = runtime.block_on(case.run(&stage)) {
+                failed.push(format!("{}::{}: {failure}", case.area, case.name));
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { Err(failed.join("\n").into()) }
+    })
+}
+
 /// A namespace of its own on a server that all cases share.
 #[derive(Clone, Copy)]
 struct RabbitMq;
@@ -311,6 +354,7 @@ fn main() {
     all.extend(trials("adversary", Adversarial::CAPABILITIES, Adversarial));
     all.extend(claims("local", Local).chain(trials("local", LocalBroker::CAPABILITIES, Local)));
     all.extend(claims("redis", Redis).chain(trials("redis", RedisBroker::CAPABILITIES, Redis)));
+    all.push(on_a_cluster());
     all.extend(claims("rabbitmq", RabbitMq).chain(trials(
         "rabbitmq",
         RabbitMqBroker::CAPABILITIES,

@@ -4,6 +4,12 @@ use std::{fmt, path::PathBuf};
 
 use super::BrokerUrl;
 
+/// The option whose value is a password.
+const PASSWORD: &str = "sentinel_password";
+
+/// What is shown in its place.
+const HIDDEN: &str = "…";
+
 /// The URL of a server, without the namespace. It may hold a password, which is not shown by accident.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerUrl {
@@ -24,6 +30,31 @@ pub struct ServerOptions {
     pub database: Option<u32>,
     /// `allow_eviction=true`, for Redis: to use a server that throws keys away when its memory is full, and tasks with them.
     pub allow_eviction: bool,
+    /// `master=NAME`, for Redis: which master the Sentinels of the URL are asked for. Without it, the only one that they watch.
+    pub master: Option<String>,
+    /// `sentinel_user=USER`, for Redis: who this side is to the Sentinels. Without it, and a password, the user of the URL.
+    pub sentinel_user: Option<String>,
+    /// `sentinel_password=PASSWORD`, for Redis: the password of that user, or, where there is none, that of the Sentinels. As in the URL, `%26`
+    /// is an &.
+    pub sentinel_password: Option<Secret>,
+}
+
+/// What is not shown by accident.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// What it is.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
 }
 
 /// The certificate of this side, and its key.
@@ -61,9 +92,11 @@ impl ServerUrl {
 
     /// Whether this is an option of such a server.
     pub(super) fn takes(&self, name: &str) -> bool {
+        let has_hosts = self.text.starts_with("redis:") || self.text.starts_with("rediss:");
         match name {
             "ca" | "cert" | "key" => self.text.starts_with("rediss:"),
-            "db" => !self.text.starts_with("redis:") && !self.text.starts_with("rediss:"),
+            "db" => !has_hosts,
+            "master" | "sentinel_user" | PASSWORD => has_hosts,
             name => name == "allow_eviction",
         }
     }
@@ -72,6 +105,9 @@ impl ServerUrl {
     pub(super) fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
         if value.is_empty() && ["ca", "cert", "key"].contains(&name) {
             return Err(format!("{name} names no file"));
+        }
+        if value.is_empty() && ["master", "sentinel_user", PASSWORD].contains(&name) {
+            return Err(format!("{name} is empty"));
         }
         let options = &mut self.options;
         let identity = |options: &mut ServerOptions| options.identity.take().unwrap_or_default();
@@ -83,6 +119,9 @@ impl ServerUrl {
                 let number = value.parse().map_err(|_| "db is no number of a database".to_owned())?;
                 options.database = Some(number);
             }
+            "master" => options.master = Some(value.to_owned()),
+            "sentinel_user" => options.sentinel_user = Some(value.to_owned()),
+            PASSWORD => options.sentinel_password = Some(Secret(value.to_owned())),
             _ => {
                 options.allow_eviction = value.parse().map_err(|_| format!("{name} is true or false"))?;
             }
@@ -92,6 +131,15 @@ impl ServerUrl {
 
     /// Says what is wrong with the options together.
     pub(super) fn check(&self) -> Result<(), String> {
+        let authority = self.text.rsplit_once('@').map_or(self.text.as_str(), |(_, rest)| rest);
+        let hosts = authority.rsplit_once("//").map_or(authority, |(_, rest)| rest);
+        let hosts = hosts.split_once('/').map_or(hosts, |(hosts, _)| hosts);
+        if self.takes("master") && hosts.contains(',') && hosts.split(',').any(str::is_empty) {
+            return Err("there is nothing between two of its commas".to_owned());
+        }
+        if self.options.sentinel_user.is_some() && self.options.sentinel_password.is_none() {
+            return Err("sentinel_user needs a sentinel_password".to_owned());
+        }
         let none = PathBuf::new();
         match &self.options.identity {
             Some(Identity { cert, key }) if *cert == none || *key == none => {
@@ -101,9 +149,9 @@ impl ServerUrl {
         }
     }
 
-    /// The options as they are written in a URL.
-    pub(super) fn written_options(&self) -> Vec<String> {
-        let ServerOptions { ca, identity, database, allow_eviction } = &self.options;
+    /// The options as they are written in a URL; with the password, or with something in its place.
+    pub(super) fn written_options(&self, exposed: bool) -> Vec<String> {
+        let ServerOptions { ca, identity, database, allow_eviction, .. } = &self.options;
         let mut written = Vec::new();
         written.extend(database.map(|number| format!("db={number}")));
         written.extend(ca.as_ref().map(|ca| format!("ca={}", ca.display())));
@@ -111,8 +159,20 @@ impl ServerUrl {
             written.extend([format!("cert={}", cert.display()), format!("key={}", key.display())]);
         }
         written.extend(allow_eviction.then(|| "allow_eviction=true".to_owned()));
+        written.extend(self.options.master.as_ref().map(|name| format!("master={name}")));
+        written.extend(self.options.sentinel_user.as_ref().map(|user| format!("sentinel_user={user}")));
+        let password = self.options.sentinel_password.as_ref();
+        let password = password.map(|secret| if exposed { secret.expose() } else { HIDDEN });
+        written.extend(password.map(|shown| format!("{PASSWORD}={shown}")));
         written
     }
+}
+
+/// A text that should be a URL, without the password among its options.
+pub(super) fn without_sentinels_password(text: &str) -> String {
+    let Some((before, after)) = text.split_once(&format!("{PASSWORD}=")) else { return text.to_owned() };
+    let rest = after.find('&').map_or("", |end| &after[end..]);
+    format!("{before}{PASSWORD}={HIDDEN}{}", without_sentinels_password(rest))
 }
 
 /// Whether what follows the scheme names a socket: `//`, a user and a password perhaps, and a whole path.

@@ -233,35 +233,6 @@ async fn a_server_that_cannot_save_says_so() {
     enqueue(&*broker, &[task(9)]).await;
 }
 
-/// Clusters are not followed. A server that has all the names there is no different from one alone.
-#[tokio::test]
-async fn a_cluster_that_has_the_names_elsewhere_is_said() {
-    let server = Server::with(&[("cluster-enabled", "yes")]);
-    refused(open(&server.0.url()).await, "belongs to a cluster");
-    server.say(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
-    let broker = loop {
-        match open(&server.0.url()).await {
-            Ok(broker) => break broker,
-            // It takes a while until it believes in itself.
-            answer => drop(refused(answer, "belongs to a cluster")),
-        }
-    };
-    enqueue(&*broker, &[task(9)]).await;
-    let slot: i64 =
-        redis::FromRedisValue::from_redis_value(server.say(&["CLUSTER", "KEYSLOT", "mh:{mh}"]).await)
-            .unwrap();
-    server.say(&["CLUSTER", "DELSLOTS", &slot.to_string()]).await;
-    refused(broker.claim(&Claim::new(queue(), 1)).await, "belongs to a cluster");
-    server.say(&["CLUSTER", "ADDSLOTS", &slot.to_string()]).await;
-    let tasks = loop {
-        match broker.claim(&Claim::new(queue(), 1)).await {
-            Ok(reply) => break reply.tasks,
-            answer => drop(refused(answer, "belongs to a cluster")),
-        }
-    };
-    assert_eq!(tasks.len(), 1);
-}
-
 /// What the watchdog of a worker does to a session whose answers it does not believe.
 #[tokio::test]
 async fn a_session_that_is_rebuilt_on_demand_goes_on() {

@@ -4,10 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what a helper cannot do fails the test")]
 
 mod bodies;
+mod cluster;
 mod contents;
 mod faults;
 mod formats;
 mod healing;
+mod load;
+mod sentinel;
 mod urls;
 
 use std::{sync::Arc, time::Duration};
@@ -17,7 +20,7 @@ use futures_util::FutureExt;
 use manyhands_broker::{
     BatchName, Beat, Beaten, Broker, Cancel, Claim, End, Enqueued, ErrorKind, Interest, LimitKey, NewTask,
     Order, Outcome, Payload, QueueName, QueueOptions, Revived, Settled, Settlement, Start, State, TaskId,
-    TaskName, Token, Unique, Wanted, connect,
+    TaskName, Token, Unique, Verdict, Wanted, connect,
 };
 use manyhands_test_support::servers::Redis;
 

@@ -9,13 +9,13 @@ use tempfile::TempDir;
 use super::*;
 
 /// Somebody who signs certificates, and a folder for them.
-struct Authority {
+pub(crate) struct Authority {
     folder: TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -25,12 +25,12 @@ impl Authority {
         Self { folder, issuer: Issuer::new(params, key) }
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Signs a certificate for a name, and writes it and its key.
-    fn sign(&self, name: &str) -> [PathBuf; 2] {
+    pub(crate) fn sign(&self, name: &str) -> [PathBuf; 2] {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -42,7 +42,7 @@ impl Authority {
     }
 
     /// Starts a server with a certificate for a name.
-    fn server(&self, name: &str, asks_clients: &str) -> Redis {
+    pub(crate) fn server(&self, name: &str, asks_clients: &str) -> Redis {
         let [cert, key] = self.sign(name);
         let options = Redis::options().tls(&self.file("ca.pem"), &cert, &key);
         options.with("tls-auth-clients", asks_clients).start().unwrap()

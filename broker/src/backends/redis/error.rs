@@ -1,6 +1,6 @@
 //! From Redis's errors to the contract's.
 
-use redis::RedisError;
+use redis::{ConnectionAddr, RedisError};
 
 use crate::{Error, ErrorKind, QueueName};
 
@@ -79,10 +79,20 @@ fn of_code(code: &str) -> Meaning {
             "redis runs a long script, and answers nobody meanwhile; nothing was done",
             "wait, or: redis-cli script kill",
         ),
-        "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" | "CLUSTERDOWN" => (
+        "MOVED" => (
             Unavailable,
-            "this redis belongs to a cluster, and does not have the namespace; nothing was done",
-            "the URL of the server that has it: redis-cli cluster keyslot 'mh:{mh}', then redis-cli cluster nodes",
+            "the servers of the redis cluster do not agree yet on who has the namespace; nothing was done",
+            "wait, or: redis-cli --cluster check HOST:PORT",
+        ),
+        "ASK" | "TRYAGAIN" => (
+            Unavailable,
+            "the namespace's slot is being moved to another server of the redis cluster; nothing was done",
+            "wait; redis-cli --cluster check HOST:PORT tells a move that was left unfinished",
+        ),
+        "CLUSTERDOWN" => (
+            Unavailable,
+            "the redis cluster takes no calls: it lost servers, or some of its slots have none; nothing was done",
+            "redis-cli cluster info, and redis-cli --cluster check HOST:PORT, say what is missing",
         ),
         "DENIED" => (
             Unavailable,
@@ -99,6 +109,24 @@ fn of_code(code: &str) -> Meaning {
         }
         "ERR" => (Internal, "a script failed", "report this as a defect"),
         _ => (Unavailable, "redis is not ready", "wait, or check the server's log"),
+    }
+}
+
+/// A call that a server of a cluster did not execute, as it is, or will be, another one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Elsewhere {
+    /// Another one has the slot.
+    Moved,
+    /// The slot is on its way, or the cluster is not ready: the same server may take the call later.
+    Later,
+}
+
+/// Whether a call was refused like that. These are the server's own words: what a script met in its middle is told otherwise.
+pub(super) fn elsewhere(error: &RedisError) -> Option<Elsewhere> {
+    match error.code()? {
+        "MOVED" => Some(Elsewhere::Moved),
+        "ASK" | "TRYAGAIN" | "CLUSTERDOWN" => Some(Elsewhere::Later),
+        _ => None,
     }
 }
 
@@ -146,6 +174,43 @@ pub(super) fn connecting(operation: &'static str, error: &RedisError) -> Error {
                 .advise("check the server's log, and its maxclients")
         }
         _ => known,
+    }
+}
+
+/// The URL has a number of a database, and leads to a cluster.
+pub(super) fn no_database(operation: &'static str) -> Error {
+    Error::invalid(operation, "a redis cluster has no database but number 0")
+        .advise("the URL without /N; ?namespace=NAME for a set of queues of its own")
+}
+
+/// The URL says what only Sentinels need, and leads to a server that is none.
+pub(super) fn no_sentinel(operation: &'static str, server: &ConnectionAddr) -> Error {
+    let message = format!("{server} is no sentinel, and the URL has a name or a password for sentinels");
+    Error::invalid(operation, message)
+        .advise("the addresses of the sentinels, or the URL without master and sentinel_password")
+}
+
+/// No server of a cluster has the slot of the namespace.
+pub(super) fn no_owner(operation: &'static str, asked: &ConnectionAddr, slot: u16) -> Error {
+    let (kind, _, advice) = of_code("CLUSTERDOWN");
+    let message = format!(
+        "no server of the redis cluster of {asked} has the slot {slot} of the namespace; nothing was done"
+    );
+    Error::new(kind, operation, message).advise(advice)
+}
+
+/// What happened at a server to which somebody else pointed.
+pub(super) fn within(said: &str, error: Error) -> Error {
+    let message = format!("{said}: {error}");
+    let source = std::error::Error::source(&error).map(ToString::to_string);
+    let advice = error.advice().map(str::to_owned);
+    let mut outer = Error::new(error.kind(), error.operation(), message);
+    if let Some(source) = source {
+        outer = outer.because(source);
+    }
+    match advice {
+        Some(advice) => outer.advise(advice),
+        None => outer,
     }
 }
 
@@ -232,6 +297,25 @@ mod tests {
         assert_eq!(defect.kind(), ErrorKind::Internal, "{}", defect.report());
     }
 
+    /// Only what a server says before it begins is certain not to have been done.
+    #[test]
+    fn what_was_not_executed_is_known() {
+        let said = |line: &str| {
+            let value = redis::parse_redis_value(format!("{line}\r\n").as_bytes()).unwrap();
+            elsewhere(&value.extract_error().unwrap_err())
+        };
+        assert_eq!(said("-MOVED 866 127.0.0.1:7001"), Some(Elsewhere::Moved));
+        for later in
+            ["-ASK 866 127.0.0.1:7001", "-TRYAGAIN Multiple keys request", "-CLUSTERDOWN The cluster is down"]
+        {
+            assert_eq!(said(later), Some(Elsewhere::Later), "{later}");
+        }
+        let within = "-ERR Error running script (call to f_0a1b): @user_script:1: -MOVED 866 127.0.0.1:7001";
+        for done in [within, "-READONLY You can't write against a read only replica.", "-CROSSSLOT Keys"] {
+            assert_eq!(said(done), None, "{done}");
+        }
+    }
+
     #[test]
     fn every_refusal_says_what_to_do() {
         for (line, part) in [
@@ -239,8 +323,9 @@ mod tests {
             ("-MISCONF Errors writing to the AOF file: No space left on device", "its disk"),
             ("-NOREPLICAS Not enough good replicas to write.", "too few replicas"),
             ("-BUSY Redis is busy running a script.", "long script"),
-            ("-MOVED 866 127.0.0.1:7001", "belongs to a cluster"),
-            ("-CLUSTERDOWN The cluster is down", "belongs to a cluster"),
+            ("-MOVED 866 127.0.0.1:7001", "do not agree yet"),
+            ("-TRYAGAIN Multiple keys request during rehashing of slot", "is being moved"),
+            ("-CLUSTERDOWN The cluster is down", "takes no calls"),
             ("-SURPRISE never seen before", "not ready"),
         ] {
             let error = told(line);

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 /// The answer to INFO: lines of a name, a colon and a value.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Info(String);
 
 impl Info {
@@ -15,6 +15,21 @@ impl Info {
     pub(super) fn get(&self, name: &str) -> &str {
         let value = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         value.unwrap_or_default().trim()
+    }
+
+    /// Whether it is a Sentinel: it has no tasks, but knows who has them.
+    pub(super) fn is_sentinel(&self) -> bool {
+        self.get("redis_mode") == "sentinel"
+    }
+
+    /// Whether it is part of a Cluster: it has some of the names, and the others have the rest.
+    pub(super) fn is_of_cluster(&self) -> bool {
+        self.get("redis_mode") == "cluster" || self.get("cluster_enabled") == "1"
+    }
+
+    /// Whether it copies another one, and takes no writes.
+    pub(super) fn is_replica(&self) -> bool {
+        self.get("role") == "slave"
     }
 
     /// A value that is a number.

@@ -8,23 +8,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, FromRedisValue, PushInfo, PushKind, Script, Value,
-    aio::MultiplexedConnection,
-};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    sync::Mutex,
-};
+use redis::{FromRedisValue, RedisResult, Script, aio::MultiplexedConnection};
+use tokio::sync::Mutex;
 
-use super::{RedisConfig, error, info::Info, keys::Keys, news::News, scripts};
+use super::{
+    RedisConfig,
+    dial::Line,
+    error::{self, Elsewhere},
+    info::Info,
+    keys::Keys,
+    news::News,
+    place::{Place, Places, Way},
+    scripts,
+    sentinel::Guide,
+};
 use crate::{Error, ErrorKind, Result};
 
 /// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(5);
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
 /// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
 
 /// How often a connection that nobody uses is tried.
 const PROBE: Duration = Duration::from_secs(10);
@@ -35,11 +39,11 @@ const FORMAT: i64 = 3;
 /// How long a call waits for a server that reads its data from its disk; what takes longer is said.
 const LOADING: Duration = Duration::from_secs(3);
 
-/// How often such a server is asked.
+/// How often such a server is asked, and one of a cluster that does not take a call now.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// How long a server gets to say why it lets nobody in.
-const GREETING: Duration = Duration::from_millis(500);
+/// For how long a call is made again that a cluster's server did not execute, as the slot of the namespace moves; what takes longer is said.
+const MOVING: Duration = Duration::from_secs(5);
 
 /// A connection, and how many there were: who saw one fail must not tear down the next.
 #[derive(Default)]
@@ -48,11 +52,25 @@ struct Numbered {
     connection: Option<MultiplexedConnection>,
     /// Whether its other end is known to be gone: then no call needs to fail to find out.
     gone: Arc<AtomicBool>,
+    way: Way,
+}
+
+/// Why a call was not answered.
+struct Failed {
+    error: Error,
+    /// Whether it is certain that nothing was done, as another server of the cluster has the namespace, or will have it.
+    elsewhere: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, elsewhere: false }
+    }
 }
 
 /// What the calls share.
 pub(super) struct Link {
-    client: Client,
+    places: Places,
     /// What the server is to call our connections.
     name: String,
     keys: Keys,
@@ -81,18 +99,18 @@ pub(super) async fn probe(link: Weak<Link>) {
 }
 
 impl Link {
-    pub(super) fn new(config: RedisConfig, keys: Keys, name: String) -> Result<Self> {
+    pub(super) fn new(config: &RedisConfig, keys: Keys, name: String) -> Result<Self> {
         let allow_eviction = config.allows_eviction();
-        let client = config.client()?;
         let news = Arc::default();
-        Ok(Self { client, name, keys, allow_eviction, connection: Mutex::default(), news })
+        let places = Places::new(config, keys.namespace(), Arc::clone(&news))?;
+        Ok(Self { places, name, keys, allow_eviction, connection: Mutex::default(), news })
     }
 
     pub(super) fn news(&self) -> &News {
         &self.news
     }
 
-    /// Runs a script.
+    /// Runs a script. What a cluster's server did not execute is run again, where it belongs by then.
     pub(super) async fn run<T: FromRedisValue>(
         &self,
         operation: &'static str,
@@ -100,6 +118,24 @@ impl Link {
         keys: &[String],
         arguments: &[Vec<u8>],
     ) -> Result<T> {
+        let began = Instant::now();
+        loop {
+            match self.run_once(operation, script, keys, arguments).await {
+                Err(failed) if failed.elsewhere && began.elapsed() < MOVING => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                answer => return answer.map_err(|failed| failed.error),
+            }
+        }
+    }
+
+    async fn run_once<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        script: &Script,
+        keys: &[String],
+        arguments: &[Vec<u8>],
+    ) -> Result<T, Failed> {
         let (number, mut connection) = self.connected(operation).await?;
         let mut invocation = script.prepare_invoke();
         for key in keys {
@@ -112,16 +148,16 @@ impl Link {
             Ok(Ok(answer)) => Ok(answer),
             // The client's own time-out is as long, and either may be the first.
             Ok(Err(e)) if !e.is_timeout() => {
-                let error = error::redis(operation, &e);
+                let (error, elsewhere) = (error::redis(operation, &e), error::elsewhere(&e));
                 // A server that answers is there; all else is torn down, whatever its name.
-                if error.kind() == ErrorKind::Unavailable {
+                if error.kind() == ErrorKind::Unavailable && elsewhere != Some(Elsewhere::Later) {
                     self.tear_down(number).await;
                 }
-                Err(error)
+                Err(Failed { error, elsewhere: elsewhere.is_some() })
             }
             _ => {
                 self.tear_down(number).await;
-                Err(error::silent(operation))
+                Err(error::silent(operation).into())
             }
         }
     }
@@ -172,8 +208,8 @@ impl Link {
             }
             // Also where no new one can be made: the next call must not try the old one again.
             kept.connection = None;
-            kept.gone = Arc::default();
-            let connection = self.connect(operation, Arc::clone(&kept.gone)).await?;
+            let Place { line: Line { connection, gone, .. }, way } = self.connect(operation).await?;
+            (kept.gone, kept.way) = (gone, way);
             kept.number += 1;
             kept.connection = Some(connection.clone());
             // What happened meanwhile was not heard.
@@ -197,59 +233,17 @@ impl Link {
         self.tear_down(number).await;
     }
 
-    async fn connect(&self, operation: &'static str, gone: Arc<AtomicBool>) -> Result<MultiplexedConnection> {
-        // Nothing that a server says while the connection is being built is about the call: it is not ready, whatever it says.
+    async fn connect(&self, operation: &'static str) -> Result<Place> {
         let failed = |e: redis::RedisError| error::connecting(operation, &e);
-        let news = Arc::clone(&self.news);
-        let heard = move |push: PushInfo| {
-            // A lost connection is news too: whoever waits should ask, and so build a new one.
-            if push.kind == PushKind::Disconnection {
-                gone.store(true, Ordering::SeqCst);
-            }
-            match (push.kind, push.data.last()) {
-                (PushKind::Message, Some(Value::BulkString(message))) => news.heard(message),
-                (PushKind::Message | PushKind::Disconnection, _) => news.wake_all(),
-                _ => {}
-            }
-            Ok::<_, std::convert::Infallible>(())
-        };
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(ANSWER))
-            .set_push_sender(heard);
-        let dropped = |e: &redis::RedisError| e.is_connection_dropped() && !e.is_connection_refusal();
-        let mut connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        if connected.as_ref().is_err_and(dropped) {
-            // It may have been cut by chance.
-            connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        }
-        let mut connection = match connected {
-            Ok(connection) => connection,
-            // It was reset, perhaps before what the server said was read.
-            Err(e) if dropped(&e) => {
-                let said = greeting(self.client.get_connection_info().addr()).await;
-                return Err(said.map_or_else(|| failed(e), |said| error::turned_away(operation, &said)));
-            }
-            Err(e) => return Err(failed(e)),
-        };
-        let info: String = redis::cmd("INFO").query_async(&mut connection).await.map_err(failed)?;
-        let info = Info::new(info);
-        check_server(&info, self.allow_eviction)?;
-        let named = redis::cmd("CLIENT").arg("SETNAME").arg(&self.name).clone();
-        match named.query_async::<()>(&mut connection).await {
-            Err(e) if e.code() != Some("NOPERM") => return Err(failed(e)),
-            // Nobody needs it but people who look for this process.
-            _ => {}
-        }
-        let mut open = scripts::OPEN.prepare_invoke();
-        open.key(self.keys.namespace()).arg(info.get("run_id")).arg(FORMAT);
         let began = Instant::now();
-        let generation: i64 = loop {
-            match open.invoke_async(&mut connection).await {
-                Err(e) if error::is_loading(&e) && began.elapsed() < LOADING => {
+        let (mut place, generation) = loop {
+            let mut place = self.places.find(operation).await?;
+            check_server(&place.line.info, self.allow_eviction)?;
+            match self.open(&mut place.line, began).await {
+                Err(e) if error::elsewhere(&e).is_some() && began.elapsed() < LOADING => {
                     tokio::time::sleep(AGAIN).await;
                 }
-                opened => break opened.map_err(failed)?,
+                opened => break (place, opened.map_err(failed)?),
             }
         };
         if generation < 0 {
@@ -261,16 +255,57 @@ impl Link {
                 Error::new(ErrorKind::Incompatible, "connect", message).advise("upgrade this program")
             );
         }
-        connection.subscribe(self.keys.channel()).await.map_err(failed)?;
-        Ok(connection)
+        place.line.connection.subscribe(self.keys.channel()).await.map_err(failed)?;
+        Ok(place)
+    }
+
+    /// Says who we are, and opens the namespace. Returns its generation, or minus the format that is needed.
+    async fn open(&self, line: &mut Line, began: Instant) -> RedisResult<i64> {
+        let named = redis::cmd("CLIENT").arg("SETNAME").arg(&self.name).clone();
+        match named.query_async::<()>(&mut line.connection).await {
+            Err(e) if e.code() != Some("NOPERM") => return Err(e),
+            // Nobody needs it but people who look for this process.
+            _ => {}
+        }
+        let mut open = scripts::OPEN.prepare_invoke();
+        open.key(self.keys.namespace()).arg(line.info.get("run_id")).arg(FORMAT);
+        loop {
+            match open.invoke_async(&mut line.connection).await {
+                Err(e) if error::is_loading(&e) && began.elapsed() < LOADING => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Where servers are looked for.
+    pub(super) fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// The number of the connection, and how its server was found.
+    pub(super) async fn way(&self) -> (u64, Way) {
+        let kept = self.connection.lock().await;
+        (kept.number, kept.way.clone())
+    }
+
+    /// Notes that another Sentinel is asked from now on.
+    pub(super) async fn guided(&self, number: u64, guide: Guide) {
+        let mut kept = self.connection.lock().await;
+        if kept.number == number {
+            kept.way = Way::Sentinel(guide);
+        }
+    }
+
+    /// Gives the connection of this number up.
+    pub(super) async fn leave(&self, number: u64) {
+        self.tear_down(number).await;
     }
 }
 
-/// Refuses a server that throws keys away when its memory is full, as they would be tasks, and one that takes no writes.
+/// Refuses a server that throws keys away when its memory is full, as they would be tasks.
 fn check_server(info: &Info, allow_eviction: bool) -> Result<()> {
-    if info.get("role") == "slave" {
-        return Err(error::replica("connect"));
-    }
     match info.get("maxmemory_policy") {
         "noeviction" | "" => Ok(()),
         _ if allow_eviction => Ok(()),
@@ -283,25 +318,4 @@ fn check_server(info: &Info, allow_eviction: bool) -> Result<()> {
             ))
         }
     }
-}
-
-/// What a server says to somebody who says nothing, if anything: why it lets nobody in.
-async fn greeting(address: &ConnectionAddr) -> Option<String> {
-    let said = async {
-        match address {
-            ConnectionAddr::Tcp(host, port) => {
-                first_line(tokio::net::TcpStream::connect((host.as_str(), *port)).await.ok()?).await
-            }
-            ConnectionAddr::Unix(path) => first_line(tokio::net::UnixStream::connect(path).await.ok()?).await,
-            _ => None,
-        }
-    };
-    tokio::time::timeout(GREETING, said).await.ok().flatten()
-}
-
-async fn first_line(mut stream: impl AsyncRead + Unpin) -> Option<String> {
-    let mut bytes = [0; 512];
-    let read = stream.read(&mut bytes).await.ok()?;
-    let said = String::from_utf8_lossy(&bytes[..read]);
-    said.lines().next().filter(|line| line.starts_with('-')).map(str::to_owned)
 }

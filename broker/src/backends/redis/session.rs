@@ -9,6 +9,8 @@ use super::{
     keys::Keys,
     link::{Link, probe},
     news::News,
+    place::Way,
+    sentinel::follow,
 };
 use crate::{Capabilities, Incarnation, Result, backends::thread::SessionThread, capabilities::Redelivery};
 
@@ -48,12 +50,13 @@ impl RedisBroker {
     pub async fn open(config: RedisConfig) -> Result<Self> {
         let keys = Keys::new(&config.namespace);
         let incarnation = Incarnation::generate();
-        let link = Arc::new(Link::new(config.clone(), keys.clone(), client::name(incarnation))?);
+        let link = Arc::new(Link::new(&config, keys.clone(), client::name(incarnation))?);
         let thread = SessionThread::start("mh-redis")?;
         let this = Self { incarnation, keys, config, link, thread };
         let link = Arc::clone(&this.link);
         this.thread.run("connect", async move { link.connected("connect").await.map(drop) }).await?;
         this.thread.spawn(probe(Arc::downgrade(&this.link)));
+        this.thread.spawn(follow(Arc::downgrade(&this.link)));
         Ok(this)
     }
 
@@ -83,6 +86,11 @@ impl RedisBroker {
     ) -> Result<T> {
         let link = Arc::clone(&self.link);
         self.thread.run(operation, async move { link.ask(operation, command).await }).await
+    }
+
+    /// How the server was found.
+    pub(super) async fn way(&self) -> Way {
+        self.link.way().await.1
     }
 
     /// Gives the connection up.

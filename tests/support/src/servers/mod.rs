@@ -3,19 +3,23 @@
 //! A server ends when its value is dropped. When that never happens (a static, a test that was killed), a small
 //! process beside it notices, ends the server and removes the folder.
 
+mod cluster;
 mod detached;
 mod guard;
 pub(crate) mod ports;
 mod process;
 mod rabbitmq;
 mod redis;
+mod sentinel;
 
 use std::{io, path::PathBuf};
 
 pub use self::{
+    cluster::Cluster,
     detached::Detached,
     rabbitmq::{RabbitMq, RabbitMqOptions},
     redis::{Redis, RedisOptions},
+    sentinel::{Sentinel, Watched},
 };
 
 /// How often other ports are tried: between asking for a free one and taking it, somebody else may.

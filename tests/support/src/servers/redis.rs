@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, Read, Write},
-    net::{Ipv4Addr, TcpStream},
+    net::{Ipv4Addr, Shutdown, TcpStream},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -45,6 +45,11 @@ impl RedisOptions {
     #[must_use]
     pub fn clock(self) -> Self {
         Self { clock: true, ..self }
+    }
+
+    /// Whether it goes by [`RedisOptions::clock`].
+    pub(super) fn has_clock(&self) -> bool {
+        self.clock
     }
 
     /// Gives the server a setting of its configuration file, as `maxclients`; for good, also when it is started again.
@@ -193,6 +198,15 @@ impl Redis {
         set_clock(self.home.path(), since)
     }
 
+    /// Says something to the server, a line as one would type it, and tells the answers as they are sent.
+    ///
+    /// # Errors
+    ///
+    /// If it does not answer within 20 s.
+    pub fn say(&self, line: &str) -> io::Result<String> {
+        say(self.port, line)
+    }
+
     /// SIGSTOP: the kernel still takes connections and bytes for it, but nobody answers.
     ///
     /// # Errors
@@ -246,12 +260,16 @@ fn url(port: u16) -> String {
     format!("redis://127.0.0.1:{port}")
 }
 
-fn log(folder: &Path) -> PathBuf {
+pub(super) fn log(folder: &Path) -> PathBuf {
     folder.join("log")
 }
 
 /// Waits until the server works, and ends it otherwise; false if it ended by itself.
-fn wait(server: &mut Process, port: u16, kill: impl Fn(&mut Process) -> io::Result<()>) -> io::Result<bool> {
+pub(super) fn wait(
+    server: &mut Process,
+    port: u16,
+    kill: impl Fn(&mut Process) -> io::Result<()>,
+) -> io::Result<bool> {
     let pid = server.pid();
     let ready = server.ready(|| answers(port, pid).unwrap_or(false));
     if !matches!(ready, Ok(true)) {
@@ -262,12 +280,23 @@ fn wait(server: &mut Process, port: u16, kill: impl Fn(&mut Process) -> io::Resu
 
 /// Asks whether the server on this port has read all its data, and whether it is this one.
 fn answers(port: u16, pid: u32) -> io::Result<bool> {
+    let answer = talk(port, "PING\r\nINFO server", Duration::from_secs(1))?;
+    Ok(answer.starts_with("+PONG") && answer.contains(&format!("process_id:{pid}\r\n")))
+}
+
+pub(super) fn say(port: u16, line: &str) -> io::Result<String> {
+    talk(port, line, Duration::from_secs(20))
+}
+
+fn talk(port: u16, line: &str, patience: Duration) -> io::Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-    stream.write_all(b"PING\r\nINFO server\r\nQUIT\r\n")?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(format!("{line}\r\n").as_bytes())?;
+    // What was said is answered before the end is seen. A Sentinel knows no QUIT.
+    stream.shutdown(Shutdown::Write)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    Ok(answer.starts_with("+PONG") && answer.contains(&format!("process_id:{pid}\r\n")))
+    Ok(answer)
 }
 
 /// Where Debian puts it, whatever the machine.

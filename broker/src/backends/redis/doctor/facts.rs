@@ -122,17 +122,8 @@ pub(super) fn clients(info: &Info, setting: Option<&str>) -> Check {
     filling("clients", now, most, &format!("{now} of {most} (maxclients)"), advice)
 }
 
-pub(super) fn replication(info: &Info) -> Check {
+pub(super) fn replication(info: &Info, needed: Option<&str>) -> Check {
     let name = "replication";
-    if info.get("cluster_enabled") == "1" {
-        let found =
-            "a cluster: this server has this namespace, and programs do not follow it when it is moved";
-        return Check::warn(
-            name,
-            found,
-            "use a server of its own, or leave the slot of the namespace where it is",
-        );
-    }
     let replicas = info.number::<usize>("connected_slaves").unwrap_or(0);
     let behind = |replica: usize| {
         let line = info.get(&format!("slave{replica}"));
@@ -141,6 +132,13 @@ pub(super) fn replication(info: &Info) -> Check {
     };
     match (replicas, (0..replicas).filter(|replica| behind(*replica)).count()) {
         (0, _) => Check::ok(name, "no replicas: when this server is gone, its queues stand still"),
+        (_, 0) if needed == Some("0") => {
+            let found = format!(
+                "{replicas} replicas, all up to date; one that is cut off from them goes on taking tasks, which are lost when a replica takes its place (min-replicas-to-write 0)"
+            );
+            let advice = "redis-cli config set min-replicas-to-write 1, and the same in the configuration file of each; with two replicas or more, or one that is gone stops everything";
+            Check::warn(name, found, advice)
+        }
         (_, 0) => {
             let found = format!(
                 "{replicas} replicas, all up to date; a failover loses what was answered and not yet copied"
@@ -222,7 +220,7 @@ mod tests {
 
     #[test]
     fn replicas() {
-        let with = |lines: &[&str]| replication(&info(lines)).verdict;
+        let with = |lines: &[&str]| replication(&info(lines), None).verdict;
         assert_eq!(with(&["cluster_enabled:0", "connected_slaves:0"]), Ok);
         assert_eq!(with(&["connected_slaves:1", "slave0:ip=a,port=1,state=online,offset=5,lag=1"]), Ok);
         assert_eq!(
@@ -230,6 +228,9 @@ mod tests {
             Warn
         );
         assert_eq!(with(&["connected_slaves:1", "slave0:ip=a,port=1,state=online,offset=5,lag=11"]), Warn);
-        assert_eq!(with(&["cluster_enabled:1"]), Warn);
+        let in_step = ["connected_slaves:1", "slave0:ip=a,port=1,state=online,offset=5,lag=1"];
+        for (needed, verdict) in [(None, Ok), (Some("0"), Warn), (Some("1"), Ok)] {
+            assert_eq!(replication(&info(&in_step), needed).verdict, verdict, "{needed:?}");
+        }
     }
 }

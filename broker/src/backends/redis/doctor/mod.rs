@@ -1,6 +1,7 @@
 //! What a server is set up as, and how it is.
 
 mod facts;
+mod place;
 mod times;
 
 use std::{
@@ -28,9 +29,10 @@ impl Doctor for RedisBroker {
             facts::persistence(&info, setting("appendfsync"), setting("save")),
             facts::memory(&info),
             facts::clients(&info, setting("maxclients")),
-            facts::replication(&info),
+            facts::replication(&info, setting("min-replicas-to-write")),
         ];
         checks.extend(facts::saving(&info));
+        checks.extend(self.place().await);
         checks.push(self.clock().await?);
         checks.push(self.times().await);
         Ok(checks)
@@ -42,7 +44,7 @@ impl RedisBroker {
     async fn settings(&self) -> BTreeMap<String, String> {
         let mut settings = BTreeMap::new();
         // Older servers take one name at a time.
-        for name in ["appendfsync", "save", "maxclients"] {
+        for name in ["appendfsync", "save", "maxclients", "min-replicas-to-write"] {
             let mut command = redis::cmd("CONFIG");
             command.arg("GET").arg(name);
             match self.ask::<BTreeMap<String, String>>("doctor", command).await {
