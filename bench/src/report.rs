@@ -21,6 +21,8 @@ pub(crate) enum Unit {
     Bytes,
     /// A part of something, such as of a fair share.
     Part,
+    /// So many of something.
+    Count,
 }
 
 impl Unit {
@@ -31,7 +33,7 @@ impl Unit {
             Self::PercentOfACore => "% of a core",
             Self::MiB => "MiB",
             Self::Bytes => "bytes",
-            Self::Part => "",
+            Self::Part | Self::Count => "",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What this program is started as: the processes that are measured.
 
+mod feed;
 mod orders;
 mod produce;
 mod timed;
@@ -9,9 +10,10 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
+    feed::Feed,
     orders::{Orders, say},
     produce::{Ask, Produce, Produced, Trickle},
-    work::{Begun, Does, Work, Worked},
+    work::{Accepted, Begun, Does, Work, Worked},
 };
 use crate::raw::{Echo, JetStreamRole, Raw};
 
@@ -23,6 +25,8 @@ pub(crate) enum Role {
     Produce(Produce),
     /// Puts one task after the other on the queue, with pauses.
     Trickle(Trickle),
+    /// Puts tasks on the queue at a rate, and keeps a ledger.
+    Feed(Feed),
     /// Sends one task after the other, and waits for what each returns.
     Ask(Ask),
     /// Takes tasks and runs them.
@@ -51,6 +55,7 @@ pub(crate) fn play(role: Role) -> Result<()> {
         Role::Echo(echo) => echo.play(),
         Role::Produce(produce) => orders::obey(|orders| produce.play(orders)),
         Role::Trickle(trickle) => orders::obey(|orders| trickle.play(orders)),
+        Role::Feed(feed) => orders::obey(|orders| feed.play(orders)),
         Role::Ask(ask) => orders::obey(|orders| ask.play(orders)),
         Role::Work(work) => orders::obey(|orders| work.play(orders)),
         Role::JetStream(role) => orders::obey(|orders| role.play(orders)),

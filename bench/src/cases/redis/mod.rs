@@ -6,6 +6,7 @@ mod drain;
 mod enqueue;
 mod latency;
 mod memory;
+mod restart;
 mod result;
 
 use anyhow::Result;
@@ -34,6 +35,8 @@ pub(crate) enum Case {
     Result,
     /// What a queued task takes of the server's memory.
     Memory,
+    /// A server that is killed and started again, under load.
+    Restart,
 }
 
 impl Cases for Case {
@@ -45,6 +48,7 @@ impl Cases for Case {
             Self::Latency => latency::run(bench),
             Self::Result => result::run(bench),
             Self::Memory => memory::run(bench),
+            Self::Restart => restart::run(bench),
         }
     }
 }
@@ -58,12 +62,17 @@ fn broker() -> Result<(Redis, String)> {
 
 /// The settings of ours.
 fn ours(who: &str, batch: usize, n: u64) -> Settings {
+    with_durability(who, batch, n, Durability::ServersMemory)
+}
+
+/// The settings of ours where answers are worth this.
+fn with_durability(who: &str, batch: usize, n: u64, durability: Durability) -> Settings {
     Settings {
         who: format!("manyhands redis:, {who}"),
         payload: PAYLOAD,
         batch,
-        durability: Durability::ServersMemory,
-        journal: "none".to_owned(),
+        durability,
+        journal: if durability == Durability::ServersLog { "append-only file" } else { "none" }.to_owned(),
         n,
     }
 }
