@@ -14,7 +14,7 @@ use crate::{
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     let n = bench.scaled(200_000, 2_000);
-    let peers = Peers::find();
+    let peers = Peers::find()?;
     let (mut rates, mut cpu, mut raw) = (Vec::new(), Vec::new(), Vec::new());
     let mut others = peers.rounds();
     for _ in 0..bench.rounds() {
@@ -36,6 +36,12 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
         .beside(reference::REDIS_CLAIMS, theirs, settings, Despite::Nothing)
         .target(Target::RatioAtLeast(0.6))
         .remark(cpu_remark("the worker", &cpu));
-    let targets = [("bullmq", Target::RatioAtLeast(4.0)), ("bee-queue", Target::RatioAtLeast(1.0))];
+    let ahead = Target::RatioAtLeast(1.0);
+    let targets = [
+        ("bullmq", Target::RatioAtLeast(4.0)),
+        ("bee-queue", ahead),
+        ("apalis", ahead),
+        ("apalis-unlocked", ahead),
+    ];
     Ok([first].into_iter().chain(others.rows(row, &targets)).collect())
 }
