@@ -17,6 +17,12 @@ pub(crate) fn describe() -> String {
     format!("{cpus} CPUs ({model}), {memory} GiB of memory, Linux {}", kernel.trim())
 }
 
+/// How much memory may still be had, in bytes.
+pub(crate) fn free_memory() -> Result<u64> {
+    let info = fs::read_to_string("/proc/meminfo")?;
+    Ok(1024 * field(&info, "MemAvailable:").context("the kernel does not tell how much memory is free")?)
+}
+
 /// How busy it was in the last minute.
 pub(crate) fn load() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();

@@ -22,6 +22,11 @@ use crate::{
 pub(crate) trait Cases: ValueEnum + Copy + Send + Sync + 'static {
     /// Measures one of them.
     fn run(self, bench: &Bench) -> Result<Vec<Row>>;
+
+    /// Whether it runs only where it is named, as it takes long or needs much memory. All run where little is measured.
+    fn only_if_named(self) -> bool {
+        false
+    }
 }
 
 /// The flags of a run.
@@ -71,7 +76,9 @@ pub(crate) fn run<C: Cases>(options: &Options<C>) -> Result<()> {
     let place = Place::choose(options.shared.folder.as_deref())?;
     let bench = Bench { shared: options.shared.clone(), place };
     let mut about = bench.about();
-    let chosen = if options.only.is_empty() { C::value_variants() } else { &options.only };
+    let usual = |case: &C| options.shared.quick || !case.only_if_named();
+    let all = || C::value_variants().iter().copied().filter(usual).collect();
+    let chosen = if options.only.is_empty() { all() } else { options.only.clone() };
     let mut rows = Vec::new();
     for case in chosen {
         if !bench.shared.json {
@@ -141,6 +148,25 @@ fn drain(work: Work, tasks: u64) -> Result<Drained> {
     ensure!(worked.settled >= tasks, "{} of {tasks} tasks were settled", worked.settled);
     let (rate, cpu) = (rate(tasks, worked.ended - worked.began), each(worked.cpu, worked.settled));
     Ok(Drained { rate, cpu })
+}
+
+/// Lets a worker take so few of the tasks that are queued at this broker, and as many from a queue that has no more, round by round: tasks a
+/// second of both. A fresh broker is one without tasks, with what keeps it alive.
+fn of_many_and_of_few<T>(
+    bench: &Bench,
+    many: &str,
+    few: u64,
+    fresh: impl Fn() -> Result<(T, String)>,
+) -> Result<(Vec<f64>, Vec<f64>)> {
+    let (mut of_many, mut of_few) = (Vec::new(), Vec::new());
+    let until = Some(few);
+    for _ in 0..bench.rounds() {
+        let (_alive, broker) = fresh()?;
+        fill(&broker, few, false)?;
+        of_few.push(drain(Work { until, ..Work::new(&broker) }, few)?.rate);
+        of_many.push(drain(Work { until, ..Work::new(many) }, few)?.rate);
+    }
+    Ok((of_many, of_few))
 }
 
 /// Tasks a second of a producer and a worker at once, from before the first enqueue to the last accepted settlement.

@@ -1,5 +1,6 @@
 //! What this program is started as: the processes that are measured.
 
+mod crowd;
 mod feed;
 mod orders;
 mod produce;
@@ -10,6 +11,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
+    crowd::Crowd,
     feed::Feed,
     orders::{Orders, say},
     produce::{Ask, Produce, Produced, Trickle},
@@ -31,6 +33,8 @@ pub(crate) enum Role {
     Ask(Ask),
     /// Takes tasks and runs them.
     Work(Work),
+    /// Takes tasks by many sessions, and settles them at once.
+    Crowd(Crowd),
     /// Measures a raw limit in a folder.
     Raw {
         /// Which, and how much of it.
@@ -58,6 +62,7 @@ pub(crate) fn play(role: Role) -> Result<()> {
         Role::Feed(feed) => orders::obey(|orders| feed.play(orders)),
         Role::Ask(ask) => orders::obey(|orders| ask.play(orders)),
         Role::Work(work) => orders::obey(|orders| work.play(orders)),
+        Role::Crowd(crowd) => orders::obey(|orders| crowd.play(orders)),
         Role::JetStream(role) => orders::obey(|orders| role.play(orders)),
     }
 }

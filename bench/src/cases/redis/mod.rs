@@ -1,6 +1,7 @@
 //! The broker over a Redis server. Each measurement has a server of its own, which keeps nothing on the disk, as have those that it
 //! is compared with.
 
+mod big;
 mod both;
 mod drain;
 mod enqueue;
@@ -8,12 +9,13 @@ mod latency;
 mod memory;
 mod restart;
 mod result;
+mod slow_calls;
 
 use anyhow::Result;
 use clap::ValueEnum;
 use manyhands_test_support::servers::Redis;
 
-use super::{Bench, Cases, both as both_at_once, cpu_remark, drain, each, fill, trickle};
+use super::{Bench, Cases, both as both_at_once, cpu_remark, drain, each, fill, of_many_and_of_few, trickle};
 use crate::{
     report::Row,
     settings::{Durability, Settings},
@@ -37,6 +39,8 @@ pub(crate) enum Case {
     Memory,
     /// A server that is killed and started again, under load.
     Restart,
+    /// Ten million queued tasks, and 200 sessions at once. Takes minutes and 4 GiB of memory, so it runs only if it is named.
+    Big,
 }
 
 impl Cases for Case {
@@ -49,7 +53,12 @@ impl Cases for Case {
             Self::Result => result::run(bench),
             Self::Memory => memory::run(bench),
             Self::Restart => restart::run(bench),
+            Self::Big => big::run(bench),
         }
+    }
+
+    fn only_if_named(self) -> bool {
+        self == Self::Big
     }
 }
 
