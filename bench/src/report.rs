@@ -258,6 +258,7 @@ fn number(value: f64) -> String {
         large if large >= 1000.0 => format!("{:.1}k", value / 1000.0),
         middle if middle >= 10.0 => format!("{value:.0}"),
         small if small >= 1.0 => format!("{value:.2}"),
+        0.0 => "0".to_owned(),
         _ => format!("{value:.3}"),
     }
 }

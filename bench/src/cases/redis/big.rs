@@ -29,7 +29,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     ensure!(
         free > queued * EACH,
         "{queued} queued tasks may need {} MiB of memory, and {} are free",
-        queued * EACH >> 20,
+        (queued * EACH) >> 20,
         free >> 20
     );
     let (server, mut slow) = SlowCalls::start()?;
@@ -55,28 +55,37 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
         alone.push(by_sessions(&full, 1, few)?);
         slow.note("one session took some")?;
     }
-    let deep = |who: &str| in_batches(&format!("{who}, {many} queued"), few);
-    let flat = |who: &str| in_batches(&format!("{who}, {few} queued"), few);
+    let (queued_many, queued_few) = (format!("{} queued", words(many)), format!("{} queued", words(few)));
+    let deep = |who: &str| in_batches(&format!("{who}, {queued_many}"), few);
+    let flat = |who: &str| in_batches(&format!("{who}, {queued_few}"), few);
     let all = format!("{sessions} sessions of one process, each claims and settles {BATCH}");
     let row = |what: String, unit, rounds| Row::new("big", what, unit, rounds);
+    let scripts = row("scripts of more than 2 ms".to_owned(), Unit::Count, vec![slow.count() as f64])
+        .with(ours("all of the above", 256, queued))
+        .target(Target::NeverAbove(0.0));
     Ok(vec![
-        row(format!("drain of {many} queued, one worker"), Unit::PerSecond, one)
+        row(format!("drain of {queued_many}, one worker"), Unit::PerSecond, one)
             .with(deep("one worker, 100 slots"))
-            .beside(&format!("{few} queued"), one_of_few, flat("one worker, 100 slots"), Despite::Nothing)
+            .beside(&queued_few, one_of_few, flat("one worker, 100 slots"), Despite::Nothing)
             .target(Target::RatioAtLeast(0.8))
             .remark(filled),
-        row(format!("drain of {many} queued, {sessions} sessions"), Unit::PerSecond, crowd.clone())
+        row(format!("drain of {queued_many}, {sessions} sessions"), Unit::PerSecond, crowd.clone())
             .with(deep(&all))
-            .beside(&format!("{few} queued"), crowd_of_few, flat(&all), Despite::Nothing)
+            .beside(&queued_few, crowd_of_few, flat(&all), Despite::Nothing)
             .target(Target::RatioAtLeast(0.8)),
-        row(format!("drain of {many} queued, {sessions} sessions"), Unit::PerSecond, crowd)
+        row(format!("drain of {queued_many}, {sessions} sessions"), Unit::PerSecond, crowd)
             .with(deep(&all))
             .against("one session", alone),
-        row("scripts of more than 2 ms".to_owned(), Unit::Count, vec![slow.count() as f64])
-            .with(ours("all of the above", 256, queued))
-            .target(Target::NeverAbove(0.0))
-            .remark(slow.told()),
+        slow.told().fold(scripts, Row::remark),
     ])
+}
+
+/// A number as people say it.
+fn words(n: u64) -> String {
+    match n / 1_000_000 {
+        millions @ 1.. if n.is_multiple_of(1_000_000) => format!("{millions} million"),
+        _ => n.to_string(),
+    }
 }
 
 /// Tasks a second of so many sessions at once.

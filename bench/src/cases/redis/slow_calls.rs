@@ -1,6 +1,6 @@
 //! Calls that keep a server from everything else for long, by its slow log.
 
-use std::{collections::BTreeMap, future::Future};
+use std::{collections::BTreeMap, fmt, future::Future};
 
 use anyhow::{Context, Result, ensure};
 use manyhands::connect;
@@ -13,6 +13,9 @@ use crate::work::{Work, queue};
 /// How long a call may take, in microseconds.
 const LIMIT: u64 = 2000;
 
+/// What calls a script.
+const EVALSHA: &str = "EVALSHA";
+
 /// The most that the server keeps of them.
 const KEPT: u64 = 100_000;
 
@@ -24,10 +27,20 @@ pub(super) struct SlowCalls {
     connection: Connection,
     /// What each script does, by the digest that it is called by.
     names: BTreeMap<String, &'static str>,
-    /// What was found: during what, what was called, and for how long, in milliseconds.
-    found: BTreeMap<(&'static str, String), Vec<f64>>,
-    /// How many calls of scripts there were.
+    /// What was found, by what went on meanwhile.
+    phases: BTreeMap<&'static str, Phase>,
+}
+
+/// What a server did while something went on. Times are in microseconds.
+#[derive(Debug, Default)]
+struct Phase {
+    /// How many scripts ran, and how long all of them took.
     calls: u64,
+    took: u64,
+    /// Scripts that took too long, by their names.
+    scripts: BTreeMap<String, Vec<u64>>,
+    /// Single commands that did so, of scripts or not, by their first two words.
+    commands: BTreeMap<String, Vec<u64>>,
 }
 
 /// A server that keeps nothing on the disk and notes what takes longer than this.
@@ -41,49 +54,72 @@ impl SlowCalls {
         let names = names()?;
         let server = noting(LIMIT).start()?;
         let connection = redis::Client::open(server.url())?.get_connection()?;
-        Ok((server, Self { connection, names, found: BTreeMap::new(), calls: 0 }))
+        Ok((server, Self { connection, names, phases: BTreeMap::new() }))
     }
 
-    /// Notes what was slow since the last time, and that it was during this.
+    /// Notes what the server did since the last time, and that it was while this went on.
     pub(super) fn note(&mut self, during: &'static str) -> Result<()> {
         let entries = take(&mut self.connection)?;
         ensure!((entries.len() as u64) < KEPT, "the slow log of the server is full");
+        let (calls, took) = scripts_run(&mut self.connection)?;
+        let phase = self.phases.entry(during).or_default();
+        phase.calls += calls;
+        phase.took += took;
         for (_, _, took, call, ..) in entries {
-            let called = self.called(&call);
-            self.found.entry((during, called)).or_default().push(took as f64 / 1e3);
+            let word = |at: usize| call.get(at).map(|word| String::from_utf8_lossy(word).into_owned());
+            let (command, about) = (word(0).unwrap_or_default(), word(1).unwrap_or_default());
+            if command.eq_ignore_ascii_case(EVALSHA) {
+                let name = self.names.get(&about).map_or(about, |name| (*name).to_owned());
+                phase.scripts.entry(name).or_default().push(took);
+            } else {
+                phase.commands.entry(format!("{command} {about}")).or_default().push(took);
+            }
         }
-        let stats: String = redis::cmd("INFO").arg("commandstats").query(&mut self.connection)?;
-        let calls =
-            stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")?.split_once(','));
-        self.calls = calls.and_then(|(calls, _)| calls.parse().ok()).unwrap_or_default();
         Ok(())
     }
 
-    /// How many there were.
+    /// How many scripts took too long.
     pub(super) fn count(&self) -> usize {
-        self.found.values().map(Vec::len).sum()
+        self.phases.values().flat_map(|phase| phase.scripts.values()).map(Vec::len).sum()
     }
 
-    /// What they were, in words.
-    pub(super) fn told(&self) -> String {
-        let one = |((during, called), took): (&(&str, String), &Vec<f64>)| {
-            let longest = took.iter().copied().fold(0.0, f64::max);
-            format!("{} of {called} while {during}, the longest {longest:.2} ms", took.len())
+    /// What they were, in words, a line for each phase.
+    pub(super) fn told(&self) -> impl Iterator<Item = String> {
+        self.phases.iter().map(|(during, phase)| format!("while {during}: {phase}"))
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let each = self.took as f64 / 1e3 / self.calls.max(1) as f64;
+        write!(f, "{} scripts, {each:.2} ms each on average; longer than {} ms: ", self.calls, LIMIT / 1000)?;
+        let list = |calls: &BTreeMap<String, Vec<u64>>| {
+            let one = |(name, took): (&String, &Vec<u64>)| {
+                let longest = took.iter().max().copied().unwrap_or_default() as f64 / 1e3;
+                format!("{} of {name}, the longest {longest:.2} ms", took.len())
+            };
+            let all: Vec<_> = calls.iter().map(one).collect();
+            if all.is_empty() { "none".to_owned() } else { all.join("; ") }
         };
-        let all: Vec<_> = self.found.iter().map(one).collect();
-        let what = if all.is_empty() { "none".to_owned() } else { all.join("; ") };
-        format!("of {} calls of scripts, longer than {} ms: {what}", self.calls, LIMIT as f64 / 1e3)
-    }
-
-    /// The name of a call.
-    fn called(&self, call: &[Vec<u8>]) -> String {
-        let word = |at: usize| call.get(at).map(|word| String::from_utf8_lossy(word).into_owned());
-        let (name, digest) = (word(0).unwrap_or_default(), word(1).unwrap_or_default());
-        match self.names.get(&digest) {
-            Some(operation) => format!("the script of `{operation}`"),
-            None => format!("{name} {digest}"),
+        f.write_str(&list(&self.scripts))?;
+        if !self.commands.is_empty() {
+            write!(f, " (and of single commands, in scripts or alone: {})", list(&self.commands))?;
         }
+        Ok(())
     }
+}
+
+/// How many scripts ran since the last time, and for how many microseconds.
+fn scripts_run(connection: &mut Connection) -> Result<(u64, u64)> {
+    let stats: String = redis::cmd("INFO").arg("commandstats").query(connection)?;
+    redis::cmd("CONFIG").arg("RESETSTAT").exec(connection)?;
+    // cmdstat_evalsha:calls=3,usec=120,…
+    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:")).unwrap_or_default();
+    let field = |name: &str| {
+        let value = line.split(',').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        value.and_then(|value| value.parse().ok()).unwrap_or_default()
+    };
+    Ok((field("calls"), field("usec")))
 }
 
 /// What is in the log, which is empty after this.
@@ -101,7 +137,7 @@ fn names() -> Result<BTreeMap<String, &'static str>> {
     let mut learn = |operation: &'static str| -> Result<()> {
         for (_, _, _, call, ..) in take(&mut connection)? {
             if let [name, digest, ..] = call.as_slice()
-                && name.eq_ignore_ascii_case(b"EVALSHA")
+                && name.eq_ignore_ascii_case(EVALSHA.as_bytes())
             {
                 names.entry(String::from_utf8_lossy(digest).into_owned()).or_insert(operation);
             }
