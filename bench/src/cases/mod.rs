@@ -16,6 +16,7 @@ use crate::{
     raw::{Measured, Raw},
     report::{self, Row},
     roles::{Does, Produce, Produced, Role, Trickle, Work, Worked},
+    settings::{Despite, Settings},
 };
 
 /// The cases of one broker, in the order in which they run.
@@ -142,12 +143,18 @@ fn fill(broker: &str, tasks: u64, close: bool) -> Result<()> {
     Ok(())
 }
 
+/// Lets one producer put so many tasks on the queue, one call of 100 after the other.
+fn enqueue(broker: &str, tasks: u64) -> Result<Pace> {
+    let produced: Produced = Actor::run(&Role::Produce(Produce::new(broker, tasks)))?;
+    Ok(Pace { rate: rate(tasks, produced.ended - produced.began), cpu: each(produced.cpu, tasks) })
+}
+
 /// Lets one worker drain the queue.
-fn drain(work: Work, tasks: u64) -> Result<Drained> {
+fn drain(work: Work, tasks: u64) -> Result<Pace> {
     let worked: Worked = Actor::run(&Role::Work(work))?;
     ensure!(worked.settled >= tasks, "{} of {tasks} tasks were settled", worked.settled);
     let (rate, cpu) = (rate(tasks, worked.ended - worked.began), each(worked.cpu, worked.settled));
-    Ok(Drained { rate, cpu })
+    Ok(Pace { rate, cpu })
 }
 
 /// Lets a worker take so few of the tasks that are queued at this broker, and as many from a queue that has no more, round by round: tasks a
@@ -196,13 +203,43 @@ fn trickle(broker: &str, tasks: u64) -> Result<(Produced, Worked)> {
     Ok((produced, worked))
 }
 
-/// What a drain came to.
+/// What a producer or a worker came to.
 #[derive(Debug)]
-struct Drained {
-    /// Tasks a second, from before the first claim to the last accepted settlement.
+struct Pace {
+    /// Tasks a second, from before the first call to the last answer that counts.
     rate: f64,
     /// Processor time a task, in microseconds.
     cpu: f64,
+}
+
+/// Rounds of ours, and of the raw limit that was measured in turns with it.
+#[derive(Debug)]
+struct BesideRaw {
+    rates: Vec<f64>,
+    cpu: Vec<f64>,
+    raw: Vec<f64>,
+    settings: Settings,
+}
+
+impl BesideRaw {
+    /// Measures a raw limit and ours, round by round.
+    fn measure(bench: &Bench, raw: &Raw, mut ours: impl FnMut() -> Result<Pace>) -> Result<Self> {
+        let (mut rates, mut cpu, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..bench.rounds() {
+            theirs.push(bench.raw(raw.clone())?);
+            let Pace { rate, cpu: each } = ours()?;
+            rates.push(rate);
+            cpu.push(each);
+        }
+        let raw = theirs.iter().map(|raw| raw.per_second).collect();
+        Ok(Self { rates, cpu, raw, settings: theirs.swap_remove(0).settings })
+    }
+
+    /// The row that they make: ours, as it was measured, beside the raw limit of this name.
+    fn row(self, ours: Row, name: &str, who: &str) -> Row {
+        let remark = cpu_remark(who, &self.cpu);
+        ours.beside(name, self.raw, self.settings, Despite::Nothing).remark(remark)
+    }
 }
 
 /// Processor time a task, in microseconds.
