@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use manyhands_test_support::{
-    ledger::now,
+    ledger::{Record, now},
     relay::{Fault, Relay, Stats},
     servers::Redis,
 };
@@ -132,7 +132,10 @@ impl Stage {
         self.relays.iter().for_each(|relay| relay.heal().unwrap());
         let over = self.scene.done.len() + AFTER;
         self.scene.until(|scene| scene.done.len() >= over);
-        self.scene.ledger.fault(format!("{outage:?}"), None, from).unwrap();
+        // An answer that was held up is as late as the outage was long at most, and whoever gets it may be slow.
+        let to = now() + self.lasts * 1_000_000;
+        let fault = Record::Fault { fault: format!("{outage:?}"), pid: None, from, to };
+        self.scene.ledger.write(&fault).unwrap();
     }
 
     fn set(&self, fault: Fault) {

@@ -42,7 +42,7 @@ pub(crate) enum Case {
     Memory,
     /// A server that is killed and started again, under load.
     Restart,
-    /// Ten million queued tasks, and 200 sessions at once. Takes minutes and 4 GiB of memory, so it runs only if it is named.
+    /// Ten million queued tasks, and 200 sessions at once. Takes minutes and 4.5 GiB of memory, so it runs only if it is named.
     Big,
 }
 

@@ -1,6 +1,6 @@
 //! Calls that keep a server from everything else for long, by its slow log.
 
-use std::{collections::BTreeMap, fmt, future::Future};
+use std::{collections::BTreeMap, fmt, future::Future, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use manyhands::connect;
@@ -8,7 +8,10 @@ use manyhands_broker::{Beat, Claim, End, Settlement};
 use manyhands_test_support::servers::{Redis, RedisOptions};
 use redis::Connection;
 
-use crate::work::{Work, queue};
+use crate::{
+    machine::cpu_times,
+    work::{Work, queue},
+};
 
 /// How long a call may take, in microseconds.
 const LIMIT: u64 = 2000;
@@ -25,6 +28,9 @@ type Entry = (u64, u64, u64, Vec<Vec<u8>>, String, String);
 /// The slow log of a server, with the names of our scripts.
 pub(super) struct SlowCalls {
     connection: Connection,
+    /// The process of the server, and how long it had run and waited the last time.
+    pid: u32,
+    times: (Duration, Duration),
     /// What each script does, by the digest that it is called by.
     names: BTreeMap<String, &'static str>,
     /// What was found, by what went on meanwhile.
@@ -37,9 +43,12 @@ struct Phase {
     /// How many scripts ran, and how long all of them took.
     calls: u64,
     took: u64,
+    /// How long the server ran, and how long it waited for a processor meanwhile: that is in the times of scripts, too.
+    ran: Duration,
+    waited: Duration,
     /// Scripts that took too long, by their names.
     scripts: BTreeMap<String, Vec<u64>>,
-    /// Single commands that did so, of scripts or not, by their first two words.
+    /// Single commands that did so, of scripts or not, by their names.
     commands: BTreeMap<String, Vec<u64>>,
 }
 
@@ -54,7 +63,8 @@ impl SlowCalls {
         let names = names()?;
         let server = noting(LIMIT).start()?;
         let connection = redis::Client::open(server.url())?.get_connection()?;
-        Ok((server, Self { connection, names, phases: BTreeMap::new() }))
+        let (pid, phases) = (server.pid(), BTreeMap::new());
+        Ok((server, Self { connection, pid, times: cpu_times(pid)?, names, phases }))
     }
 
     /// Notes what the server did since the last time, and that it was while this went on.
@@ -62,7 +72,11 @@ impl SlowCalls {
         let entries = take(&mut self.connection)?;
         ensure!((entries.len() as u64) < KEPT, "the slow log of the server is full");
         let (calls, took) = scripts_run(&mut self.connection)?;
+        let (ran, waited) = cpu_times(self.pid)?;
+        let before = std::mem::replace(&mut self.times, (ran, waited));
         let phase = self.phases.entry(during).or_default();
+        phase.ran += ran.saturating_sub(before.0);
+        phase.waited += waited.saturating_sub(before.1);
         phase.calls += calls;
         phase.took += took;
         for (_, _, took, call, ..) in entries {
@@ -72,7 +86,7 @@ impl SlowCalls {
                 let name = self.names.get(&about).map_or(about, |name| (*name).to_owned());
                 phase.scripts.entry(name).or_default().push(took);
             } else {
-                phase.commands.entry(format!("{command} {about}")).or_default().push(took);
+                phase.commands.entry(command).or_default().push(took);
             }
         }
         Ok(())
@@ -92,7 +106,13 @@ impl SlowCalls {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let each = self.took as f64 / 1e3 / self.calls.max(1) as f64;
-        write!(f, "{} scripts, {each:.2} ms each on average; longer than {} ms: ", self.calls, LIMIT / 1000)?;
+        let (calls, limit) = (self.calls, LIMIT / 1000);
+        let [ran, waited] = [self.ran, self.waited].map(|time| time.as_secs_f64());
+        write!(
+            f,
+            "{calls} scripts, {each:.2} ms each on average; the server ran for {ran:.2} s and waited {waited:.2} s for a processor; "
+        )?;
+        write!(f, "longer than {limit} ms: ")?;
         let list = |calls: &BTreeMap<String, Vec<u64>>| {
             let one = |(name, took): (&String, &Vec<u64>)| {
                 let longest = took.iter().max().copied().unwrap_or_default() as f64 / 1e3;
