@@ -7,6 +7,9 @@ use std::{
     env,
     io::{BufRead, BufReader, Write},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -46,7 +49,7 @@ impl Actor {
 
     /// Lets it begin.
     pub(crate) fn go(&mut self) -> Result<()> {
-        Ok(self.held.orders.write_all(b"go\n")?)
+        self.held.go()
     }
 
     /// Waits for the next thing that it says.
@@ -76,6 +79,14 @@ impl Actor {
         actor.end()
     }
 
+    /// Hears what it says while it says it.
+    pub(crate) fn hear(self) -> Heard {
+        let (held, said) = self.split();
+        let (sender, lines) = channel();
+        thread::spawn(move || said.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
+        Heard { held, lines }
+    }
+
     /// Gives away what it says, for somebody who waits for it elsewhere.
     pub(crate) fn split(self) -> (Held, BufReader<ChildStdout>) {
         (self.held, self.said)
@@ -93,6 +104,31 @@ impl Held {
     /// The process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    fn go(&mut self) -> Result<()> {
+        Ok(self.orders.write_all(b"go\n")?)
+    }
+}
+
+/// A process in a role that says one thing after the other; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    held: Held,
+    lines: Receiver<String>,
+}
+
+impl Heard {
+    /// Lets it begin, or go on to what comes next.
+    pub(crate) fn go(&mut self) -> Result<()> {
+        self.held.go()
+    }
+
+    /// Waits for the next thing that it says, at most so long.
+    pub(crate) fn answer<T: DeserializeOwned>(&self, within: Duration) -> Result<T> {
+        let line = self.lines.recv_timeout(within);
+        let line = line.context("a process of the benchmark says nothing, or has ended")?;
+        serde_json::from_str(&line).with_context(|| format!("a process of the benchmark said {line:?}"))
     }
 }
 

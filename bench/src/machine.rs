@@ -17,6 +17,12 @@ pub(crate) fn describe() -> String {
     format!("{cpus} CPUs ({model}), {memory} GiB of memory, Linux {}", kernel.trim())
 }
 
+/// How much memory may still be had, in bytes.
+pub(crate) fn free_memory() -> Result<u64> {
+    let info = fs::read_to_string("/proc/meminfo")?;
+    Ok(1024 * field(&info, "MemAvailable:").context("the kernel does not tell how much memory is free")?)
+}
+
 /// How busy it was in the last minute.
 pub(crate) fn load() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -25,13 +31,20 @@ pub(crate) fn load() -> String {
 
 /// How long all threads of a process have run that are there.
 pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
-    let mut nanos = 0;
+    Ok(cpu_times(pid)?.0)
+}
+
+/// How long all threads of a process that are there have run, and how long they could have run and waited for a processor.
+pub(crate) fn cpu_times(pid: u32) -> Result<(Duration, Duration)> {
+    let (mut ran, mut waited) = (0, 0);
     for thread in fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")? {
         // One that ended meanwhile has nothing to tell.
         let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
-        nanos += text.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or_default();
+        let mut nanos = text.split(' ').map(|nanos| nanos.parse::<u64>().unwrap_or_default());
+        ran += nanos.next().unwrap_or_default();
+        waited += nanos.next().unwrap_or_default();
     }
-    Ok(Duration::from_nanos(nanos))
+    Ok((Duration::from_nanos(ran), Duration::from_nanos(waited)))
 }
 
 /// How long this process has run, in nanoseconds, threads that ended included.

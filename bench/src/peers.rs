@@ -1,11 +1,13 @@
-//! Queues that others built, beside which ours is measured: `bench/peers/peer.js`, run by Node.
+//! Queues that others built, beside which ours is measured: those of `bench/peers/peer.js`, run by Node, and the program of
+//! `bench/peers/apalis`.
 //!
 //! `cargo xtask bench redis` installs them where it can. Where they are missing the figures of ours are told alone, with a
 //! remark that says so.
 
 use std::{
+    collections::BTreeSet,
     env,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -15,12 +17,29 @@ use serde::Deserialize;
 
 use crate::report::{Row, Target};
 
-/// The peers, by the names of their packages.
-const PEERS: [&str; 2] = ["bullmq", "bee-queue"];
+/// What runs a peer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Runs {
+    /// Node, with a package of the peer's name.
+    Node,
+    /// A program of its own.
+    Apalis,
+}
 
-/// The folder that they are installed in, if they are.
+/// The peers, by the names that they are asked for with.
+const PEERS: [(&str, Runs); 4] = [
+    ("bullmq", Runs::Node),
+    ("bee-queue", Runs::Node),
+    ("apalis", Runs::Apalis),
+    ("apalis-unlocked", Runs::Apalis),
+];
+
+/// The most tasks for apalis: it drains them in rounds of 7000, with a second before each.
+const MOST_FOR_APALIS: u64 = 21_000;
+
+/// The folder that they are installed in.
 #[derive(Clone, Debug)]
-pub(crate) struct Peers(Option<PathBuf>);
+pub(crate) struct Peers(PathBuf);
 
 /// What one measurement of a peer came to.
 #[derive(Debug, Deserialize)]
@@ -39,54 +58,75 @@ struct Measured {
 pub(crate) struct Rounds {
     peers: Peers,
     measured: Vec<(&'static str, Vec<Measured>)>,
+    missing: BTreeSet<&'static str>,
 }
 
 impl Peers {
     /// Looks for them beside the folder that this program was built in.
-    pub(crate) fn find() -> Self {
-        let folder =
-            env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.join("bench-peers")));
-        let installed =
-            |folder: &PathBuf| PEERS.iter().all(|peer| folder.join("node_modules").join(peer).is_dir());
-        Self(folder.filter(installed))
+    pub(crate) fn find() -> Result<Self> {
+        let program = env::current_exe()?;
+        let target =
+            program.parent().and_then(Path::parent).context("this program is in no folder of cargo")?;
+        Ok(Self(target.join("bench-peers")))
     }
 
     /// No rounds yet.
     pub(crate) fn rounds(&self) -> Rounds {
-        Rounds { peers: self.clone(), measured: PEERS.iter().map(|peer| (*peer, Vec::new())).collect() }
+        let measured = PEERS.iter().map(|(peer, _)| (*peer, Vec::new())).collect();
+        Rounds { peers: self.clone(), measured, missing: BTreeSet::new() }
     }
 
-    /// Measures one of them over a server of its own.
-    fn measure(&self, peer: &str, case: &str, n: u64) -> Result<Option<Measured>> {
-        let Some(folder) = &self.0 else { return Ok(None) };
-        let server = Redis::start()?;
-        let mut node = Command::new("node");
-        node.arg(folder.join("peer.js")).args([peer, case]);
-        node.args([server.port().to_string(), n.to_string()]).stdin(Stdio::null()).stderr(Stdio::inherit());
-        let output = node.output().context("cannot start node")?;
-        ensure!(output.status.success(), "{peer} cannot be measured: {case} ({})", output.status);
-        let measured = serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("{peer} said {:?}", String::from_utf8_lossy(&output.stdout)))?;
-        Ok(Some(measured))
+    /// What a peer is started as; nothing where it is not installed.
+    fn command(&self, peer: &str, runs: Runs) -> Option<Command> {
+        match runs {
+            Runs::Node => {
+                let mut node = Command::new("node");
+                node.arg(self.0.join("peer.js"));
+                self.0.join("node_modules").join(peer).is_dir().then_some(node)
+            }
+            Runs::Apalis => {
+                let program = self.0.join("apalis/release/apalis-peer");
+                program.is_file().then(|| Command::new(program))
+            }
+        }
     }
+}
+
+/// Measures a peer over a server of its own.
+fn measure(mut command: Command, peer: &str, case: &str, n: u64) -> Result<Measured> {
+    let server = Redis::start()?;
+    command.args([peer, case, &server.port().to_string(), &n.to_string()]);
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("{peer} cannot be started"))?;
+    ensure!(output.status.success(), "{peer} cannot be measured: {case} ({})", output.status);
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("{peer} said {:?}", String::from_utf8_lossy(&output.stdout)))
 }
 
 impl Rounds {
     /// One more round of each, where they are installed.
     pub(crate) fn measure(&mut self, case: &str, n: u64) -> Result<()> {
-        PEERS.iter().try_for_each(|peer| self.measure_only(peer, case, n))
+        PEERS.iter().try_for_each(|(peer, _)| self.measure_only(peer, case, n))
     }
 
     /// One more round of this one.
     pub(crate) fn measure_only(&mut self, peer: &str, case: &str, n: u64) -> Result<()> {
-        let measured = self.peers.measure(peer, case, n)?;
-        if let Some((_, rounds)) = self.measured.iter_mut().find(|(name, _)| *name == peer) {
-            rounds.extend(measured);
+        for ((name, runs), (_, rounds)) in PEERS.into_iter().zip(&mut self.measured) {
+            if name != peer {
+                continue;
+            }
+            let Some(command) = self.peers.command(name, runs) else {
+                self.missing.insert(name);
+                return Ok(());
+            };
+            let n = if runs == Runs::Apalis { n.min(MOST_FOR_APALIS) } else { n };
+            rounds.push(measure(command, name, case, n)?);
         }
         Ok(())
     }
 
-    /// A row of ours beside each peer that was measured, with what is to be reached; or one that says that there are none.
+    /// A row of ours beside each peer that was measured, with what is to be reached, and a remark about those that are not there; one row
+    /// at least.
     pub(crate) fn rows(self, row: impl Fn() -> Row, targets: &[(&str, Target)]) -> Vec<Row> {
         let beside = |(peer, measured): (&str, Vec<Measured>)| {
             let target = targets.iter().find(|(name, _)| *name == peer).map_or(Target::None, |(_, t)| *t);
@@ -95,11 +135,14 @@ impl Rounds {
             let figures = measured.iter().map(|one| one.per_second.or(one.millis).unwrap_or(f64::NAN));
             Some(row().against(&first.name, figures.collect()).target(target).remark(remark))
         };
-        let rows: Vec<_> = self.measured.into_iter().filter_map(beside).collect();
-        if rows.is_empty() {
-            return vec![row().remark(
-                "BullMQ and bee-queue are not installed (npm ci, in target/bench-peers): not measured beside them",
-            )];
+        let mut rows: Vec<_> = self.measured.into_iter().filter_map(beside).collect();
+        if !self.missing.is_empty() {
+            let missing: Vec<_> = self.missing.into_iter().collect();
+            let last = rows.pop().unwrap_or_else(row);
+            rows.push(last.remark(format!(
+                "not installed in target/bench-peers, so not measured beside: {} (`cargo xtask bench redis` installs them)",
+                missing.join(", ")
+            )));
         }
         rows
     }

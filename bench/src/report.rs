@@ -21,6 +21,8 @@ pub(crate) enum Unit {
     Bytes,
     /// A part of something, such as of a fair share.
     Part,
+    /// So many of something.
+    Count,
 }
 
 impl Unit {
@@ -31,7 +33,7 @@ impl Unit {
             Self::PercentOfACore => "% of a core",
             Self::MiB => "MiB",
             Self::Bytes => "bytes",
-            Self::Part => "",
+            Self::Part | Self::Count => "",
         }
     }
 }
@@ -256,6 +258,7 @@ fn number(value: f64) -> String {
         large if large >= 1000.0 => format!("{:.1}k", value / 1000.0),
         middle if middle >= 10.0 => format!("{value:.0}"),
         small if small >= 1.0 => format!("{value:.2}"),
+        0.0 => "0".to_owned(),
         _ => format!("{value:.3}"),
     }
 }

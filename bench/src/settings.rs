@@ -16,6 +16,8 @@ pub(crate) enum Durability {
     FullInNormalOut,
     /// A server's own policy: it syncs by a timer, after minutes.
     ServersTimer,
+    /// Nothing: a server syncs what was written before it answers.
+    ServersLog,
     /// Nothing of a server survives it: all is in its memory.
     ServersMemory,
 }
@@ -27,6 +29,7 @@ impl fmt::Display for Durability {
             Self::Normal => "synchronous=NORMAL",
             Self::FullInNormalOut => "synchronous=FULL in, NORMAL out",
             Self::ServersTimer => "server's default, synced by a timer",
+            Self::ServersLog => "server's append-only file, synced before it answers",
             Self::ServersMemory => "in the server's memory, nothing on the disk",
         })
     }

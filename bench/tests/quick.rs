@@ -38,6 +38,6 @@ fn every_case_of_local_has_figures() {
 
 #[test]
 fn every_case_of_redis_has_figures() {
-    let all = ["both", "drain", "enqueue", "latency", "memory", "result"];
+    let all = ["big", "both", "drain", "enqueue", "latency", "memory", "restart", "result"];
     assert_eq!(quick("redis"), all.map(str::to_owned).into());
 }

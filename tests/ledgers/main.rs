@@ -9,6 +9,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
 #![allow(clippy::print_stdout, reason = "the workers' words to their parent, and the figures")]
 
+mod outages;
 mod scene;
 mod worker;
 
@@ -26,8 +27,12 @@ use manyhands_test_support::{
     servers::{RabbitMq, Redis},
 };
 
-use scene::{PATIENCE, Scene, TASKS};
+use scene::{PATIENCE, Scene, Sending};
 use worker::{SLOTS, worked};
+
+/// What is sent, all of it as soon as possible.
+const TASKS: usize = 300;
+const ALL: Sending = Sending { tasks: TASKS, lead: TASKS, held: 0 };
 
 /// How often something fails, and after how many tasks each time.
 const STRIKES: usize = 5;
@@ -57,7 +62,7 @@ async fn insist<T>(mut call: impl AsyncFnMut() -> Result<T, Error>) -> T {
 /// Workers are killed in the middle of the work, and those that hold its end when there is nothing else left. The queue
 /// is closed by then: who is idle may not take it for ended.
 fn kills(test: &'static str, url: &str) {
-    let mut scene = Scene::start(test, url, url, TASKS, HELD);
+    let mut scene = Scene::start(test, url, url, Sending { held: HELD, ..ALL });
     for strike in 1..=STRIKES {
         scene.until(|scene| scene.done.len() >= strike * BETWEEN);
         scene.kill(scene.workers[0].id());
@@ -73,7 +78,7 @@ fn kills(test: &'static str, url: &str) {
 /// Workers are killed between the end of a handler and its settlement: what they had done is done again, and nothing else is.
 fn kills_between(test: &'static str, url: &str) {
     let kills = if std::env::var_os("MANYHANDS_TEST_LONG").is_some() { 45 } else { 21 };
-    let mut scene = Scene::standing(test, url, kills);
+    let mut scene = Scene::standing(test, url, ALL, kills);
     let mut killed = BTreeSet::new();
     for _ in 0..kills {
         scene.until(|scene| !scene.between.is_empty());
@@ -101,7 +106,7 @@ fn faults(test: &'static str, server: &str) {
     let (relay, senders) = (Relay::start(port).unwrap(), Relay::start(port).unwrap());
     let [url, senders_url] = [&relay, &senders].map(|relay| format!("{}?{namespace}", relay.url(address)));
     // Little ahead, so that all of them meet who sends.
-    let mut scene = Scene::start(test, &url, &senders_url, BETWEEN / 2, 0);
+    let mut scene = Scene::start(test, &url, &senders_url, Sending { lead: BETWEEN / 2, ..ALL });
     for strike in 1..=STRIKES {
         scene.until(|scene| scene.done.len() >= strike * BETWEEN);
         let (before, from) = (relay.stats(), now());
@@ -184,6 +189,14 @@ fn faults_over_redis() {
     }
     let server = Redis::start().unwrap();
     faults("faults_over_redis", &fresh(&server.url()));
+}
+
+#[test]
+fn outages_over_redis() {
+    if worked() {
+        return;
+    }
+    outages::outages("outages_over_redis");
 }
 
 #[test]

@@ -26,7 +26,14 @@ use crate::{
 };
 
 /// What is sent.
-pub(crate) const TASKS: usize = 300;
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sending {
+    pub(crate) tasks: usize,
+    /// How far ahead of what is done.
+    pub(crate) lead: usize,
+    /// How many of the last are tasks that never end where they begin first.
+    pub(crate) held: usize,
+}
 
 /// Workers at a time.
 const WORKERS: usize = 3;
@@ -37,16 +44,17 @@ const BETWEEN: [Point; 2] = [Point::HandlerEnded, Point::SettlerAsking];
 /// How long nobody may finish anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Sends everything, never more than `lead` ahead of what is done, and closes the queue. Returns what may be there
-/// twice: what was sent again where the broker does not know ids.
-async fn produce(url: &str, ledger: &Ledger, lead: &Semaphore, held: usize) -> BTreeSet<String> {
+/// Sends everything, as far ahead as `lead` lets it, and closes the queue. Returns what may be there twice: what was sent again where
+/// the broker does not know ids.
+async fn produce(url: &str, ledger: &Ledger, lead: &Semaphore, sending: Sending) -> BTreeSet<String> {
+    let Sending { tasks, held, .. } = sending;
     let client = insist(async || Client::connect(&url.parse()?).await).await;
     let ids = client.broker().capabilities().ids;
     let mut twins = BTreeSet::new();
-    for number in 0..TASKS {
+    for number in 0..tasks {
         // Closed when nobody is there any more.
         let _ = lead.acquire().await.map(tokio::sync::SemaphorePermit::forget);
-        let mut task = NewTask::of(&Work { number, held: number >= TASKS - held }).unwrap();
+        let mut task = NewTask::of(&Work { number, held: number >= tasks - held }).unwrap();
         // However often whoever runs it is killed.
         task.max_crashes = 1000;
         if ids == Ids::Remembered {
@@ -75,6 +83,7 @@ async fn produce(url: &str, ledger: &Ledger, lead: &Semaphore, held: usize) -> B
 /// One test under way.
 pub(crate) struct Scene {
     test: &'static str,
+    sending: Sending,
     /// For the workers.
     url: String,
     folder: TempDir,
@@ -99,21 +108,21 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn start(test: &'static str, url: &str, senders: &str, lead: usize, held: usize) -> Self {
-        let mut scene = Self::empty(test, url, senders, lead, held);
+    pub(crate) fn start(test: &'static str, url: &str, senders: &str, sending: Sending) -> Self {
+        let mut scene = Self::empty(test, url, senders, sending);
         (0..WORKERS).for_each(|_| scene.start_worker());
         scene
     }
 
     /// One in which so many workers, one after the other, stand still when a handler has ended.
-    pub(crate) fn standing(test: &'static str, url: &str, standing: usize) -> Self {
-        let mut scene = Self::empty(test, url, url, TASKS, 0);
+    pub(crate) fn standing(test: &'static str, url: &str, sending: Sending, standing: usize) -> Self {
+        let mut scene = Self::empty(test, url, url, sending);
         scene.standing = standing;
         (0..WORKERS).for_each(|_| scene.start_worker());
         scene
     }
 
-    fn empty(test: &'static str, url: &str, senders: &str, lead: usize, held: usize) -> Self {
+    fn empty(test: &'static str, url: &str, senders: &str, sending: Sending) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(folder.path(), "test").unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
@@ -123,12 +132,13 @@ impl Scene {
             // The rest is what the test harness prints.
             lines.all(|line| line.strip_prefix('@').is_none_or(|word| sender.send(word.to_owned()).is_ok()))
         });
-        let lead = Arc::new(Semaphore::new(lead));
+        let lead = Arc::new(Semaphore::new(sending.lead));
         let sent = Ledger::open(folder.path(), "producer").unwrap();
         let (at, room) = (senders.to_owned(), Arc::clone(&lead));
-        let producer = move || runtime().block_on(produce(&at, &sent, &room, held));
+        let producer = move || runtime().block_on(produce(&at, &sent, &room, sending));
         Self {
             test,
+            sending,
             url: url.to_owned(),
             folder,
             ledger,
@@ -211,8 +221,8 @@ impl Scene {
         // The broker itself never failed.
         let forgotten: Vec<_> = report.doubled.iter().filter(|pair| pair.after_accepted).collect();
         assert!(forgotten.is_empty(), "accepted, and run again: {forgotten:?}");
-        assert_eq!((report.confirmed, report.unknown), (TASKS, 0));
-        assert!(report.completed >= TASKS);
+        assert_eq!((report.confirmed, report.unknown), (self.sending.tasks, 0));
+        assert!(report.completed >= self.sending.tasks);
         self.books_are_whole();
         for mut worker in self.workers.drain(..) {
             assert!(worker.wait().unwrap().success());

@@ -28,8 +28,8 @@ use crate::{
 /// How long a hint is waited for before the broker is asked again. An idle question only reads.
 const POLL: Duration = Duration::from_secs(1);
 
-/// How long to wait after a failure, at first and at most.
-pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long to wait after a failure, at first and at most. A worker goes on so much later than its broker.
+pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// How long a worker does not hold back again after it did so for a whole lease and did not become idle.
 const RELENT: Duration = Duration::from_secs(300);

@@ -21,8 +21,8 @@ pub(crate) struct Ended {
     pub(crate) slot: Slot,
 }
 
-/// How long to wait after a failure, at first and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// How long to wait after a failure, at first and at most. A settlement comes so much later than its broker.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// The least that one call may carry, however few slots there are.
 const CALL: usize = 32;

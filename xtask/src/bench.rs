@@ -47,12 +47,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if given("redis") {
         servers::install(servers::BENCHMARK_REDIS)?;
     }
-    if given("redis")
-        && !given("--quick")
-        && let Err(error) = install_peers(&workspace.root().join("bench/peers"), &target.join("bench-peers"))
-    {
-        // As above.
-        eprintln!("{error:#}");
+    if given("redis") && !given("--quick") {
+        let (from, to) = (workspace.root().join("bench/peers"), target.join("bench-peers"));
+        for installed in [install_peers(&from, &to), build_apalis(&workspace, &from, &to)] {
+            if let Err(error) = installed {
+                // As above.
+                eprintln!("{error:#}");
+            }
+        }
     }
     let program = target.join("release/manyhands-bench");
     let ended = Command::new(program).args(&options.args).status().context("cannot start the benchmark")?;
@@ -76,5 +78,19 @@ fn install_peers(from: &Path, to: &Path) -> Result<()> {
     npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(to).stdin(Stdio::null()).stdout(Stdio::null());
     let ended = npm.status().context("npm is missing: not measured beside BullMQ and bee-queue")?;
     ensure!(ended.success(), "npm ci failed ({ended}): not measured beside BullMQ and bee-queue");
+    Ok(())
+}
+
+/// Builds the one that is written in Rust, at the versions that are locked, apart from the workspace: that needs none of its crates.
+fn build_apalis(workspace: &Workspace, from: &Path, to: &Path) -> Result<()> {
+    let to = to.join("apalis");
+    if !to.is_dir() {
+        eprintln!("== building apalis, which takes some minutes the first time");
+    }
+    let mut build = workspace.cargo();
+    build.args(["build", "--release", "--locked", "--quiet", "--manifest-path"]);
+    build.arg(from.join("apalis/Cargo.toml")).arg("--target-dir").arg(to);
+    let built = build.status().context("cannot start cargo build")?;
+    ensure!(built.success(), "apalis cannot be built ({built}): not measured beside it");
     Ok(())
 }

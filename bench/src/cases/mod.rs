@@ -16,12 +16,18 @@ use crate::{
     raw::{Measured, Raw},
     report::{self, Row},
     roles::{Does, Produce, Produced, Role, Trickle, Work, Worked},
+    settings::{Despite, Settings},
 };
 
 /// The cases of one broker, in the order in which they run.
 pub(crate) trait Cases: ValueEnum + Copy + Send + Sync + 'static {
     /// Measures one of them.
     fn run(self, bench: &Bench) -> Result<Vec<Row>>;
+
+    /// Whether it runs only where it is named, as it takes long or needs much memory. All run where little is measured.
+    fn only_if_named(self) -> bool {
+        false
+    }
 }
 
 /// The flags of a run.
@@ -71,7 +77,9 @@ pub(crate) fn run<C: Cases>(options: &Options<C>) -> Result<()> {
     let place = Place::choose(options.shared.folder.as_deref())?;
     let bench = Bench { shared: options.shared.clone(), place };
     let mut about = bench.about();
-    let chosen = if options.only.is_empty() { C::value_variants() } else { &options.only };
+    let usual = |case: &C| options.shared.quick || !case.only_if_named();
+    let all = || C::value_variants().iter().copied().filter(usual).collect();
+    let chosen = if options.only.is_empty() { all() } else { options.only.clone() };
     let mut rows = Vec::new();
     for case in chosen {
         if !bench.shared.json {
@@ -135,12 +143,37 @@ fn fill(broker: &str, tasks: u64, close: bool) -> Result<()> {
     Ok(())
 }
 
+/// Lets one producer put so many tasks on the queue, one call of 100 after the other.
+fn enqueue(broker: &str, tasks: u64) -> Result<Pace> {
+    let produced: Produced = Actor::run(&Role::Produce(Produce::new(broker, tasks)))?;
+    Ok(Pace { rate: rate(tasks, produced.ended - produced.began), cpu: each(produced.cpu, tasks) })
+}
+
 /// Lets one worker drain the queue.
-fn drain(work: Work, tasks: u64) -> Result<Drained> {
+fn drain(work: Work, tasks: u64) -> Result<Pace> {
     let worked: Worked = Actor::run(&Role::Work(work))?;
     ensure!(worked.settled >= tasks, "{} of {tasks} tasks were settled", worked.settled);
     let (rate, cpu) = (rate(tasks, worked.ended - worked.began), each(worked.cpu, worked.settled));
-    Ok(Drained { rate, cpu })
+    Ok(Pace { rate, cpu })
+}
+
+/// Lets a worker take so few of the tasks that are queued at this broker, and as many from a queue that has no more, round by round: tasks a
+/// second of both. A fresh broker is one without tasks, with what keeps it alive.
+fn of_many_and_of_few<T>(
+    bench: &Bench,
+    many: &str,
+    few: u64,
+    fresh: impl Fn() -> Result<(T, String)>,
+) -> Result<(Vec<f64>, Vec<f64>)> {
+    let (mut of_many, mut of_few) = (Vec::new(), Vec::new());
+    let until = Some(few);
+    for _ in 0..bench.rounds() {
+        let (_alive, broker) = fresh()?;
+        fill(&broker, few, false)?;
+        of_few.push(drain(Work { until, ..Work::new(&broker) }, few)?.rate);
+        of_many.push(drain(Work { until, ..Work::new(many) }, few)?.rate);
+    }
+    Ok((of_many, of_few))
 }
 
 /// Tasks a second of a producer and a worker at once, from before the first enqueue to the last accepted settlement.
@@ -170,13 +203,43 @@ fn trickle(broker: &str, tasks: u64) -> Result<(Produced, Worked)> {
     Ok((produced, worked))
 }
 
-/// What a drain came to.
+/// What a producer or a worker came to.
 #[derive(Debug)]
-struct Drained {
-    /// Tasks a second, from before the first claim to the last accepted settlement.
+struct Pace {
+    /// Tasks a second, from before the first call to the last answer that counts.
     rate: f64,
     /// Processor time a task, in microseconds.
     cpu: f64,
+}
+
+/// Rounds of ours, and of the raw limit that was measured in turns with it.
+#[derive(Debug)]
+struct BesideRaw {
+    rates: Vec<f64>,
+    cpu: Vec<f64>,
+    raw: Vec<f64>,
+    settings: Settings,
+}
+
+impl BesideRaw {
+    /// Measures a raw limit and ours, round by round.
+    fn measure(bench: &Bench, raw: &Raw, mut ours: impl FnMut() -> Result<Pace>) -> Result<Self> {
+        let (mut rates, mut cpu, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..bench.rounds() {
+            theirs.push(bench.raw(raw.clone())?);
+            let Pace { rate, cpu: each } = ours()?;
+            rates.push(rate);
+            cpu.push(each);
+        }
+        let raw = theirs.iter().map(|raw| raw.per_second).collect();
+        Ok(Self { rates, cpu, raw, settings: theirs.swap_remove(0).settings })
+    }
+
+    /// The row that they make: ours, as it was measured, beside the raw limit of this name.
+    fn row(self, ours: Row, name: &str, who: &str) -> Row {
+        let remark = cpu_remark(who, &self.cpu);
+        ours.beside(name, self.raw, self.settings, Despite::Nothing).remark(remark)
+    }
 }
 
 /// Processor time a task, in microseconds.

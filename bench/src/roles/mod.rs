@@ -1,5 +1,7 @@
 //! What this program is started as: the processes that are measured.
 
+mod crowd;
+mod feed;
 mod orders;
 mod produce;
 mod timed;
@@ -9,9 +11,11 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
+    crowd::Crowd,
+    feed::Feed,
     orders::{Orders, say},
     produce::{Ask, Produce, Produced, Trickle},
-    work::{Begun, Does, Work, Worked},
+    work::{Accepted, Begun, Does, Work, Worked},
 };
 use crate::raw::{Echo, JetStreamRole, Raw};
 
@@ -23,10 +27,14 @@ pub(crate) enum Role {
     Produce(Produce),
     /// Puts one task after the other on the queue, with pauses.
     Trickle(Trickle),
+    /// Puts tasks on the queue at a rate, and keeps a ledger.
+    Feed(Feed),
     /// Sends one task after the other, and waits for what each returns.
     Ask(Ask),
     /// Takes tasks and runs them.
     Work(Work),
+    /// Takes tasks by many sessions, and settles them at once.
+    Crowd(Crowd),
     /// Measures a raw limit in a folder.
     Raw {
         /// Which, and how much of it.
@@ -51,8 +59,10 @@ pub(crate) fn play(role: Role) -> Result<()> {
         Role::Echo(echo) => echo.play(),
         Role::Produce(produce) => orders::obey(|orders| produce.play(orders)),
         Role::Trickle(trickle) => orders::obey(|orders| trickle.play(orders)),
+        Role::Feed(feed) => orders::obey(|orders| feed.play(orders)),
         Role::Ask(ask) => orders::obey(|orders| ask.play(orders)),
         Role::Work(work) => orders::obey(|orders| work.play(orders)),
+        Role::Crowd(crowd) => orders::obey(|orders| crowd.play(orders)),
         Role::JetStream(role) => orders::obey(|orders| role.play(orders)),
     }
 }

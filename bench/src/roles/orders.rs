@@ -21,6 +21,14 @@ impl Orders {
     /// An order is lost.
     pub(crate) async fn wait(&mut self) -> Result<()> {
         say(&"ready")?;
+        self.next().await
+    }
+
+    /// Waits for the next order.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<()> {
         self.0.recv().await.context("nobody gives orders any more")?;
         Ok(())
     }

@@ -2,17 +2,19 @@
 
 use std::{
     fs::File,
+    io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use manyhands::{App, Context, Observer, Running, Shutdown, TaskError, Worker, connect};
 use manyhands_broker::Settled;
-use manyhands_test_support::ledger::{Ledger, Run, now};
+use manyhands_test_support::ledger::{Answer, Ledger, Run, now};
 use serde::{Deserialize, Serialize};
 
 use super::{Orders, say, timed::Timed};
@@ -47,7 +49,22 @@ pub(crate) enum Does {
     SayBegin,
     /// Keeps a ledger in this folder, and never ends where it begins first.
     Hang(PathBuf),
+    /// Keeps a ledger in this folder, as the worker does of what the broker answers, and says what that accepts.
+    KeepLedger(PathBuf),
 }
+
+impl Does {
+    /// The folder of its ledger, if it keeps one.
+    fn ledgers(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Hang(folder) | Self::KeepLedger(folder) => Some(folder),
+            Self::Nothing | Self::NoteAge | Self::SayBegin => None,
+        }
+    }
+}
+
+/// How long a handler takes that keeps a ledger, so that some run at any time.
+const TAKES: Duration = Duration::from_millis(50);
 
 /// What a worker did. Times are nanoseconds since the boot.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -75,6 +92,13 @@ pub(crate) struct Begun {
     pub(crate) at: u64,
 }
 
+/// The broker accepted a call of a producer, or a settlement.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Accepted {
+    /// When that was known, in nanoseconds since the boot.
+    pub(crate) accepted: u64,
+}
+
 /// Counts accepted settlements.
 #[derive(Debug, Default)]
 struct Counter {
@@ -82,10 +106,30 @@ struct Counter {
     ended: AtomicU64,
     until: Option<u64>,
     shutdown: Shutdown,
+    /// Where each answer is written down, if that is wanted.
+    ledger: Option<Arc<Ledger>>,
+    /// Why an answer could not be.
+    unwritten: OnceLock<anyhow::Error>,
+}
+
+impl Counter {
+    fn write(&self, ledger: &Ledger, run: &Running<'_>, answer: Settled) -> Result<()> {
+        let lease = &run.task.lease;
+        let accepted = answer == Settled::Settled;
+        let result = if accepted { Answer::Accepted } else { Answer::Refused };
+        ledger.end(&Run::new(lease.id.to_string(), lease.epoch), result)?;
+        if accepted { say(&Accepted { accepted: now() }) } else { Ok(()) }
+    }
 }
 
 impl Observer for Counter {
-    fn settled(&self, _run: &Running<'_>, answer: Settled) {
+    fn settled(&self, run: &Running<'_>, answer: Settled) {
+        let written = self.ledger.as_ref().map_or(Ok(()), |ledger| self.write(ledger, run, answer));
+        if let Err(error) = written {
+            // Said at the end of the worker, which is now.
+            let _ = self.unwritten.set(error);
+            self.shutdown.stop();
+        }
         if answer == Settled::Settled {
             let before = self.settled.fetch_add(1, Ordering::Relaxed);
             // What is settled after the last that counts is settled all the same.
@@ -107,18 +151,27 @@ impl Work {
 
     pub(super) async fn play(self, mut orders: Orders) -> Result<()> {
         let shutdown = Shutdown::new();
-        let counter =
-            Arc::new(Counter { until: self.until, shutdown: shutdown.clone(), ..Counter::default() });
+        let ledgers = self.does.ledgers();
+        let ledger = ledgers.map(|folder| Ledger::open(folder, "worker").map(Arc::new)).transpose()?;
+        let counter = Arc::new(Counter {
+            until: self.until,
+            shutdown: shutdown.clone(),
+            ledger: ledger.clone().filter(|_| matches!(self.does, Does::KeepLedger(_))),
+            ..Counter::default()
+        });
         let ages = Arc::new(Mutex::new(Vec::new()));
         let timed = Arc::new(Timed::new(connect(&self.broker.parse()?).await?));
         let builder = Worker::builder(Arc::clone(&timed) as Arc<dyn manyhands::Broker>);
-        let builder = builder.app(self.app(&ages)?).until_ended(self.until.is_none());
+        let builder = builder.app(self.app(&ages, ledger)).until_ended(self.until.is_none());
         let worker = builder.observer(Arc::clone(&counter) as Arc<dyn Observer>).build()?;
         if !self.at_once {
             orders.wait().await?;
         }
         let (began, before) = (now(), own_cpu_nanos());
         worker.run(&shutdown).await?;
+        if let Some(error) = counter.unwritten.get() {
+            bail!("what the broker answered could not be written down: {error:#}");
+        }
         let cpu = own_cpu_nanos() - before;
         let mut ages = std::mem::take(&mut *ages.lock().unwrap_or_else(PoisonError::into_inner));
         say(&Worked {
@@ -131,10 +184,9 @@ impl Work {
         })
     }
 
-    fn app(&self, ages: &Arc<Mutex<Vec<f64>>>) -> Result<App> {
-        Ok(match self.does.clone() {
-            Does::Nothing => App::new().handle(nothing),
-            Does::NoteAge => {
+    fn app(&self, ages: &Arc<Mutex<Vec<f64>>>, ledger: Option<Arc<Ledger>>) -> App {
+        match (self.does.clone(), ledger) {
+            (Does::NoteAge, _) => {
                 let ages = Arc::clone(ages);
                 App::new().handle(move |task: work::Work, _: Context| {
                     let age = now().saturating_sub(task.at) as f64;
@@ -142,13 +194,14 @@ impl Work {
                     async { Ok(()) }
                 })
             }
-            Does::SayBegin => App::new().handle(|_: work::Work, ctx: Context| async move { tell(&ctx) }),
-            Does::Hang(folder) => {
-                let ledger = Arc::new(Ledger::open(&folder, "worker")?);
-                App::new()
-                    .handle(move |_: work::Work, ctx: Context| hang(Arc::clone(&ledger), folder.clone(), ctx))
+            (Does::SayBegin, _) => App::new().handle(|_: work::Work, ctx: Context| async move { tell(&ctx) }),
+            (Does::Hang(folder), Some(ledger)) => App::new()
+                .handle(move |_: work::Work, ctx: Context| hang(Arc::clone(&ledger), folder.clone(), ctx)),
+            (Does::KeepLedger(_), Some(ledger)) => {
+                App::new().handle(move |_: work::Work, ctx: Context| note(Arc::clone(&ledger), ctx))
             }
-        })
+            _ => App::new().handle(nothing),
+        }
     }
 }
 
@@ -157,15 +210,26 @@ fn tell(ctx: &Context) -> Result<(), TaskError> {
     said.map_err(|e| TaskError::retry(e.to_string()))
 }
 
+fn unwritten(error: io::Error) -> TaskError {
+    TaskError::retry(error.to_string())
+}
+
 /// Never ends where it begins first: who runs it must be killed. What says so is a file, as the broker is what is judged.
 async fn hang(ledger: Arc<Ledger>, folder: PathBuf, ctx: Context) -> Result<(), TaskError> {
-    let failed = |e: std::io::Error| TaskError::retry(e.to_string());
     let run = Run::new(ctx.id().to_string(), ctx.fence());
     let first = File::create_new(folder.join(format!("{}.begun", ctx.id()))).is_ok();
-    ledger.begin(&run).map_err(failed)?;
+    ledger.begin(&run).map_err(unwritten)?;
     tell(&ctx)?;
     if first {
         std::future::pending::<()>().await;
     }
-    ledger.done(&run).map_err(failed)
+    ledger.done(&run).map_err(unwritten)
+}
+
+/// Writes down that it ran.
+async fn note(ledger: Arc<Ledger>, ctx: Context) -> Result<(), TaskError> {
+    let run = Run::new(ctx.id().to_string(), ctx.fence());
+    ledger.begin(&run).map_err(unwritten)?;
+    tokio::time::sleep(TAKES).await;
+    ledger.done(&run).map_err(unwritten)
 }

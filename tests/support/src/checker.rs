@@ -36,6 +36,8 @@ pub struct Report {
     pub stale: Vec<Pair>,
     /// Two runs of a task under one epoch.
     pub reused: Vec<Pair>,
+    /// Tasks of which more than one completed run was accepted. No defect where a broker cannot know that it accepted one.
+    pub resettled: Vec<String>,
 }
 
 /// Two runs of a task, in the order in which they began.
@@ -161,8 +163,11 @@ pub fn judge(records: &[Record]) -> Report {
         lost: confirmed.iter().filter(|id| !completed(id)).map(|id| (*id).to_owned()).collect(),
         ..Report::default()
     };
-    for runs in tasks.values_mut() {
+    for (id, runs) in &mut tasks {
         runs.sort_by_key(|run| run.begin);
+        if runs.iter().filter(|run| run.settled()).count() > 1 {
+            report.resettled.push((*id).to_owned());
+        }
         let done: Vec<_> = runs.iter().filter(|run| run.completed()).collect();
         report.doubled.extend(done.windows(2).map(|pair| faults.pair(pair[0], pair[1])));
         for (number, first) in runs.iter().enumerate() {

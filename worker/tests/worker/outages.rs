@@ -51,6 +51,30 @@ async fn claims_go_on_when_the_broker_is_back(world: World) {
     worker.stop().await;
 }
 
+/// However long it was away. Time passes as fast as it can here: whenever nothing else is to be done, the next timer is due.
+#[tokio::test(start_paused = true)]
+async fn work_goes_on_in_seconds_when_the_broker_is_back() {
+    const SECONDS: Duration = Duration::from_secs(3);
+    for away in (1..=12).map(Duration::from_secs) {
+        for settling in [true, false] {
+            let bench = Bench::new();
+            let flaky = bench.flaky();
+            // A settlement that is answered wakes who claims, so it is one or the other.
+            let line = if settling { &flaky.settlements } else { &flaky.claims };
+            line.go(AWAY);
+            bench.send([job(1)]).await;
+            let mut worker = start(flaky.clone(), handing_on(), |builder| builder);
+            line.until(1).await;
+            tokio::time::sleep(away).await;
+            line.go(Mode::Well);
+            let back = tokio::time::Instant::now();
+            assert_eq!(worker.settled().await.1, Settled::Settled);
+            assert!(back.elapsed() < SECONDS, "away for {away:?}, and {:?} more", back.elapsed());
+            worker.stop().await;
+        }
+    }
+}
+
 /// Slots are free when the settlements are on their way, and those of one call only: else a worker would take on more and more
 /// that it cannot finish.
 async fn settlements_wait_for_the_broker_and_keep_their_slots(world: World) {

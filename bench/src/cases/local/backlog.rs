@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 
-use super::{Bench, drain, fill, ours};
+use super::{Bench, of_many_and_of_few, ours};
 use crate::{
     actor::Actor,
     report::{Row, Target, Unit},
-    roles::{Produce, Produced, Role, Work},
+    roles::{Produce, Produced, Role},
     settings::{Despite, Durability},
 };
 
@@ -22,14 +22,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
         ..Produce::new(&full, queued)
     };
     let _: Produced = Actor::run(&Role::Produce(produce))?;
-    let (mut rates, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..bench.rounds() {
-        let (_folder, broker) = bench.broker()?;
-        fill(&broker, few, false)?;
-        let until = Some(few);
-        theirs.push(drain(Work { until, ..Work::new(&broker) }, few)?.rate);
-        rates.push(drain(Work { until, ..Work::new(&full) }, few)?.rate);
-    }
+    let (rates, theirs) = of_many_and_of_few(bench, &full, few, || bench.broker())?;
     let settings = ours("one worker, 100 slots, 2 million queued", Durability::Normal, few);
     let small = ours("one worker, 100 slots, 50 000 queued", Durability::Normal, few);
     let row = Row::new("backlog", "drain of 2 million queued", Unit::PerSecond, rates)

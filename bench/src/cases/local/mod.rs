@@ -16,7 +16,10 @@ use anyhow::Result;
 use clap::ValueEnum;
 use tempfile::TempDir;
 
-use super::{Bench, Cases, both as both_at_once, cpu_remark, drain, each, fill, trickle};
+use super::{
+    Bench, BesideRaw, Cases, both as both_at_once, drain, enqueue as enqueue_all, fill, of_many_and_of_few,
+    trickle,
+};
 use crate::{
     report::Row,
     settings::{Durability, Settings},

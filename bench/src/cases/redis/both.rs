@@ -10,7 +10,7 @@ use crate::{
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     let n = bench.scaled(200_000, 2_000);
-    let peers = Peers::find();
+    let peers = Peers::find()?;
     let mut rates = Vec::new();
     let mut others = peers.rounds();
     for _ in 0..bench.rounds() {

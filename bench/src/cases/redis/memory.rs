@@ -47,7 +47,7 @@ fn by_priority(n: u64) -> Result<f64> {
 }
 
 /// What the server's data takes, in bytes: without what its clients' connections do.
-fn used(server: &Redis) -> Result<f64> {
+pub(super) fn used(server: &Redis) -> Result<f64> {
     let mut connection = redis::Client::open(server.url())?.get_connection()?;
     let stats: String = redis::cmd("INFO").arg("memory").query(&mut connection)?;
     let field = |name: &str| {

@@ -1,18 +1,24 @@
 //! The broker over a Redis server. Each measurement has a server of its own, which keeps nothing on the disk, as have those that it
 //! is compared with.
 
+mod big;
 mod both;
 mod drain;
 mod enqueue;
 mod latency;
 mod memory;
+mod restart;
 mod result;
+mod slow_calls;
 
 use anyhow::Result;
 use clap::ValueEnum;
 use manyhands_test_support::servers::Redis;
 
-use super::{Bench, Cases, both as both_at_once, cpu_remark, drain, each, fill, trickle};
+use super::{
+    Bench, BesideRaw, Cases, both as both_at_once, drain, enqueue as enqueue_all, fill, of_many_and_of_few,
+    trickle,
+};
 use crate::{
     report::Row,
     settings::{Durability, Settings},
@@ -34,6 +40,10 @@ pub(crate) enum Case {
     Result,
     /// What a queued task takes of the server's memory.
     Memory,
+    /// A server that is killed and started again, under load.
+    Restart,
+    /// Ten million queued tasks, and 200 sessions at once. Takes minutes and 4.5 GiB of memory, so it runs only if it is named.
+    Big,
 }
 
 impl Cases for Case {
@@ -45,7 +55,13 @@ impl Cases for Case {
             Self::Latency => latency::run(bench),
             Self::Result => result::run(bench),
             Self::Memory => memory::run(bench),
+            Self::Restart => restart::run(bench),
+            Self::Big => big::run(bench),
         }
+    }
+
+    fn only_if_named(self) -> bool {
+        self == Self::Big
     }
 }
 
@@ -58,12 +74,17 @@ fn broker() -> Result<(Redis, String)> {
 
 /// The settings of ours.
 fn ours(who: &str, batch: usize, n: u64) -> Settings {
+    with_durability(who, batch, n, Durability::ServersMemory)
+}
+
+/// The settings of ours where answers are worth this.
+fn with_durability(who: &str, batch: usize, n: u64, durability: Durability) -> Settings {
     Settings {
         who: format!("manyhands redis:, {who}"),
         payload: PAYLOAD,
         batch,
-        durability: Durability::ServersMemory,
-        journal: "none".to_owned(),
+        durability,
+        journal: if durability == Durability::ServersLog { "append-only file" } else { "none" }.to_owned(),
         n,
     }
 }

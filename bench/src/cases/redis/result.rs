@@ -15,7 +15,7 @@ use crate::{
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     let n = bench.scaled(2000, 50);
-    let peers = Peers::find();
+    let peers = Peers::find()?;
     let (mut p50, mut pings) = (Vec::new(), Vec::new());
     let mut others = peers.rounds();
     for _ in 0..bench.rounds() {

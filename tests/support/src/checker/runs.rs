@@ -37,6 +37,11 @@ impl Span {
         self.returned.map_or(self.answer.is_some(), |(_, done)| done)
     }
 
+    /// Tells whether the broker accepted that the work was done.
+    pub(super) fn settled(&self) -> bool {
+        self.completed() && self.answer.is_some_and(|(answer, _)| answer == Answer::Accepted)
+    }
+
     /// Tells whether the process was killed between the end of the work and the broker's answer.
     pub(super) fn unsettled(&self) -> bool {
         self.completed() && self.answer.is_none() && self.killed.is_some()

@@ -148,13 +148,16 @@ fn a_fault_explains_a_second_run_if_nobody_knows_when_the_first_was_settled() {
 #[test]
 fn a_run_after_an_accepted_completion_is_marked() {
     let records = [twice(), vec![fault(None, 15, 22)]].concat();
-    assert!(!judge(&records).doubled[0].after_accepted);
+    let report = judge(&records);
+    assert!(!report.doubled[0].after_accepted && report.resettled.is_empty());
     let accepted = |record: &Record| match record {
         Record::End { run, at, .. } => Record::End { run: run.clone(), at: *at, result: Accepted },
         other => other.clone(),
     };
     let records: Vec<_> = records.iter().map(accepted).collect();
-    assert!(judge(&records).doubled[0].after_accepted);
+    let report = judge(&records);
+    assert!(report.doubled[0].after_accepted);
+    assert_eq!(report.resettled, ["a"]);
 }
 
 #[test]

@@ -40,6 +40,12 @@ impl RedisOptions {
         Self { append_only: true, ..self }
     }
 
+    /// Keeps what was written, and syncs it before it answers: no kill, and no power cut, takes back what was answered.
+    #[must_use]
+    pub fn synced(self) -> Self {
+        self.append_only().with("appendfsync", "always")
+    }
+
     /// Lets the server go by a time that stands still until [`Redis::set_clock`] moves it. Only what the server
     /// tells is faked, by libfaketime; its own waiting goes on as it is.
     #[must_use]
