@@ -89,10 +89,14 @@ async fn beat_for_ever(broker: &dyn Broker, leases: &Leases, lease: Duration) {
 async fn give_up_for_ever(leases: &Leases, lease: Duration) {
     let patience = lease * 2 / 3;
     loop {
-        // A lease that is claimed meanwhile is younger than all that are held, so it cannot be due before.
         let oldest = leases.oldest().map(|age| patience.saturating_sub(age));
         // The timer counts in milliseconds: a moment later the oldest is certainly due.
-        tokio::time::sleep(oldest.unwrap_or(patience) + Duration::from_millis(1)).await;
+        let due = tokio::time::sleep(oldest.unwrap_or(patience) + Duration::from_millis(1));
+        tokio::select! {
+            () = due => {}
+            // Others that are claimed meanwhile are younger than all that are held, so they cannot be due before.
+            () = leases.late() => {}
+        }
         let lost = leases.lose_unconfirmed(patience);
         if lost > 0 {
             tracing::warn!(

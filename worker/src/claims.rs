@@ -7,7 +7,7 @@ use std::{
 };
 
 use manyhands_broker::{
-    Broker, Claim, ClaimReply, ClaimedTask, Error, ErrorKind, Interest, QueueName, Result,
+    Broker, Claim, ClaimReply, ClaimedTask, End, Error, ErrorKind, Interest, QueueName, Result,
     crash::{Point, at},
     limits,
     sabotage::{Defect, planted},
@@ -212,11 +212,28 @@ impl Claims {
         if waiting_alone == 0 && self.solitude.waited_on == Some(index) {
             self.solitude.waited_on = None;
         }
+        if !tasks.is_empty() && began.elapsed() >= self.lease * 2 / 3 {
+            tracing::warn!(
+                queue = %claim.queue,
+                tasks = tasks.len(),
+                "the answer to a claim came so late that its leases may be over: its tasks are given back, and not begun"
+            );
+            tasks.into_iter().for_each(|task| self.give_back(task, mode));
+            return Ok(full);
+        }
         for task in tasks {
             self.solitude.running |= task.alone;
             self.start(task, mode, began);
         }
         Ok(full)
+    }
+
+    /// Gives a task back that was not begun. If its lease is over, the broker says so.
+    fn give_back(&self, task: ClaimedTask, mode: Mode) {
+        let held = self.leases.hold(task.lease.clone(), Instant::now());
+        let slot = self.slots.take(mode);
+        // The settler outlives the claims; if it is gone, the process is ending and the lease runs out.
+        let _ = self.settler.send(Ended { task, end: End::Release, held, slot });
     }
 
     fn start(&self, task: ClaimedTask, mode: Mode, began: Instant) {

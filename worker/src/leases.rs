@@ -16,7 +16,12 @@ pub(crate) struct Leases {
     held: Mutex<Slab<Arc<Hold>>>,
     /// Rung when there is progress to tell.
     news: Notify,
+    /// Rung when a lease is held of which some time is over already.
+    late: Notify,
 }
+
+/// From how old on a lease is late when it is claimed: the answer took its time.
+const LATE: Duration = Duration::from_millis(10);
 
 /// One of them. Its run shares it, so that a look at it takes no search: there are several for each task.
 #[derive(Debug)]
@@ -63,6 +68,9 @@ impl Leases {
         let state = Mutex::new(State { renewed, lost: false, cancelled: false, progress: None });
         let hold = Arc::new(Hold { lease, cancel: CancellationToken::new(), state });
         let place = self.lock().insert(Arc::clone(&hold));
+        if renewed.elapsed() >= LATE {
+            self.late.notify_one();
+        }
         Held { leases: Arc::clone(self), place, hold }
     }
 
@@ -87,6 +95,11 @@ impl Leases {
     /// Completes when a handler has said something of its progress, or had before this was called.
     pub(crate) async fn news(&self) {
         self.news.notified().await;
+    }
+
+    /// Completes when a lease was claimed that may be due before others.
+    pub(crate) async fn late(&self) {
+        self.late.notified().await;
     }
 
     /// Gives up what was not confirmed for so long, before the broker may give it to another; returns how many.

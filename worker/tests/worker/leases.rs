@@ -16,6 +16,7 @@ use crate::support::{
 };
 
 on_both! {
+    what_is_claimed_too_late_is_given_back_and_not_begun,
     an_async_handler_whose_lease_is_lost_is_dropped_and_nothing_is_settled,
     a_blocking_handler_whose_lease_is_lost_is_told_and_not_settled,
     a_settlement_that_comes_too_late_is_refused_with_its_children,
@@ -94,6 +95,28 @@ async fn a_blocking_handler_whose_lease_is_lost_is_told_and_not_settled(world: W
     assert_eq!(worker.settled().await, ("2".to_owned(), Settled::Settled));
     assert!(flaky.sent().iter().all(|id| id == "2"), "the worker settled {:?}", flaky.sent());
     assert_eq!(bench.counts("steps").await, [1, 0, 0, 0], "only the child of 2");
+    worker.stop().await;
+}
+
+/// The lease counts from the claim, not from when its answer comes.
+async fn what_is_claimed_too_late_is_given_back_and_not_begun(world: World) {
+    let (clock, gate, inside) = (ManualClock::default(), Gate::new(), Gauge::default());
+    let bench = world.bench_with_clock(&clock);
+    let flaky = bench.flaky();
+    flaky.claims.go(Mode::Dawdles);
+    bench.send([job(1)]).await;
+    let short = Duration::from_millis(300);
+    let mut worker =
+        start(flaky.clone(), gated(&gate, &inside), |builder| builder.concurrency(1).lease(short));
+    flaky.claims.until(1).await;
+    // The time that is measured.
+    tokio::time::sleep(short).await;
+    flaky.claims.go(Mode::Well);
+    let first = worker.event().await;
+    assert!(matches!(&first, Event::Settled(id, Settled::Settled) if id == "1"), "not given back: {first:?}");
+    gate.open(1);
+    assert_eq!(worker.settled().await, ("1".to_owned(), Settled::Settled), "claimed again, and run");
+    assert_eq!(bench.counts("steps").await, [1, 0, 0, 0]);
     worker.stop().await;
 }
 
