@@ -49,6 +49,12 @@ impl SessionThread {
         })?
     }
 
+    /// The runtime of the thread.
+    #[cfg(feature = "redis")]
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// Lets something go on beside the calls.
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(work);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use redis::{FromRedisValue, RedisResult, Script, aio::MultiplexedConnection};
-use tokio::sync::Mutex;
+use tokio::{runtime::Handle, sync::Mutex};
 
 use super::{
     RedisConfig,
@@ -55,6 +55,13 @@ struct Numbered {
     way: Way,
 }
 
+impl Numbered {
+    /// The connection, unless it is known to be gone.
+    fn usable(&self) -> Option<MultiplexedConnection> {
+        self.connection.clone().filter(|_| !self.gone.load(Ordering::SeqCst))
+    }
+}
+
 /// Why a call was not answered.
 struct Failed {
     error: Error,
@@ -76,7 +83,19 @@ pub(super) struct Link {
     keys: Keys,
     allow_eviction: bool,
     connection: Mutex<Numbered>,
+    /// Those who wait for what comes over the connection; none if nothing is to come.
     news: Arc<News>,
+    hears_news: bool,
+    home: Home,
+}
+
+/// Where connections are made and driven.
+#[derive(Clone)]
+pub(super) struct Home {
+    /// The runtime of those who call.
+    pub(super) runtime: Handle,
+    /// One that lives as long as the session, where that one has ended, or can make no connections.
+    pub(super) thread: Handle,
 }
 
 /// Tries a connection now and then that may be silent because nobody is at its other end.
@@ -99,11 +118,18 @@ pub(super) async fn probe(link: Weak<Link>) {
 }
 
 impl Link {
-    pub(super) fn new(config: &RedisConfig, keys: Keys, name: String) -> Result<Self> {
+    pub(super) fn new(
+        config: &RedisConfig,
+        keys: Keys,
+        name: String,
+        home: Home,
+        hears_news: bool,
+    ) -> Result<Self> {
         let allow_eviction = config.allows_eviction();
         let news = Arc::default();
         let places = Places::new(config, keys.namespace(), Arc::clone(&news))?;
-        Ok(Self { places, name, keys, allow_eviction, connection: Mutex::default(), news })
+        let connection = Mutex::default();
+        Ok(Self { places, name, keys, allow_eviction, connection, news, hears_news, home })
     }
 
     pub(super) fn news(&self) -> &News {
@@ -112,7 +138,7 @@ impl Link {
 
     /// Runs a script. What a cluster's server did not execute is run again, where it belongs by then.
     pub(super) async fn run<T: FromRedisValue>(
-        &self,
+        self: &Arc<Self>,
         operation: &'static str,
         script: &Script,
         keys: &[String],
@@ -130,7 +156,7 @@ impl Link {
     }
 
     async fn run_once<T: FromRedisValue>(
-        &self,
+        self: &Arc<Self>,
         operation: &'static str,
         script: &Script,
         keys: &[String],
@@ -164,7 +190,7 @@ impl Link {
 
     /// Asks the server something that is no script. What it refuses leaves the connection as it is.
     pub(super) async fn ask<T: FromRedisValue>(
-        &self,
+        self: &Arc<Self>,
         operation: &'static str,
         command: redis::Cmd,
     ) -> Result<T> {
@@ -180,7 +206,7 @@ impl Link {
     }
 
     /// The server's connections, a line each. Empty where we may not ask.
-    pub(super) async fn clients(&self, operation: &'static str) -> Result<String> {
+    pub(super) async fn clients(self: &Arc<Self>, operation: &'static str) -> Result<String> {
         let (number, mut connection) = self.connected(operation).await?;
         let list = redis::cmd("CLIENT").arg("LIST").clone();
         match tokio::time::timeout(ANSWER, list.query_async(&mut connection)).await {
@@ -198,13 +224,36 @@ impl Link {
     }
 
     /// The connection; a new one if there is none.
-    pub(super) async fn connected(&self, operation: &'static str) -> Result<(u64, MultiplexedConnection)> {
+    pub(super) async fn connected(
+        self: &Arc<Self>,
+        operation: &'static str,
+    ) -> Result<(u64, MultiplexedConnection)> {
+        if let Ok(kept) = self.connection.try_lock()
+            && let Some(connection) = kept.usable()
+        {
+            return Ok((kept.number, connection));
+        }
+        // Whoever makes a connection has the task that drives it on its own runtime, which need not be the caller's.
+        let connect = || {
+            let this = Arc::clone(self);
+            async move { this.connected_here(operation).await }
+        };
+        if let Ok(connected) = self.home.runtime.spawn(connect()).await {
+            return connected;
+        }
+        tracing::debug!("the runtime of the session's connection has ended, or has no network");
+        self.home.thread.spawn(connect()).await.map_err(|e| {
+            Error::new(ErrorKind::Internal, operation, "the connection's thread ended").because(e)
+        })?
+    }
+
+    async fn connected_here(&self, operation: &'static str) -> Result<(u64, MultiplexedConnection)> {
         // Held while connecting, and waited for within the same bound: whoever comes meanwhile gets the same connection, or
         // fails when the attempt has had its time.
         let connected = async {
             let mut kept = self.connection.lock().await;
-            if let Some(connection) = kept.connection.as_ref().filter(|_| !kept.gone.load(Ordering::SeqCst)) {
-                return Ok((kept.number, connection.clone()));
+            if let Some(connection) = kept.usable() {
+                return Ok((kept.number, connection));
             }
             // Also where no new one can be made: the next call must not try the old one again.
             kept.connection = None;
@@ -255,7 +304,9 @@ impl Link {
                 Error::new(ErrorKind::Incompatible, "connect", message).advise("upgrade this program")
             );
         }
-        place.line.connection.subscribe(self.keys.channel()).await.map_err(failed)?;
+        if self.hears_news {
+            place.line.connection.subscribe(self.keys.channel()).await.map_err(failed)?;
+        }
         Ok(place)
     }
 

@@ -1,13 +1,14 @@
-//! A session: who it is, and the thread on which its calls are made.
+//! A session: who it is, and over which connection its calls are made.
 
 use std::{fmt, sync::Arc};
 
 use redis::{FromRedisValue, Script};
+use tokio::runtime::{self, Handle, RuntimeFlavor};
 
 use super::{
     RedisConfig, client,
     keys::Keys,
-    link::{Link, probe},
+    link::{Home, Link, probe},
     news::News,
     place::Way,
     sentinel::follow,
@@ -19,8 +20,17 @@ pub struct RedisBroker {
     pub(super) incarnation: Incarnation,
     pub(super) keys: Keys,
     pub(super) config: RedisConfig,
+    /// Over which news comes.
     link: Arc<Link>,
+    beside: Option<Beside>,
     thread: SessionThread,
+}
+
+/// Where the session's connection is driven by the runtime that opened it, so that a call from there wakes no other thread: the one for calls from
+/// elsewhere, as beats, which are not to depend on that runtime being free.
+struct Beside {
+    home: runtime::Id,
+    link: Arc<Link>,
 }
 
 impl fmt::Debug for RedisBroker {
@@ -50,14 +60,42 @@ impl RedisBroker {
     pub async fn open(config: RedisConfig) -> Result<Self> {
         let keys = Keys::new(&config.namespace);
         let incarnation = Incarnation::generate();
-        let link = Arc::new(Link::new(&config, keys.clone(), client::name(incarnation))?);
         let thread = SessionThread::start("mh-redis")?;
-        let this = Self { incarnation, keys, config, link, thread };
-        let link = Arc::clone(&this.link);
-        this.thread.run("connect", async move { link.connected("connect").await.map(drop) }).await?;
-        this.thread.spawn(probe(Arc::downgrade(&this.link)));
-        this.thread.spawn(follow(Arc::downgrade(&this.link)));
-        Ok(this)
+        let name = client::name(incarnation);
+        let link = |runtime: &Handle, hears_news| {
+            let home = Home { runtime: runtime.clone(), thread: thread.runtime().clone() };
+            Link::new(&config, keys.clone(), name.clone(), home, hears_news).map(Arc::new)
+        };
+        let caller = Handle::current();
+        let (link, beside) = match caller.runtime_flavor() {
+            // It only does something while somebody waits for it.
+            RuntimeFlavor::CurrentThread => (link(thread.runtime(), true)?, None),
+            _ => {
+                let beside = Beside { home: caller.id(), link: link(thread.runtime(), false)? };
+                (link(&caller, true)?, Some(beside))
+            }
+        };
+        link.connected("connect").await?;
+        for link in std::iter::once(&link).chain(beside.as_ref().map(|beside| &beside.link)) {
+            thread.spawn(probe(Arc::downgrade(link)));
+            thread.spawn(follow(Arc::downgrade(link)));
+        }
+        Ok(Self { incarnation, keys, config, link, beside, thread })
+    }
+
+    /// Makes a call over the connection that is nearest: from the runtime that drives one over that, else over the one of the session's thread.
+    async fn over<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
+        &self,
+        operation: &'static str,
+        call: impl FnOnce(Arc<Link>) -> F,
+    ) -> Result<T> {
+        match &self.beside {
+            Some(Beside { home, .. }) if Handle::try_current().is_ok_and(|here| here.id() == *home) => {
+                call(Arc::clone(&self.link)).await
+            }
+            Some(Beside { link, .. }) => self.thread.run(operation, call(Arc::clone(link))).await,
+            None => self.thread.run(operation, call(Arc::clone(&self.link))).await,
+        }
     }
 
     /// Runs a script with these keys and arguments.
@@ -68,14 +106,13 @@ impl RedisBroker {
         keys: Vec<String>,
         arguments: Vec<Vec<u8>>,
     ) -> Result<T> {
-        let link = Arc::clone(&self.link);
-        self.thread.run(operation, async move { link.run(operation, script, &keys, &arguments).await }).await
+        let call = |link: Arc<Link>| async move { link.run(operation, script, &keys, &arguments).await };
+        self.over(operation, call).await
     }
 
     /// The server's connections, a line each. Empty where we may not ask.
     pub(super) async fn clients(&self) -> Result<String> {
-        let link = Arc::clone(&self.link);
-        self.thread.run("holders", async move { link.clients("holders").await }).await
+        self.over("holders", |link| async move { link.clients("holders").await }).await
     }
 
     /// Asks the server something that is no script.
@@ -84,8 +121,7 @@ impl RedisBroker {
         operation: &'static str,
         command: redis::Cmd,
     ) -> Result<T> {
-        let link = Arc::clone(&self.link);
-        self.thread.run(operation, async move { link.ask(operation, command).await }).await
+        self.over(operation, |link| async move { link.ask(operation, command).await }).await
     }
 
     /// How the server was found.
@@ -93,9 +129,12 @@ impl RedisBroker {
         self.link.way().await.1
     }
 
-    /// Gives the connection up.
+    /// Gives the connections up.
     pub(super) async fn tear_down(&self) {
         self.link.tear_down_any().await;
+        if let Some(Beside { link, .. }) = &self.beside {
+            link.tear_down_any().await;
+        }
     }
 
     pub(super) fn news(&self) -> &News {
