@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::{
     BatchName, BatchStatus, Broker, Enqueued, Error, ErrorKind, Interest, NewTask, Outcome, QueueName,
-    QueueStatus, Result, TaskId, Token,
+    QueueStatus, Result, TaskId, Token, Waiter,
     capabilities::{Ids, Results},
 };
 
@@ -62,6 +62,22 @@ pub trait BrokerExt {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     async fn outcome(&self, queue: &QueueName, id: &TaskId, timeout: Duration) -> Result<Outcome>;
+
+    /// As [`BrokerExt::outcome`], of a task that was enqueued while this hint for [`Interest::Settled`] was registered: the broker is not asked before
+    /// there may be something to be told.
+    ///
+    /// # Errors
+    /// As [`BrokerExt::outcome`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    async fn outcome_after(
+        &self,
+        hint: Waiter,
+        queue: &QueueName,
+        id: &TaskId,
+        timeout: Duration,
+    ) -> Result<Outcome>;
 
     /// Enqueues one task, and waits for room in its queue where there is none. While the broker cannot be reached, it tries again
     /// for `patience`, as [`BrokerExt::enqueue_repeatedly`].
@@ -140,7 +156,19 @@ impl<B: Broker + ?Sized> BrokerExt for B {
     }
 
     async fn outcome(&self, queue: &QueueName, id: &TaskId, timeout: Duration) -> Result<Outcome> {
+        self.outcome_after(Box::pin(std::future::ready(())), queue, id, timeout).await
+    }
+
+    async fn outcome_after(
+        &self,
+        hint: Waiter,
+        queue: &QueueName,
+        id: &TaskId,
+        timeout: Duration,
+    ) -> Result<Outcome> {
         let start = Instant::now();
+        // Whether it was the hint or the poll does not matter: both ask.
+        let _ = tokio::time::timeout(timeout.min(POLL), hint).await;
         let only_sent = self.capabilities().results == Results::ToSender;
         let (mut pending, mut missed) = (false, false);
         loop {

@@ -8,8 +8,8 @@ use std::{
 };
 
 use manyhands_broker::{
-    BatchName, BrokerExt, Enqueued, Error, ErrorKind, LimitKey, NewTask, Outcome, Payload, QueueName, Result,
-    Start, Task, TaskId, Unique, Wanted,
+    BatchName, BrokerExt, Enqueued, Error, ErrorKind, Interest, LimitKey, NewTask, Outcome, Payload,
+    QueueName, Result, Start, Task, TaskId, Unique, Wanted,
     crash::{Point, at},
 };
 
@@ -136,8 +136,11 @@ impl<'c, T: Task> Sending<'c, T> {
             .with(|task| Ok(if task.result == Wanted::No { task.with_result(Wanted::Reply) } else { task }));
         let (client, room, task) = (sending.client, sending.room, sending.task?);
         let queue = task.queue.clone();
+        // Before the task is sent, so that what becomes of it is not missed, and need not be asked for in vain.
+        let hint = client.broker().wait_for(Interest::Settled, std::slice::from_ref(&queue));
         let id = client.put(task, room).await?;
-        client.result(&queue, &id, timeout).await?.decode()
+        let outcome = client.broker().outcome_after(hint, &queue, &id, timeout).await?;
+        completed(&queue, &id, outcome)?.decode()
     }
 }
 
@@ -183,22 +186,7 @@ impl Client {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn result(&self, queue: &QueueName, id: &TaskId, timeout: Duration) -> Result<Payload> {
-        let failed = |what: String, advice: &str| {
-            let message = format!("task {id} of queue \"{queue}\" {what}");
-            Err(Error::new(ErrorKind::Failed, "wait", message).advise(advice))
-        };
-        match self.outcome(queue, id, timeout).await? {
-            Outcome::Done(result) => Ok(result),
-            Outcome::Dead(error) => failed(
-                format!("is dead: {error}"),
-                "mend the cause; the task is kept among the dead, and can be revived",
-            ),
-            Outcome::Cancelled => failed("was cancelled".to_owned(), "send it again if it is still wanted"),
-            Outcome::Pending { .. } | Outcome::Unknown => failed(
-                "is unknown, or its result is kept no longer or was lost with the connection".to_owned(),
-                "look at the workers' logs; keep results for longer, where the broker does",
-            ),
-        }
+        completed(queue, id, self.outcome(queue, id, timeout).await?)
     }
 
     /// Sends a task, and waits for room for so long.
@@ -248,6 +236,26 @@ impl<'c, T: Task> IntoFuture for Sending<'c, T> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move { self.client.put(self.task?, self.room).await })
+    }
+}
+
+/// The result of a task that completed, or what else became of it.
+fn completed(queue: &QueueName, id: &TaskId, outcome: Outcome) -> Result<Payload> {
+    let failed = |what: String, advice: &str| {
+        let message = format!("task {id} of queue \"{queue}\" {what}");
+        Err(Error::new(ErrorKind::Failed, "wait", message).advise(advice))
+    };
+    match outcome {
+        Outcome::Done(result) => Ok(result),
+        Outcome::Dead(error) => failed(
+            format!("is dead: {error}"),
+            "mend the cause; the task is kept among the dead, and can be revived",
+        ),
+        Outcome::Cancelled => failed("was cancelled".to_owned(), "send it again if it is still wanted"),
+        Outcome::Pending { .. } | Outcome::Unknown => failed(
+            "is unknown, or its result is kept no longer or was lost with the connection".to_owned(),
+            "look at the workers' logs; keep results for longer, where the broker does",
+        ),
     }
 }
 

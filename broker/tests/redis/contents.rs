@@ -331,15 +331,16 @@ async fn nobody_is_woken_in_vain() {
     let claimed = broker.claim(&Claim::new(queue(), 1)).await.unwrap().tasks.remove(0);
     let mut claims = other.wait_for(Interest::Ready, &[queue()]);
     broker.settle(&[Settlement::new(claimed.lease, End::complete(Vec::new()))]).await.unwrap();
-    let mut outcomes = other.wait_for(Interest::Settled, &[queue()]);
-    enqueue(&*broker, &[task(9).on(elsewhere.clone())]).await;
-    // It comes after all that was told before.
     let last = other.wait(std::slice::from_ref(&elsewhere));
     enqueue(&*broker, &[task(9).on(elsewhere)]).await;
+    // It comes after all that was told before.
     last.await;
-    assert!((&mut claims).now_or_never().is_none(), "a settlement is no ready task");
-    assert!((&mut outcomes).now_or_never().is_none(), "another queue's task is no outcome");
+    assert!(
+        (&mut claims).now_or_never().is_none(),
+        "neither a settlement nor another queue's task is ready here"
+    );
+    let outcomes = other.wait_for(Interest::Settled, &[queue()]);
     enqueue(&*broker, &[task(9)]).await;
     claims.await;
-    assert!((&mut outcomes).now_or_never().is_none(), "a ready task is no outcome");
+    assert!(outcomes.now_or_never().is_none(), "a ready task is no outcome");
 }
