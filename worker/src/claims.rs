@@ -233,7 +233,7 @@ impl Claims {
         let held = self.leases.hold(task.lease.clone(), Instant::now());
         let slot = self.slots.take(mode);
         // The settler outlives the claims; if it is gone, the process is ending and the lease runs out.
-        let _ = self.settler.send(Ended { task, end: End::Release, held, slot });
+        let _ = self.settler.send(Ended { task, end: End::Release, held, slot, ran: false });
     }
 
     fn start(&self, task: ClaimedTask, mode: Mode, began: Instant) {

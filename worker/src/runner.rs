@@ -52,7 +52,7 @@ pub(crate) async fn run(
     observer.ended(&Running { task: &task }, &ending, began.elapsed());
     if let Some(end) = end {
         // The settler outlives the runs; if it is gone, the process is ending and the lease runs out.
-        let _ = settler.send(Ended { task, end, held, slot });
+        let _ = settler.send(Ended { task, end, held, slot, ran: true });
         at(Point::HandlerHanded);
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Ended {
     pub(crate) held: Held,
     /// Free when the settlement is on its way.
     pub(crate) slot: Slot,
+    /// Whether it was a run: of a task that was given back and not begun, who watches has not heard and need not hear.
+    pub(crate) ran: bool,
 }
 
 /// How long to wait after a failure, at first and at most. A settlement comes so much later than its broker.
@@ -117,7 +119,9 @@ async fn settle(settler: &Settler, mut batch: Vec<Ended>) {
                         let lease = &ended.task.lease;
                         tracing::warn!(task = %lease.id, queue = %lease.queue, "the settlement was refused: the lease was lost");
                     }
-                    observer.settled(&Running { task: &ended.task }, answer);
+                    if ended.ran {
+                        observer.settled(&Running { task: &ended.task }, answer);
+                    }
                 }
                 at(Point::SettlerTold);
                 Slot::make_room(batch.iter_mut().map(|ended| &mut ended.slot));
