@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what a helper cannot do fails the test")]
 
 mod bodies;
+mod busy;
 mod cluster;
 mod contents;
 mod faults;

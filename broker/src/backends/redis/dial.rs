@@ -14,12 +14,7 @@ use redis::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{
-    RedisConfig, error,
-    info::Info,
-    link::{ANSWER, CONNECT},
-    news::News,
-};
+use super::{RedisConfig, error, info::Info, link::CONNECT, news::News};
 use crate::Result;
 
 /// How long a server gets to say why it lets nobody in.
@@ -107,7 +102,8 @@ impl Dialer {
         let gone = Arc::new(AtomicBool::new(false));
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(ANSWER))
+            // Who asks knows better how long to wait.
+            .set_response_timeout(None)
             .set_push_sender(self.hearing(Arc::clone(&gone)));
         let client = Client::open(self.reach.clone().set_addr(server.clone()).set_redis_settings(who));
         let client = client.map_err(failed)?;

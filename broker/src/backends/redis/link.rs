@@ -1,6 +1,7 @@
 //! One supervised connection: any error or silence tears it down, and the next call builds a new one.
 
 use std::{
+    pin::pin,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -26,6 +27,9 @@ use crate::{Error, ErrorKind, Result};
 
 /// How long an answer may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long an answer may take that has come, until it is read.
+const UNREAD: Duration = Duration::from_millis(250);
 
 /// How long a connection may take.
 pub(super) const CONNECT: Duration = Duration::from_secs(5);
@@ -110,8 +114,8 @@ pub(super) async fn probe(link: Weak<Link>) {
             continue;
         };
         let ping = redis::cmd("PING");
-        let answer = tokio::time::timeout(ANSWER, ping.query_async::<String>(&mut connection)).await;
-        if !matches!(answer, Ok(Ok(_))) {
+        let answer = link.answer(ping.query_async::<String>(&mut connection)).await;
+        if !matches!(answer, Some(Ok(_))) {
             link.tear_down(number).await;
         }
     }
@@ -170,10 +174,9 @@ impl Link {
         for argument in arguments {
             invocation.arg(argument);
         }
-        match tokio::time::timeout(ANSWER, invocation.invoke_async(&mut connection)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            // The client's own time-out is as long, and either may be the first.
-            Ok(Err(e)) if !e.is_timeout() => {
+        match self.answer(invocation.invoke_async(&mut connection)).await {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(e)) if !e.is_timeout() => {
                 let (error, elsewhere) = (error::redis(operation, &e), error::elsewhere(&e));
                 // A server that answers is there; all else is torn down, whatever its name.
                 if error.kind() == ErrorKind::Unavailable && elsewhere != Some(Elsewhere::Later) {
@@ -195,9 +198,9 @@ impl Link {
         command: redis::Cmd,
     ) -> Result<T> {
         let (number, mut connection) = self.connected(operation).await?;
-        match tokio::time::timeout(ANSWER, command.query_async(&mut connection)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(e)) if !e.is_io_error() => Err(error::redis(operation, &e)),
+        match self.answer(command.query_async(&mut connection)).await {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(e)) if !e.is_io_error() => Err(error::redis(operation, &e)),
             _ => {
                 self.tear_down(number).await;
                 Err(error::silent(operation))
@@ -209,18 +212,30 @@ impl Link {
     pub(super) async fn clients(self: &Arc<Self>, operation: &'static str) -> Result<String> {
         let (number, mut connection) = self.connected(operation).await?;
         let list = redis::cmd("CLIENT").arg("LIST").clone();
-        match tokio::time::timeout(ANSWER, list.query_async(&mut connection)).await {
-            Ok(Ok(clients)) => Ok(clients),
-            Ok(Err(e)) if e.code() == Some("NOPERM") => {
+        match self.answer(list.query_async(&mut connection)).await {
+            Some(Ok(clients)) => Ok(clients),
+            Some(Err(e)) if e.code() == Some("NOPERM") => {
                 tracing::debug!(error = %e, "which processes hold tasks cannot be asked");
                 Ok(String::new())
             }
-            Ok(Err(e)) if !e.is_io_error() => Err(error::redis(operation, &e)),
+            Some(Err(e)) if !e.is_io_error() => Err(error::redis(operation, &e)),
             _ => {
                 self.tear_down(number).await;
                 Err(error::silent(operation))
             }
         }
+    }
+
+    /// Waits for an answer, as long as one may take. Where the runtime of the connection had no time meanwhile, the answer may be there and not be read:
+    /// to throw it away would leave what it says undone, and tasks leased to nobody.
+    async fn answer<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        let mut call = pin!(call);
+        if let Ok(answer) = tokio::time::timeout(ANSWER, &mut call).await {
+            return Some(answer);
+        }
+        // An error says that the runtime has ended, and then nobody will read it.
+        let _ = self.home.runtime.spawn(std::future::ready(())).await;
+        tokio::time::timeout(UNREAD, call).await.ok()
     }
 
     /// The connection; a new one if there is none.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     Check,
-    backends::redis::{RedisBroker, cluster::Slot, info::Info, place::Way, sentinel::Guide},
+    backends::redis::{RedisBroker, cluster::Slot, info::Info, link::ANSWER, place::Way, sentinel::Guide},
 };
 
 /// As many Sentinels as are needed so that one of them may be gone.
@@ -33,8 +33,9 @@ impl RedisBroker {
 }
 
 async fn of_sentinels(mut guide: Guide) -> Check {
-    let asked = async { Ok::<_, redis::RedisError>((guide.facts().await?, guide.quorum().await?)) }.await;
-    match asked {
+    let asked = async { Ok::<_, redis::RedisError>((guide.facts().await?, guide.quorum().await?)) };
+    let silent = |_| Err(redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)));
+    match tokio::time::timeout(ANSWER, asked).await.unwrap_or_else(silent) {
         Ok((facts, quorum)) => sentinels(&guide.sentinel.to_string(), &facts, quorum.err().as_deref()),
         Err(error) => {
             let found = format!("the sentinel {} does not say how the master is: {error}", guide.sentinel);
