@@ -122,11 +122,10 @@ impl Load {
 
     /// Waits until epochs are of more than these many generations: the worker's session goes on with another server.
     pub(crate) async fn beyond(&self, generations: usize) {
-        let limit = Instant::now() + PATIENCE;
-        while self.told().generations() <= generations {
-            assert!(Instant::now() < limit, "it goes on with no other server: {:?}", self.told().errors);
-            tokio::time::sleep(PAUSE).await;
-        }
+        let mut settled = self.shared.settled.subscribe();
+        let another = settled.wait_for(|_| self.told().generations() > generations);
+        let came = tokio::time::timeout(PATIENCE, another).await.is_ok();
+        assert!(came, "it goes on with no other server: {:?}", self.told().errors);
     }
 
     /// Ends the producer, waits until nothing is unsettled, and tells what happened.
@@ -135,16 +134,14 @@ impl Load {
         self.producer.await.unwrap();
         let limit = Instant::now() + PATIENCE;
         loop {
-            match self.session.status(&queue()).await {
-                Ok(Some(status)) if status.unsettled() == 0 => break,
-                Ok(status) => assert!(
-                    Instant::now() < limit,
-                    "{status:?} {:?}",
-                    self.shared.told.lock().unwrap().errors
-                ),
-                Err(error) => assert!(Instant::now() < limit, "{}", error.report()),
+            match self.session.join(&queue(), Some(PATIENCE)).await {
+                Ok(_) => break,
+                // The server is away; that it is back is told to nobody.
+                Err(error) if error.kind() == ErrorKind::Unavailable && Instant::now() < limit => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => panic!("{} {:?}", error.report(), self.shared.told.lock().unwrap().errors),
             }
-            tokio::time::sleep(PAUSE).await;
         }
         self.worker.abort();
         std::mem::take(&mut *self.shared.told.lock().unwrap())
@@ -156,11 +153,12 @@ impl Shared {
     async fn failed(&self, error: manyhands_broker::Error) {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report());
         *self.told.lock().unwrap().errors.entry(error.report()).or_default() += 1;
+        // That the server is back is told to nobody.
         tokio::time::sleep(PAUSE).await;
     }
 
     async fn produce(self: Arc<Self>, broker: Arc<dyn Broker>) {
-        let mut last = Instant::now();
+        let (mut last, mut settled) = (Instant::now(), self.settled.subscribe());
         while !*self.stop.borrow() {
             let tasks: [_; 4] = std::array::from_fn(|_| task(9));
             let token = Token::next(broker.incarnation());
@@ -182,7 +180,8 @@ impl Shared {
                 told.accepted.len().saturating_sub(told.settled.len())
             };
             if waiting > BACKLOG {
-                tokio::time::sleep(PAUSE).await;
+                // What was lost with a server waits for ever: then this only slows down.
+                let _ = tokio::time::timeout(PAUSE, settled.changed()).await;
             }
         }
     }
@@ -214,9 +213,13 @@ impl Shared {
                 }
             };
             let settled = fences.into_iter().zip(settled).filter(|(_, settled)| *settled == Settled::Settled);
-            let mut told = self.told.lock().unwrap();
-            told.settled.extend(settled.map(|(fence, _)| fence));
-            self.settled.send_replace(told.settled.len());
+            let settled = {
+                let mut told = self.told.lock().unwrap();
+                told.settled.extend(settled.map(|(fence, _)| fence));
+                told.settled.len()
+            };
+            // Who waits for it looks at what was told.
+            self.settled.send_replace(settled);
         }
     }
 }

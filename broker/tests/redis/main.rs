@@ -19,9 +19,9 @@ use std::{sync::Arc, time::Duration};
 use futures_util::FutureExt;
 
 use manyhands_broker::{
-    BatchName, Beat, Beaten, Broker, Cancel, Claim, End, Enqueued, ErrorKind, Interest, LimitKey, NewTask,
-    Order, Outcome, Payload, QueueName, QueueOptions, Revived, Settled, Settlement, Start, State, TaskId,
-    TaskName, Token, Unique, Verdict, Wanted, connect,
+    BatchName, Beat, Beaten, Broker, BrokerExt, Cancel, Claim, End, Enqueued, ErrorKind, Interest, LimitKey,
+    NewTask, Order, Outcome, Payload, QueueName, QueueOptions, Revived, Settled, Settlement, Start, State,
+    TaskId, TaskName, Token, Unique, Verdict, Wanted, connect,
 };
 use manyhands_test_support::servers::Redis;
 

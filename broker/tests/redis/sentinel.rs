@@ -33,6 +33,7 @@ async fn replaced(what: &str, options: &RedisOptions, mut replace: impl FnMut(&m
         load.progress(500).await;
         let (master, known, blow) = (watched.master().unwrap(), load.told().generations(), Instant::now());
         replace(&mut watched, master);
+        // Nobody tells us: these are asked as an operator would.
         while watched.master().unwrap() == master {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -214,7 +215,7 @@ async fn a_master_that_is_none_is_said_to_be_so_by_the_sentinel() {
 }
 
 /// One that was cut off while the others agreed on another master names the old one, which may take tasks that nobody will see.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sentinel_that_knows_less_than_another_one_is_not_believed() {
     let (old, new) = (Redis::start().unwrap(), Redis::start().unwrap());
     let knows = |master: &Redis, configuration| {
@@ -233,8 +234,13 @@ async fn a_sentinel_that_knows_less_than_another_one_is_not_believed() {
     outdated.kill().unwrap();
     tokio::time::timeout(Duration::from_secs(60), hint).await.expect("that the master is left is told");
     let left = async {
-        while led.status(&queue()).await.unwrap().is_some() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        loop {
+            let hint = led.wait(&[queue()]);
+            if led.status(&queue()).await.unwrap().is_none() {
+                break;
+            }
+            // That the connection is given up is told.
+            hint.await;
         }
     };
     tokio::time::timeout(Duration::from_secs(60), left).await.expect("the master is left");
@@ -247,6 +253,13 @@ async fn a_sentinel_that_knows_less_than_another_one_is_not_believed() {
     told.rebuild().await;
     let error = told.status(&queue()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("configuration 3, and another one told 4"), "{}", error.report());
+    // Nor by the connection that calls from elsewhere have, which is made only now.
+    let elsewhere = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(told.status(&queue()))
+    };
+    let error = tokio::task::spawn_blocking(elsewhere).await.unwrap().unwrap_err();
     assert!(error.to_string().contains("configuration 3, and another one told 4"), "{}", error.report());
 }
 

@@ -79,16 +79,35 @@ impl From<Error> for Failed {
     }
 }
 
-/// What the calls share.
-pub(super) struct Link {
+/// What all links of a session share: who it is, what it knows of servers, and who waits for news.
+pub(super) struct Shared {
     places: Places,
     /// What the server is to call our connections.
     name: String,
     keys: Keys,
     allow_eviction: bool,
-    connection: Mutex<Numbered>,
-    /// Those who wait for what comes over the connection; none if nothing is to come.
     news: Arc<News>,
+}
+
+impl Shared {
+    /// Reads the files of the certificates.
+    pub(super) fn new(config: &RedisConfig, keys: Keys, name: String) -> Result<Self> {
+        let allow_eviction = config.allows_eviction();
+        let news = Arc::default();
+        let places = Places::new(config, keys.namespace(), Arc::clone(&news))?;
+        Ok(Self { places, name, keys, allow_eviction, news })
+    }
+
+    pub(super) fn news(&self) -> &News {
+        &self.news
+    }
+}
+
+/// A connection, and all that is done with it.
+pub(super) struct Link {
+    shared: Arc<Shared>,
+    connection: Mutex<Numbered>,
+    /// Whether news is to come over it.
     hears_news: bool,
     home: Home,
 }
@@ -122,22 +141,8 @@ pub(super) async fn probe(link: Weak<Link>) {
 }
 
 impl Link {
-    pub(super) fn new(
-        config: &RedisConfig,
-        keys: Keys,
-        name: String,
-        home: Home,
-        hears_news: bool,
-    ) -> Result<Self> {
-        let allow_eviction = config.allows_eviction();
-        let news = Arc::default();
-        let places = Places::new(config, keys.namespace(), Arc::clone(&news))?;
-        let connection = Mutex::default();
-        Ok(Self { places, name, keys, allow_eviction, connection, news, hears_news, home })
-    }
-
-    pub(super) fn news(&self) -> &News {
-        &self.news
+    pub(super) fn new(shared: Arc<Shared>, home: Home, hears_news: bool) -> Self {
+        Self { shared, connection: Mutex::default(), hears_news, home }
     }
 
     /// Runs a script. What a cluster's server did not execute is run again, where it belongs by then.
@@ -277,17 +282,18 @@ impl Link {
             kept.number += 1;
             kept.connection = Some(connection.clone());
             // What happened meanwhile was not heard.
-            self.news.wake_all();
+            self.shared.news.wake_all();
             Ok((kept.number, connection))
         };
         tokio::time::timeout(CONNECT, connected).await.map_err(|_| error::unconnected(operation))?
     }
 
-    async fn tear_down(&self, number: u64) {
+    /// Gives the connection of this number up.
+    pub(super) async fn tear_down(&self, number: u64) {
         let mut kept = self.connection.lock().await;
         if kept.number == number {
             kept.connection = None;
-            self.news.wake_all();
+            self.shared.news.wake_all();
         }
     }
 
@@ -301,8 +307,8 @@ impl Link {
         let failed = |e: redis::RedisError| error::connecting(operation, &e);
         let began = Instant::now();
         let (mut place, generation) = loop {
-            let mut place = self.places.find(operation).await?;
-            check_server(&place.line.info, self.allow_eviction)?;
+            let mut place = self.shared.places.find(operation).await?;
+            check_server(&place.line.info, self.shared.allow_eviction)?;
             match self.open(&mut place.line, began).await {
                 Err(e) if error::elsewhere(&e).is_some() && began.elapsed() < LOADING => {
                     tokio::time::sleep(AGAIN).await;
@@ -320,21 +326,21 @@ impl Link {
             );
         }
         if self.hears_news {
-            place.line.connection.subscribe(self.keys.channel()).await.map_err(failed)?;
+            place.line.connection.subscribe(self.shared.keys.channel()).await.map_err(failed)?;
         }
         Ok(place)
     }
 
     /// Says who we are, and opens the namespace. Returns its generation, or minus the format that is needed.
     async fn open(&self, line: &mut Line, began: Instant) -> RedisResult<i64> {
-        let named = redis::cmd("CLIENT").arg("SETNAME").arg(&self.name).clone();
+        let named = redis::cmd("CLIENT").arg("SETNAME").arg(&self.shared.name).clone();
         match named.query_async::<()>(&mut line.connection).await {
             Err(e) if e.code() != Some("NOPERM") => return Err(e),
             // Nobody needs it but people who look for this process.
             _ => {}
         }
         let mut open = scripts::OPEN.prepare_invoke();
-        open.key(self.keys.namespace()).arg(line.info.get("run_id")).arg(FORMAT);
+        open.key(self.shared.keys.namespace()).arg(line.info.get("run_id")).arg(FORMAT);
         loop {
             match open.invoke_async(&mut line.connection).await {
                 Err(e) if error::is_loading(&e) && began.elapsed() < LOADING => {
@@ -347,7 +353,7 @@ impl Link {
 
     /// Where servers are looked for.
     pub(super) fn places(&self) -> &Places {
-        &self.places
+        &self.shared.places
     }
 
     /// The number of the connection, and how its server was found.
@@ -362,11 +368,6 @@ impl Link {
         if kept.number == number {
             kept.way = Way::Sentinel(guide);
         }
-    }
-
-    /// Gives the connection of this number up.
-    pub(super) async fn leave(&self, number: u64) {
-        self.tear_down(number).await;
     }
 }
 

@@ -198,7 +198,7 @@ pub(super) async fn follow(link: Weak<Link>) {
         let Told { host, port, .. } = &guide.told;
         if (host, port) != (&followed.host, &followed.port) {
             tracing::info!(master = guide.name, "the master is now at {host}:{port}");
-            link.leave(number).await;
+            link.tear_down(number).await;
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::runtime::{self, Handle, RuntimeFlavor};
 use super::{
     RedisConfig, client,
     keys::Keys,
-    link::{Home, Link, probe},
+    link::{Home, Link, Shared, probe},
     news::News,
     place::Way,
     sentinel::follow,
@@ -20,6 +20,7 @@ pub struct RedisBroker {
     pub(super) incarnation: Incarnation,
     pub(super) keys: Keys,
     pub(super) config: RedisConfig,
+    shared: Arc<Shared>,
     /// Over which news comes.
     link: Arc<Link>,
     beside: Option<Beside>,
@@ -61,18 +62,18 @@ impl RedisBroker {
         let keys = Keys::new(&config.namespace);
         let incarnation = Incarnation::generate();
         let thread = SessionThread::start("mh-redis")?;
-        let name = client::name(incarnation);
+        let shared = Arc::new(Shared::new(&config, keys.clone(), client::name(incarnation))?);
         let link = |runtime: &Handle, hears_news| {
             let home = Home { runtime: runtime.clone(), thread: thread.runtime().clone() };
-            Link::new(&config, keys.clone(), name.clone(), home, hears_news).map(Arc::new)
+            Arc::new(Link::new(Arc::clone(&shared), home, hears_news))
         };
         let caller = Handle::current();
         let (link, beside) = match caller.runtime_flavor() {
             // It only does something while somebody waits for it.
-            RuntimeFlavor::CurrentThread => (link(thread.runtime(), true)?, None),
+            RuntimeFlavor::CurrentThread => (link(thread.runtime(), true), None),
             _ => {
-                let beside = Beside { home: caller.id(), link: link(thread.runtime(), false)? };
-                (link(&caller, true)?, Some(beside))
+                let beside = Beside { home: caller.id(), link: link(thread.runtime(), false) };
+                (link(&caller, true), Some(beside))
             }
         };
         link.connected("connect").await?;
@@ -80,7 +81,7 @@ impl RedisBroker {
             thread.spawn(probe(Arc::downgrade(link)));
             thread.spawn(follow(Arc::downgrade(link)));
         }
-        Ok(Self { incarnation, keys, config, link, beside, thread })
+        Ok(Self { incarnation, keys, config, shared, link, beside, thread })
     }
 
     /// Makes a call over the connection that is nearest: from the runtime that drives one over that, else over the one of the session's thread.
@@ -138,6 +139,6 @@ impl RedisBroker {
     }
 
     pub(super) fn news(&self) -> &News {
-        self.link.news()
+        self.shared.news()
     }
 }
