@@ -19,6 +19,10 @@ fn what_is_answered_while_the_runtime_is_busy_is_taken() {
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a runtime that does nothing meanwhile is what is tried"
+        )]
         std::thread::sleep(BUSY);
         let claimed = claim.await.unwrap();
         assert_eq!(claimed.unwrap().tasks.len(), 1);
