@@ -80,6 +80,8 @@ struct Shared {
     told: Mutex<Told>,
     settled: watch::Sender<usize>,
     stop: watch::Sender<bool>,
+    /// Nothing is left to be settled.
+    over: watch::Sender<bool>,
 }
 
 /// The two, at work.
@@ -96,6 +98,7 @@ impl Load {
             told: Mutex::default(),
             settled: watch::Sender::new(0),
             stop: watch::Sender::new(false),
+            over: watch::Sender::new(false),
         };
         let shared = Arc::new(shared);
         let open = || async { connect(&url.parse().unwrap()).await.unwrap() };
@@ -143,7 +146,9 @@ impl Load {
                 Err(error) => panic!("{} {:?}", error.report(), self.shared.told.lock().unwrap().errors),
             }
         }
-        self.worker.abort();
+        // It may not have read yet what it was told of the last ones.
+        self.shared.over.send_replace(true);
+        tokio::time::timeout(PATIENCE, self.worker).await.expect("the worker goes on").unwrap();
         std::mem::take(&mut *self.shared.told.lock().unwrap())
     }
 }
@@ -188,7 +193,7 @@ impl Shared {
 
     async fn work(self: Arc<Self>, broker: Arc<dyn Broker>) {
         let claim = Claim::new(queue(), 8).with_lease(LEASE);
-        loop {
+        while !*self.over.borrow() {
             let hint = broker.wait(&[queue()]);
             let claimed = match broker.claim(&claim).await {
                 Ok(reply) => reply.tasks,
