@@ -5,6 +5,11 @@ mod fdatasync;
 mod inserts;
 mod jetstream;
 mod ping_pong;
+mod rabbitmq;
+mod rabbitmq_both;
+mod rabbitmq_consume;
+mod rabbitmq_latency;
+mod rabbitmq_publish;
 mod redis;
 mod redis_claims;
 mod redis_enqueue;
@@ -21,6 +26,7 @@ use crate::settings::Settings;
 pub(crate) use self::{
     jetstream::{JetStreamRole, Server},
     ping_pong::Echo,
+    rabbitmq::WINDOW,
 };
 
 /// A raw limit.
@@ -78,6 +84,30 @@ pub(crate) enum Raw {
         #[arg(default_value_t = 20_000)]
         n: u64,
     },
+    /// Publish to a quorum queue of RabbitMQ, with 2000 that are not confirmed.
+    RabbitmqPublish {
+        /// How many.
+        #[arg(default_value_t = 100_000)]
+        n: u64,
+    },
+    /// Consume a quorum queue of RabbitMQ, and acknowledge a hundred at once.
+    RabbitmqConsume {
+        /// How many.
+        #[arg(default_value_t = 100_000)]
+        n: u64,
+    },
+    /// Do both at once.
+    RabbitmqBoth {
+        /// How many.
+        #[arg(default_value_t = 100_000)]
+        n: u64,
+    },
+    /// Publish one message after the other to a consumer that is idle.
+    RabbitmqLatency {
+        /// How many.
+        #[arg(default_value_t = 1000)]
+        n: u64,
+    },
 }
 
 /// A raw limit, as it was measured.
@@ -103,6 +133,10 @@ impl Raw {
             Self::RedisEnqueue { n } => redis_enqueue::measure(*n),
             Self::RedisClaims { n } => redis_claims::measure(*n),
             Self::RedisPing { n } => redis_ping::measure(*n),
+            Self::RabbitmqPublish { n } => rabbitmq_publish::measure(*n),
+            Self::RabbitmqConsume { n } => rabbitmq_consume::measure(*n),
+            Self::RabbitmqBoth { n } => rabbitmq_both::measure(*n),
+            Self::RabbitmqLatency { n } => rabbitmq_latency::measure(*n),
         }
     }
 }

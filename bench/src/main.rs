@@ -1,4 +1,4 @@
-//! What manyhands reaches, beside what the machine can do: `cargo xtask bench local`, `cargo xtask bench redis`.
+//! What manyhands reaches, beside what the machine can do: `cargo xtask bench local`, `redis` and `rabbitmq`.
 //!
 //! Every measurement is made by processes: this program starts itself again for each role, such as a producer, a worker or a
 //! raw limit, tells it when to begin and reads its answer.
@@ -40,6 +40,8 @@ enum Command {
     Local(Options<cases::local::Case>),
     /// Measure the broker over a Redis server, `redis:`, which is started for it.
     Redis(Options<cases::redis::Case>),
+    /// Measure the broker over a RabbitMQ server, `amqp:`, which is started for it.
+    Rabbitmq(Options<cases::rabbitmq::Case>),
     /// Measure one raw limit, and print it with the settings it ran with.
     #[command(subcommand)]
     Raw(Raw),
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Local(options) => cases::run(&options),
         Command::Redis(options) => cases::run(&options),
+        Command::Rabbitmq(options) => cases::run(&options),
         Command::Raw(raw) => print_raw(&raw),
         Command::Role { role } => {
             serde_json::from_str::<Role>(&role).map_err(Into::into).and_then(roles::play)

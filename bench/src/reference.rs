@@ -20,7 +20,7 @@ struct Reference {
 
 /// The reference figures of a two-core machine: 2 virtual CPUs (Zen 4), a fast virtual disk, ext4. Rates in tasks a second,
 /// times in milliseconds. Payloads were about 100 bytes there.
-const TWO_CORES: [Reference; 9] = [
+const TWO_CORES: [Reference; 12] = [
     Reference { name: FDATASYNC, value: 0.116, better: Better::Lower },
     Reference { name: PING_PONG, value: 0.046, better: Better::Lower },
     Reference { name: INSERTS, value: 371_733.0, better: Better::Higher },
@@ -30,6 +30,9 @@ const TWO_CORES: [Reference; 9] = [
     Reference { name: REDIS_ENQUEUE, value: 203_175.0, better: Better::Higher },
     Reference { name: REDIS_CLAIMS, value: 128_000.0, better: Better::Higher },
     Reference { name: REDIS_PING, value: 0.066, better: Better::Lower },
+    Reference { name: RABBITMQ_PUBLISH, value: 68_350.0, better: Better::Higher },
+    Reference { name: RABBITMQ_CONSUME, value: 148_323.0, better: Better::Higher },
+    Reference { name: RABBITMQ_BOTH, value: 37_416.0, better: Better::Higher },
 ];
 
 /// Appending 128 bytes and syncing them, p50.
@@ -51,6 +54,14 @@ pub(crate) const REDIS_ENQUEUE: &str = "raw Lua enqueue, pipelined";
 pub(crate) const REDIS_CLAIMS: &str = "raw Lua claim + acknowledge";
 /// One round trip to Redis.
 pub(crate) const REDIS_PING: &str = "PING, p50";
+/// Publishing to a quorum queue, with 2000 that are not confirmed.
+pub(crate) const RABBITMQ_PUBLISH: &str = "raw lapin, publish + confirm";
+/// Consuming a quorum queue, acknowledging each hundred at once.
+pub(crate) const RABBITMQ_CONSUME: &str = "raw lapin, consume + acknowledge";
+/// Both at once. Measured with each message acknowledged by itself.
+pub(crate) const RABBITMQ_BOTH: &str = "raw lapin, in and out at once";
+/// From a publish to the consumer, when all are idle.
+pub(crate) const RABBITMQ_LATENCY: &str = "raw lapin, publish -> consumer, p50";
 
 /// What has to be said of a raw figure that is below 0.7 of what such a machine reached.
 pub(crate) fn remark(name: &str, value: f64, settings: &Settings) -> Option<String> {

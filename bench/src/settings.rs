@@ -18,6 +18,8 @@ pub(crate) enum Durability {
     ServersTimer,
     /// Nothing: a server syncs what was written before it answers.
     ServersLog,
+    /// Nothing: a server confirms what its quorum queue has synced; what was taken out may be handed out again.
+    ServersQuorum,
     /// Nothing of a server survives it: all is in its memory.
     ServersMemory,
 }
@@ -30,6 +32,7 @@ impl fmt::Display for Durability {
             Self::FullInNormalOut => "synchronous=FULL in, NORMAL out",
             Self::ServersTimer => "server's default, synced by a timer",
             Self::ServersLog => "server's append-only file, synced before it answers",
+            Self::ServersQuorum => "a quorum queue, persistent and confirmed",
             Self::ServersMemory => "in the server's memory, nothing on the disk",
         })
     }

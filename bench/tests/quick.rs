@@ -41,3 +41,9 @@ fn every_case_of_redis_has_figures() {
     let all = ["big", "both", "drain", "enqueue", "latency", "memory", "restart", "result"];
     assert_eq!(quick("redis"), all.map(str::to_owned).into());
 }
+
+#[test]
+fn every_case_of_rabbitmq_has_figures() {
+    let all = ["both", "delays", "drain", "enqueue", "latency", "restart"];
+    assert_eq!(quick("rabbitmq"), all.map(str::to_owned).into());
+}

@@ -14,7 +14,7 @@ use crate::{servers, workspace::Workspace};
 #[derive(Args, Debug, Default)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Options {
-    /// What to measure, and how: `local --help` and `redis --help` say more.
+    /// What to measure, and how: `local --help`, `redis --help` and `rabbitmq --help` say more.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, default_value = "--help")]
     args: Vec<OsString>,
 }
@@ -46,6 +46,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let target = workspace.target()?;
     if given("redis") {
         servers::install(servers::BENCHMARK_REDIS)?;
+    }
+    if given("rabbitmq") {
+        servers::install(servers::BENCHMARK_RABBITMQ)?;
     }
     if given("redis") && !given("--quick") {
         let (from, to) = (workspace.root().join("bench/peers"), target.join("bench-peers"));

@@ -37,6 +37,10 @@ pub(crate) const BENCHMARK: &[Needed] = &[Needed { package: "nats-server", there
 /// What the benchmark of the broker over Redis cannot do without.
 pub(crate) const BENCHMARK_REDIS: &[Needed] = &[Needed { package: "redis-server", there: has_redis }];
 
+/// The same of the broker over RabbitMQ.
+pub(crate) const BENCHMARK_RABBITMQ: &[Needed] =
+    &[Needed { package: "rabbitmq-server", there: RabbitMq::is_installed }];
+
 /// The packages of what is not there.
 fn missing(needed: &[Needed]) -> Vec<&'static str> {
     needed.iter().filter(|needed| !(needed.there)()).map(|needed| needed.package).collect()

@@ -1,7 +1,9 @@
 //! What is measured: a folder for each broker, and in it a file for each case.
 
 pub(crate) mod local;
+pub(crate) mod rabbitmq;
 pub(crate) mod redis;
+mod restart;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -143,9 +145,10 @@ fn fill(broker: &str, tasks: u64, close: bool) -> Result<()> {
     Ok(())
 }
 
-/// Lets one producer put so many tasks on the queue, one call of 100 after the other.
-fn enqueue(broker: &str, tasks: u64) -> Result<Pace> {
-    let produced: Produced = Actor::run(&Role::Produce(Produce::new(broker, tasks)))?;
+/// Lets one producer put its tasks on the queue.
+fn enqueue(produce: Produce) -> Result<Pace> {
+    let tasks = produce.tasks;
+    let produced: Produced = Actor::run(&Role::Produce(produce))?;
     Ok(Pace { rate: rate(tasks, produced.ended - produced.began), cpu: each(produced.cpu, tasks) })
 }
 
@@ -176,15 +179,16 @@ fn of_many_and_of_few<T>(
     Ok((of_many, of_few))
 }
 
-/// Tasks a second of a producer and a worker at once, from before the first enqueue to the last accepted settlement.
-fn both(broker: &str, n: u64) -> Result<f64> {
-    let mut worker = Actor::ready(&Role::Work(Work { until: Some(n), ..Work::new(broker) }))?;
-    let mut producer = Actor::ready(&Role::Produce(Produce::new(broker, n)))?;
+/// The pace of a producer and a worker at once, from before the first enqueue to the last accepted settlement.
+fn both(produce: Produce, work: Work) -> Result<Pace> {
+    let tasks = produce.tasks;
+    let mut worker = Actor::ready(&Role::Work(work))?;
+    let mut producer = Actor::ready(&Role::Produce(produce))?;
     worker.go()?;
     producer.go()?;
     let produced: Produced = producer.end()?;
     let worked: Worked = worker.end()?;
-    Ok(rate(n, worked.ended - produced.began))
+    Ok(Pace { rate: rate(tasks, worked.ended - produced.began), cpu: each(produced.cpu + worked.cpu, tasks) })
 }
 
 /// Sends one task after the other to a worker that is idle each time.
@@ -201,6 +205,11 @@ fn trickle(broker: &str, tasks: u64) -> Result<(Produced, Worked)> {
     let worked: Worked = worker.end()?;
     ensure!(worked.settled == tasks, "{} of {tasks} tasks were settled", worked.settled);
     Ok((produced, worked))
+}
+
+/// The p50 of a raw limit whose single calls were timed.
+fn median(raw: &Measured) -> f64 {
+    raw.took.map_or(f64::NAN, |took| took.0)
 }
 
 /// What a producer or a worker came to.

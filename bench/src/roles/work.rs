@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -16,6 +16,7 @@ use manyhands::{App, Context, Observer, Running, Shutdown, TaskError, Worker, co
 use manyhands_broker::Settled;
 use manyhands_test_support::ledger::{Answer, Ledger, Run, now};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use super::{Orders, say, timed::Timed};
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
     work::{self, nothing},
 };
 
-/// Takes tasks and runs them, with the default number of slots.
+/// Takes tasks and runs them.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Work {
     /// The broker.
@@ -35,6 +36,8 @@ pub(crate) struct Work {
     pub(crate) until: Option<u64>,
     /// Whether to begin at once, without an order.
     pub(crate) at_once: bool,
+    /// How many tasks at a time, if not the usual number.
+    pub(crate) slots: Option<usize>,
 }
 
 /// What a handler does.
@@ -43,6 +46,8 @@ pub(crate) struct Work {
 pub(crate) enum Does {
     /// Nothing.
     Nothing,
+    /// Nothing; but the first one that begins runs until all others that are waited for are settled.
+    OneIsSlow,
     /// Notes how long ago the task was made.
     NoteAge,
     /// Says when it began.
@@ -58,7 +63,7 @@ impl Does {
     fn ledgers(&self) -> Option<&PathBuf> {
         match self {
             Self::Hang(folder) | Self::KeepLedger(folder) => Some(folder),
-            Self::Nothing | Self::NoteAge | Self::SayBegin => None,
+            Self::Nothing | Self::OneIsSlow | Self::NoteAge | Self::SayBegin => None,
         }
     }
 }
@@ -81,6 +86,8 @@ pub(crate) struct Worked {
     pub(crate) longest_claim: u64,
     /// How old tasks were when their handlers began, in nanoseconds: p50 and p99.
     pub(crate) age: (f64, f64),
+    /// The least of that.
+    pub(crate) youngest: f64,
 }
 
 /// A handler began.
@@ -106,6 +113,8 @@ struct Counter {
     ended: AtomicU64,
     until: Option<u64>,
     shutdown: Shutdown,
+    /// Told when so many are settled.
+    enough: Arc<Notify>,
     /// Where each answer is written down, if that is wanted.
     ledger: Option<Arc<Ledger>>,
     /// Why an answer could not be.
@@ -137,6 +146,7 @@ impl Observer for Counter {
                 self.ended.store(now(), Ordering::Relaxed);
             }
             if self.until == Some(before + 1) {
+                self.enough.notify_one();
                 self.shutdown.stop();
             }
         }
@@ -146,7 +156,7 @@ impl Observer for Counter {
 impl Work {
     /// A worker that does nothing until the queue is closed and joined.
     pub(crate) fn new(broker: &str) -> Self {
-        Self { broker: broker.to_owned(), does: Does::Nothing, until: None, at_once: false }
+        Self { broker: broker.to_owned(), does: Does::Nothing, until: None, at_once: false, slots: None }
     }
 
     pub(super) async fn play(self, mut orders: Orders) -> Result<()> {
@@ -162,7 +172,8 @@ impl Work {
         let ages = Arc::new(Mutex::new(Vec::new()));
         let timed = Arc::new(Timed::new(connect(&self.broker.parse()?).await?));
         let builder = Worker::builder(Arc::clone(&timed) as Arc<dyn manyhands::Broker>);
-        let builder = builder.app(self.app(&ages, ledger)).until_ended(self.until.is_none());
+        let builder = builder.app(self.app(&ages, ledger, &counter.enough)).until_ended(self.until.is_none());
+        let builder = self.slots.into_iter().fold(builder, |builder, slots| builder.concurrency(slots));
         let worker = builder.observer(Arc::clone(&counter) as Arc<dyn Observer>).build()?;
         if !self.at_once {
             orders.wait().await?;
@@ -180,12 +191,25 @@ impl Work {
             ended: counter.ended.load(Ordering::Relaxed),
             settled: counter.settled.load(Ordering::Relaxed),
             longest_claim: timed.longest(),
+            youngest: percentile(&mut ages, 0.0),
             age: (percentile(&mut ages, 0.5), percentile(&mut ages, 0.99)),
         })
     }
 
-    fn app(&self, ages: &Arc<Mutex<Vec<f64>>>, ledger: Option<Arc<Ledger>>) -> App {
+    fn app(&self, ages: &Arc<Mutex<Vec<f64>>>, ledger: Option<Arc<Ledger>>, enough: &Arc<Notify>) -> App {
         match (self.does.clone(), ledger) {
+            (Does::OneIsSlow, _) => {
+                let (enough, begun) = (Arc::clone(enough), Arc::new(AtomicBool::new(false)));
+                App::new().handle(move |_: work::Work, _: Context| {
+                    let slow = (!begun.swap(true, Ordering::Relaxed)).then(|| Arc::clone(&enough));
+                    async move {
+                        if let Some(enough) = slow {
+                            enough.notified().await;
+                        }
+                        Ok(())
+                    }
+                })
+            }
             (Does::NoteAge, _) => {
                 let ages = Arc::clone(ages);
                 App::new().handle(move |task: work::Work, _: Context| {

@@ -8,6 +8,7 @@ use crate::{
     raw::{Measured, Raw, Server},
     reference,
     report::{Row, Target, Unit},
+    roles::{Produce, Work},
     settings::{Despite, Durability},
     work::BATCH,
 };
@@ -26,7 +27,8 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
         let (inserts, claims) = (bench.raw(Raw::Inserts { n })?, bench.raw(Raw::Claims { n })?);
         slower.push(slower_of(inserts, claims)?);
         let (_folder, broker) = bench.broker()?;
-        rates.push(both_at_once(&broker, n)?);
+        let work = Work { until: Some(n), ..Work::new(&broker) };
+        rates.push(both_at_once(Produce::new(&broker, n), work)?.rate);
         if let Some(server) = &server {
             alike.push(server.measure(n, BATCH)?);
             wide.push(server.measure(n, WINDOW)?);

@@ -6,6 +6,7 @@ use super::{Bench, both_at_once, broker, in_batches};
 use crate::{
     peers::Peers,
     report::{Row, Target, Unit},
+    roles::{Produce, Work},
 };
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
@@ -15,7 +16,8 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     let mut others = peers.rounds();
     for _ in 0..bench.rounds() {
         let (_server, broker) = broker()?;
-        rates.push(both_at_once(&broker, n)?);
+        let work = Work { until: Some(n), ..Work::new(&broker) };
+        rates.push(both_at_once(Produce::new(&broker, n), work)?.rate);
         others.measure("both", bench.scaled(40_000, 500))?;
     }
     let row = || {

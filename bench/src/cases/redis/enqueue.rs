@@ -7,13 +7,14 @@ use crate::{
     raw::Raw,
     reference,
     report::{Row, Target, Unit},
+    roles::Produce,
 };
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     let n = bench.scaled(200_000, 2_000);
     let rounds = BesideRaw::measure(bench, &Raw::RedisEnqueue { n }, || {
         let (_server, broker) = broker()?;
-        enqueue_all(&broker, n)
+        enqueue_all(Produce::new(&broker, n))
     })?;
     let row = Row::new("enqueue", "batches of 100", Unit::PerSecond, rounds.rates.clone())
         .with(in_batches("one producer", n))

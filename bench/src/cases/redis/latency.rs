@@ -4,8 +4,9 @@ use anyhow::Result;
 
 use super::{Bench, broker, ours, trickle};
 use crate::{
+    cases::median,
     figures::Spread,
-    raw::{Measured, Raw},
+    raw::Raw,
     reference,
     report::{Row, Target, Unit},
     settings::Despite,
@@ -34,9 +35,4 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
         .against("our p50", p50)
         .target(Target::RatioAtMost(5.0));
     Ok(vec![row, tail])
-}
-
-/// The p50 of a raw limit whose single calls were timed.
-pub(super) fn median(raw: &Measured) -> f64 {
-    raw.took.map_or(f64::NAN, |took| took.0)
 }

@@ -2,9 +2,10 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Bench, broker, latency::median, ours};
+use super::{Bench, broker, ours};
 use crate::{
     actor::Actor,
+    cases::median,
     peers::Peers,
     raw::Raw,
     reference,
