@@ -110,7 +110,7 @@ points! {
 
     // Calls to the RabbitMQ broker.
     RabbitMqEndsStored      "rabbitmq-settle.stored"       "What follows from endings is stored, and answers are sent; no delivery is acknowledged."
-    RabbitMqEndAcknowledged "rabbitmq-settle.acknowledged" "The delivery of an ending is acknowledged, or handed back; the server may not know."
+    RabbitMqEndsAcknowledged "rabbitmq-settle.acknowledged" "The deliveries of the endings are acknowledged, or handed back; the server may not know."
     RabbitMqEndsTaken       "rabbitmq-settle.taken"        "The server knows of all; the caller does not know."
     RabbitMqDeadSeen        "rabbitmq-dead.seen"           "All dead tasks of a queue are taken, and nobody else can look."
     RabbitMqRevivedStored   "rabbitmq-dead.stored"         "Revived tasks are stored; they are still among the dead."

@@ -41,7 +41,8 @@ pub trait BrokerExt {
     async fn join_batch(&self, batch: &BatchName, timeout: Option<Duration>) -> Result<Option<BatchStatus>>;
 
     /// Enqueues tasks in one call, and makes the call again while the broker cannot be reached: no more once `patience` is over. It is
-    /// the same call by its [`Token`]: nothing is doubled. Where no call is remembered it is made once.
+    /// the same call by its [`Token`]: nothing is doubled. Where no call is remembered ([`Ids::Unknown`]), what it may have doubled is marked as
+    /// repeated.
     ///
     /// # Errors
     /// What [`Broker::enqueue`] fails with. After [`ErrorKind::Unavailable`] the tasks may be enqueued.
@@ -142,7 +143,7 @@ impl<B: Broker + ?Sized> BrokerExt for B {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.enqueue(tasks, token).await {
-                Err(error) if error.kind() == ErrorKind::Unavailable && token.is_some() => {
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
                     let left = patience.saturating_sub(start.elapsed());
                     if left.is_zero() {
                         return Err(error);

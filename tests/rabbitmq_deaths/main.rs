@@ -78,8 +78,9 @@ fn plans() -> Vec<Plan> {
     let mut plans = Vec::new();
     for (point, place) in Point::ALL.iter().enumerate().filter(|(_, point)| point.is_of_rabbitmq()) {
         let (who, passages) = match place {
-            Point::RabbitMqEndsStored | Point::RabbitMqEndsTaken => (Who::Worker, 1),
-            Point::RabbitMqEndAcknowledged => (Who::Worker, TASKS as u32),
+            Point::RabbitMqEndsStored | Point::RabbitMqEndsAcknowledged | Point::RabbitMqEndsTaken => {
+                (Who::Worker, 1)
+            }
             Point::RabbitMqRevivedRemoved => (Who::Operator, operator::REVIVED as u32),
             _ => (Who::Operator, 1),
         };

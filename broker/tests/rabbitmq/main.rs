@@ -13,8 +13,8 @@ use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
     message::BasicGetMessage,
     options::{
-        BasicGetOptions, BasicNackOptions, BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions,
-        QueuePurgeOptions,
+        BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
+        QueueDeleteOptions, QueuePurgeOptions,
     },
     types::{AMQPValue, FieldTable},
 };
@@ -74,6 +74,21 @@ impl Scene {
         publish.await.unwrap().await.unwrap();
         // An answer behind it on the same channel says that it is there.
         self.count(to).await;
+    }
+
+    /// Publishes something that must find a queue, and tells whether it does.
+    async fn finds_way(&self, by: &str, key: &str) -> bool {
+        let channel = self.connection.create_channel().await.unwrap();
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let publish = channel.basic_publish(
+            self.name(by).into(),
+            key.into(),
+            options,
+            b"x",
+            BasicProperties::default(),
+        );
+        publish.await.unwrap().await.unwrap().take_message().is_none()
     }
 
     /// Whether there is no such queue, also none that belongs to somebody.
@@ -206,9 +221,36 @@ async fn a_queue_that_was_removed_is_made_again() {
     let broker = scene.session().await;
     broker.enqueue(&[task("q")], None).await.unwrap();
     scene.behind.queue_delete(scene.name("work:q").into(), QueueDeleteOptions::default()).await.unwrap();
-    assert_eq!(broker.enqueue(&[task("q")], None).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(broker.enqueue(&[task("q")], None).await.unwrap(), [Enqueued::Enqueued]);
     assert_eq!(claim(&*broker, "q").await.len(), 1);
+}
+
+/// What is on its way to a closed queue is refused by the server, though its session has not heard of the close.
+#[tokio::test]
+async fn a_closed_queue_is_shut() {
+    let scene = Scene::shared().await;
+    let (a, b) = (scene.session().await, scene.session().await);
+    a.enqueue(&[task("q")], None).await.unwrap();
+    assert!(scene.finds_way("open", "q").await);
+    b.close(&queue("q")).await.unwrap();
+    assert!(!scene.finds_way("open", "q").await);
+    assert_eq!(
+        a.enqueue(&[task("q"), task("r")], None).await.unwrap(),
+        [Enqueued::Closed, Enqueued::Enqueued]
+    );
+    assert!(!scene.finds_way("open", "q").await, "nobody opens it again");
+}
+
+/// A version before this one has created a queue that is in no exchange; so has one that died in between.
+#[tokio::test]
+async fn a_queue_that_nobody_opened_is_opened() {
+    let scene = Scene::shared().await;
+    let broker = scene.session().await;
+    broker.enqueue(&[task("q")], None).await.unwrap();
+    let (work, open) = (scene.name("work:q"), scene.name("open"));
+    scene.behind.queue_unbind(work.into(), open.into(), "q".into(), FieldTable::default()).await.unwrap();
+    assert_eq!(broker.enqueue(&[task("q")], None).await.unwrap(), [Enqueued::Enqueued]);
+    assert_eq!(claim(&*broker, "q").await.len(), 2);
 }
 
 /// What one session was told is done, every other one knows, at once.

@@ -83,8 +83,8 @@ impl Broker for RabbitMqBroker {
         Some(self)
     }
 
-    fn wait_for(&self, _interest: Interest, queues: &[QueueName]) -> Waiter {
-        self.interest(queues)
+    fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {
+        self.interest(interest, queues)
     }
 
     async fn rebuild(&self) {
@@ -129,7 +129,8 @@ impl Live {
 async fn close(link: Arc<Link>, queue: QueueName) -> Result<()> {
     let live = link.live("close").await?;
     live.ensure_queue("close", &queue).await?;
-    live.tell("close", &Change::Close(queue)).await
+    live.tell("close", &Change::Close(queue.clone())).await?;
+    live.shut("close", &queue).await
 }
 
 async fn status(link: Arc<Link>, operation: &'static str, queue: QueueName) -> Result<Option<QueueStatus>> {

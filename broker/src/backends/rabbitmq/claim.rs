@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 
 use super::{
@@ -12,6 +13,7 @@ use super::{
     live::Live,
     message,
     publish::{Outgoing, To},
+    tags::Words,
 };
 use crate::{Claim, ClaimReply, End, ErrorKind, QueueName, Result, TaskId};
 
@@ -68,7 +70,7 @@ impl Live {
         for refused in std::mem::take(&mut taken.refused) {
             self.refuse(link, queue, refused).await?;
         }
-        if link.interests.has(queue) {
+        if link.waiters.want(queue) {
             self.cut_shares(queue, lacking, taken.tasks.len() == claim.max).await?;
         } else {
             let mut gave_back = false;
@@ -106,7 +108,7 @@ impl Live {
             Ok(stored) if stored.progress.deaths > 0 && !self.is_blocked() => {
                 let to = To::queue(self.names.work(queue, class));
                 self.publish("claim", vec![stored.copy_for(to)]).await?;
-                self.ack("claim", tag).await?;
+                self.ack("claim", vec![tag]).await?;
                 self.intake().line(queue).closed(tag);
                 Ok(())
             }
@@ -118,12 +120,22 @@ impl Live {
     pub(super) async fn hand_back(&self, queue: &QueueName, tag: u64) -> Result<()> {
         self.intake().line(queue).returns(tag);
         let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-        self.call("claim", self.worker.basic_nack(tag, requeue)).await
+        self.call("claim", self.worker.basic_nack(tag, requeue)).await?;
+        self.intake().tags.close(tag);
+        Ok(())
     }
 
-    /// Ends a delivery.
-    pub(super) async fn ack(&self, operation: &'static str, tag: u64) -> Result<()> {
-        self.call(operation, self.worker.basic_ack(tag, BasicAckOptions::default())).await
+    /// Ends deliveries: all of them are on their way to the server after this.
+    pub(super) async fn ack(&self, operation: &'static str, tags: Vec<u64>) -> Result<()> {
+        let Words { up_to, each } = self.intake().tags.words_for(tags.clone());
+        let one = |tag: u64, multiple| self.worker.basic_ack(tag, BasicAckOptions { multiple });
+        let words =
+            up_to.map(|tag| one(tag, true)).into_iter().chain(each.into_iter().map(|tag| one(tag, false)));
+        let written = async { join_all(words).await.into_iter().collect::<lapin::Result<()>>() };
+        self.call(operation, written).await?;
+        let mut intake = self.intake();
+        tags.into_iter().for_each(|tag| intake.tags.close(tag));
+        Ok(())
     }
 
     /// Deals with what cannot be run: buries what is no task, or was lost too often; puts off what only a newer version can
@@ -156,7 +168,7 @@ impl Live {
             }
         };
         self.publish("claim", [outgoing].into_iter().chain(reply).collect()).await?;
-        self.ack("claim", tag).await?;
+        self.ack("claim", vec![tag]).await?;
         self.intake().line(queue).closed(tag);
         if buried {
             self.trim("claim", queue).await;
@@ -186,7 +198,7 @@ impl Live {
         let Ok(_alone) = self.claiming.try_lock() else { return Ok(()) };
         let queues = self.intake().queues();
         for queue in queues {
-            let wanted = link.interests.has(&queue);
+            let wanted = link.waiters.want(&queue);
             let unwanted = self.intake().line(&queue).unwanted(wanted);
             for class in unwanted {
                 self.fold(&queue, class).await?;

@@ -14,7 +14,7 @@ use lapin::{
 };
 
 use super::{class::Class, live::Live};
-use crate::{Order, QueueName, Result};
+use crate::{Interest, Order, QueueName, Result};
 
 /// How often a class is asked for more in one claim: what must run alone, or others take meanwhile, fills nothing.
 const TRIES: u32 = 3;
@@ -136,7 +136,7 @@ impl Live {
             while let Some(Ok(delivery)) = stream.next().await {
                 let Some(live) = live.upgrade() else { return };
                 live.intake().arrive(&of, class, &tag, delivery);
-                live.changed();
+                live.waiters.wake(Interest::Ready, &of);
             }
             let Some(live) = live.upgrade() else { return };
             // Not cancelled by us: the queue was removed, or the connection is lost.

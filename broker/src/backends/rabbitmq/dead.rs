@@ -20,10 +20,10 @@ use super::{
     live::Live,
     looking::{Look, Seen},
     message::{self, Obituary, Stored},
-    publish::{Outgoing, Published, To},
+    publish::{Fate, Outgoing, Published, To},
 };
 use crate::{
-    DeadLetters, DeadTask, Payload, QueueName, Result, Revived, TaskId, TaskName,
+    DeadLetters, DeadTask, Interest, Payload, QueueName, Result, Revived, TaskId, TaskName,
     clock::time,
     crash::{Point, at},
     machine::failures,
@@ -95,9 +95,10 @@ async fn revive(link: Arc<Link>, queue: QueueName, ids: Vec<TaskId>) -> Result<V
                 }
             }
             // A death from here on leaves them among the dead, too.
-            let Published { stored, error } = live.publish_each("revive", messages).await?;
+            let Published { fates, error } = live.publish_each("revive", messages).await?;
             at(Point::RabbitMqRevivedStored);
-            for ((answer, tags), _) in whose.into_iter().zip(stored).filter(|(_, stored)| *stored) {
+            for ((answer, tags), _) in whose.into_iter().zip(fates).filter(|(_, fate)| *fate == Fate::Stored)
+            {
                 *answer = Revived::Revived;
                 look.remove(tags).await?;
                 at(Point::RabbitMqRevivedRemoved);
@@ -108,7 +109,7 @@ async fn revive(link: Arc<Link>, queue: QueueName, ids: Vec<TaskId>) -> Result<V
     let count = answers.iter().filter(|answer| **answer == Revived::Revived).count();
     if count > 0 {
         live.deepen(&queue, count as u64);
-        live.tell_changed("revive").await;
+        live.tell_later(Interest::Ready, &queue);
     }
     revived.map(|()| answers)
 }

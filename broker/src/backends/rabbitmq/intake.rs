@@ -8,7 +8,7 @@ use std::{
 
 use lapin::{Consumer, message::Delivery, types::ShortString};
 
-use super::{ask::Answer, class::Class, message::Stored};
+use super::{ask::Answer, class::Class, message::Stored, tags::Tags};
 use crate::{Claim, ClaimedTask, End, Error, Incarnation, Lease, Order, QueueName, TaskId, limits};
 
 /// How long a delivery waits to be claimed before it goes back: those that ask have their slots taken by other queues.
@@ -28,6 +28,8 @@ const RETURNING: Duration = Duration::from_millis(250);
 pub(super) struct Intake {
     lines: HashMap<QueueName, Line>,
     held: HashMap<Lease, Held>,
+    /// Of the channel of deliveries.
+    pub(super) tags: Tags,
 }
 
 /// What a session has of one queue.
@@ -149,6 +151,11 @@ impl Line {
     /// How many more of a class the server sends as things are.
     pub(super) fn credit(&self, class: Class) -> usize {
         self.standings.iter().filter(|s| s.class == class).map(Standing::credit).sum()
+    }
+
+    /// Whether the server sends more as things are.
+    pub(super) fn has_credit(&self) -> bool {
+        self.standings.iter().any(|standing| standing.credit() > 0)
     }
 
     /// Whether all that there is of a class was sent here, but for what is on its way.
@@ -273,8 +280,9 @@ impl Intake {
         consumer: &ShortString,
         mut delivery: Delivery,
     ) {
-        let line = self.line(queue);
         let tag = delivery.delivery_tag;
+        self.tags.open(tag);
+        let line = self.line(queue);
         line.received += 1;
         if let Some(standing) = line.standings.iter_mut().find(|s| s.consumer.tag() == *consumer) {
             standing.open.insert(tag);

@@ -1,15 +1,15 @@
 //! What the calls of a session share: the connections, built when they are needed, and who waits for what.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
-use tokio::sync::watch;
-
-use super::{RabbitMqConfig, error, live::Live, message::Obituary, names::Names, replies::Replies};
-use crate::{Incarnation, QueueName, Result, TaskId};
+use super::{
+    RabbitMqConfig, error, live::Live, message::Obituary, names::Names, replies::Replies, waiters::Waiters,
+};
+use crate::{Incarnation, Result, TaskId};
 
 /// How long it may take until both connections are there.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -32,9 +32,7 @@ pub(super) struct Link {
     pub(super) incarnation: Incarnation,
     pub(super) names: Names,
     live: tokio::sync::Mutex<(u64, Option<Arc<Live>>)>,
-    /// Counts what may concern somebody who waits.
-    pub(super) changes: watch::Sender<u64>,
-    pub(super) interests: Arc<Interests>,
+    pub(super) waiters: Arc<Waiters>,
     pub(super) doubtful: Mutex<Doubtful>,
     pub(super) replies: Arc<Replies>,
     /// The last one that was given to a dead task.
@@ -48,8 +46,7 @@ impl Link {
             config,
             incarnation,
             live: tokio::sync::Mutex::default(),
-            changes: watch::Sender::new(0),
-            interests: Arc::default(),
+            waiters: Arc::default(),
             doubtful: Mutex::default(),
             replies: Arc::default(),
             mark: Mutex::default(),
@@ -80,7 +77,7 @@ impl Link {
             };
             kept.1 = Some(Arc::clone(&live));
             // What happened meanwhile was not heard.
-            self.changes.send_modify(|changes| *changes += 1);
+            self.waiters.wake_all();
             Ok(live)
         };
         tokio::time::timeout(CONNECT, connected).await.map_err(|_| error::unconnected(operation))?
@@ -130,40 +127,6 @@ pub(super) async fn keep(link: Weak<Link>) {
             // What fails here ended the connections; whoever calls next builds new ones.
             if let Err(error) = live.look_after(&link).await {
                 tracing::debug!(error = %error.report(), "what is held could not be looked after");
-            }
-        }
-    }
-}
-
-/// Who waits for which queue.
-#[derive(Default)]
-pub(super) struct Interests(Mutex<HashMap<QueueName, usize>>);
-
-/// Somebody waits for these queues until this is dropped.
-pub(super) struct Interest {
-    interests: Arc<Interests>,
-    queues: Vec<QueueName>,
-}
-
-impl Interests {
-    pub(super) fn register(self: &Arc<Self>, queues: &[QueueName]) -> Interest {
-        let mut waiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        queues.iter().for_each(|queue| *waiters.entry(queue.clone()).or_default() += 1);
-        Interest { interests: Arc::clone(self), queues: queues.to_vec() }
-    }
-
-    pub(super) fn has(&self, queue: &QueueName) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(queue)
-    }
-}
-
-impl Drop for Interest {
-    fn drop(&mut self) {
-        let mut waiters = self.interests.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for queue in &self.queues {
-            match waiters.get_mut(queue) {
-                Some(count) if *count > 1 => *count -= 1,
-                _ => drop(waiters.remove(queue)),
             }
         }
     }

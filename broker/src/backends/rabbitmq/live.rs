@@ -26,9 +26,12 @@ use super::{
     intake::Intake,
     link::Link,
     names::Names,
+    news::Untold,
+    publish::Publishers,
     register,
     replies::Replies,
     topology,
+    waiters::Waiters,
 };
 use crate::{Incarnation, Order, QueueName, Result};
 
@@ -47,9 +50,8 @@ pub(super) struct Live {
     pub(super) number: u64,
     pub(super) to_consume: Arc<Connection>,
     pub(super) to_publish: Arc<Connection>,
-    /// Publishes what must not be lost: see `publish`. One call at a time, as lapin gives what comes back unroutable to
-    /// whichever confirm comes next; none while a call failed halfway.
-    pub(super) publisher: tokio::sync::Mutex<Option<Channel>>,
+    /// Publish what must not be lost.
+    pub(super) publishers: Publishers,
     /// Publishes what may be lost. On the publishing connection, as the server stops reading from one that publishes
     /// when its memory or disk is full.
     pub(super) talk: Channel,
@@ -70,6 +72,8 @@ pub(super) struct Live {
     pub(super) replies: Arc<Replies>,
     /// One at a time changes who consumes.
     pub(super) claiming: tokio::sync::Mutex<()>,
+    /// One at a time looks how full a queue is.
+    pub(super) gauging: tokio::sync::Mutex<()>,
     /// One at a time looks at the dead.
     pub(super) looking: tokio::sync::Mutex<()>,
     asks: Mutex<HashMap<String, mpsc::UnboundedSender<Answer>>>,
@@ -79,7 +83,10 @@ pub(super) struct Live {
     gone: watch::Sender<bool>,
     /// The server takes nothing, as its memory or disk is full.
     blocked: AtomicBool,
-    changes: watch::Sender<u64>,
+    /// Those of the session, as above.
+    pub(super) waiters: Arc<Waiters>,
+    /// What is to be told to other sessions.
+    pub(super) untold: Mutex<Untold>,
     /// When the consuming connection last answered.
     probed: Mutex<Instant>,
 }
@@ -103,7 +110,7 @@ impl Live {
             number,
             to_consume: Arc::clone(&to_consume),
             to_publish: Arc::clone(&to_publish),
-            publisher: tokio::sync::Mutex::new(None),
+            publishers: Publishers::default(),
             talk,
             worker,
             lookup: tokio::sync::Mutex::new(lookup),
@@ -115,13 +122,15 @@ impl Live {
             intake: Mutex::default(),
             replies: Arc::clone(&link.replies),
             claiming: tokio::sync::Mutex::default(),
+            gauging: tokio::sync::Mutex::default(),
             looking: tokio::sync::Mutex::default(),
             asks: Mutex::default(),
             known: Mutex::default(),
             depths: Mutex::default(),
             gone: watch::Sender::new(false),
             blocked: AtomicBool::new(false),
-            changes: link.changes.clone(),
+            waiters: Arc::clone(&link.waiters),
+            untold: Mutex::default(),
             probed: Mutex::new(Instant::now()),
         });
         tokio::spawn(watch_over(Arc::downgrade(&live), live.gone.subscribe(), to_publish, to_consume));
@@ -144,13 +153,8 @@ impl Live {
     /// Gives the connections up.
     pub(super) fn end(&self) {
         if !self.gone.send_replace(true) {
-            self.changed();
+            self.waiters.wake_all();
         }
-    }
-
-    /// Wakes whoever waits.
-    pub(super) fn changed(&self) {
-        self.changes.send_modify(|changes| *changes += 1);
     }
 
     /// Whether the server takes nothing for the time being. What is held stays: the other connection is not concerned.

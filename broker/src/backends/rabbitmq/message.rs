@@ -148,11 +148,18 @@ impl Stored {
             headers.insert(key.into(), AMQPValue::LongLongInt(value));
         };
         set("mh-format", FORMAT);
-        set("mh-epoch", i64::try_from(*epoch).unwrap_or(i64::MAX));
-        set("mh-attempts", i64::from(*attempts));
         set("mh-max-attempts", i64::from(*max_attempts));
         set("mh-max-crashes", i64::from(*max_crashes));
-        set("mh-deaths", i64::from(*deaths));
+        // What is zero is left out: each header is work for everybody on the way.
+        if *epoch > 0 {
+            set("mh-epoch", i64::try_from(*epoch).unwrap_or(i64::MAX));
+        }
+        if *attempts > 0 {
+            set("mh-attempts", i64::from(*attempts));
+        }
+        if *deaths > 0 {
+            set("mh-deaths", i64::from(*deaths));
+        }
         if *parks > 0 {
             set("mh-parks", i64::from(*parks));
             set("mh-parked-since", i64::try_from(*parked_since).unwrap_or(i64::MAX));

@@ -29,7 +29,9 @@ mod register;
 mod replies;
 mod session;
 mod settle;
+mod tags;
 mod topology;
+mod waiters;
 mod waiting;
 
 pub use config::RabbitMqConfig;

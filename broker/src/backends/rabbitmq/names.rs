@@ -36,6 +36,11 @@ impl Names {
         format!("{}:inbox:{incarnation}:{connection}", self.prefix).into()
     }
 
+    /// The exchange that finds the queues that are not closed.
+    pub(super) fn open(&self) -> ShortString {
+        format!("{}:open", self.prefix).into()
+    }
+
     /// The tasks of a queue that are ready or leased: those of one class.
     pub(super) fn work(&self, queue: &QueueName, class: Class) -> ShortString {
         match class {

@@ -81,7 +81,7 @@ impl Live {
     /// Takes over what was read.
     pub(super) fn learn(&self, directory: &Directory) {
         self.with_directory(|ours| ours.merge(directory));
-        self.changed();
+        self.waiters.wake_all();
     }
 
     /// Takes what is in the register; waits while somebody else has it.

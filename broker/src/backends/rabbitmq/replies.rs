@@ -24,7 +24,7 @@ use super::{
     news::OUTCOME,
     publish::{Outgoing, To},
 };
-use crate::{ErrorKind, NewTask, Outcome, Payload, QueueName, Result, TaskId, Wanted};
+use crate::{ErrorKind, Interest, NewTask, Outcome, Payload, QueueName, Result, TaskId, Wanted};
 
 /// For how many tasks a session waits at a time; those that were sent first are forgotten first.
 const MOST: usize = 100_000;
@@ -197,8 +197,9 @@ impl Live {
     /// Reads what became of a task. What cannot be read is from a newer version: the wait ends without it.
     pub(super) fn read_outcome(&self, letter: &Delivery) {
         let Some((name, became)) = read(letter) else { return };
+        let queue = name.0.clone();
         self.replies.tell(name, became);
-        self.changed();
+        self.waiters.wake(Interest::Settled, &queue);
     }
 }
 

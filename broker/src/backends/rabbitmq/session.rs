@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::{RabbitMqConfig, link::Link};
 use crate::{
-    Capabilities, Incarnation, QueueName, Result, Waiter,
+    Capabilities, Incarnation, Interest, QueueName, Result, Waiter,
     backends::thread::SessionThread,
     capabilities::{
         Capacity, Children, Control, Crashes, Delay, Fences, Ids, Join, Operators, Orders, Redelivery,
@@ -73,15 +73,9 @@ impl RabbitMqBroker {
         self.thread.run(operation, work(Arc::clone(&self.link))).await
     }
 
-    /// Registers interest in queues: while it lasts, their tasks are sent to this session as fast as they come.
-    pub(super) fn interest(&self, queues: &[QueueName]) -> Waiter {
-        let interest = self.link.interests.register(queues);
-        // Subscribed now, not when the future is first polled: changes from here on count.
-        let mut changes = self.link.changes.subscribe();
-        Box::pin(async move {
-            // An error means that the session is gone, which is worth waking up for too.
-            let _ = changes.changed().await;
-            drop(interest);
-        })
+    /// Registers interest in queues: while somebody waits for tasks, they are sent to this session as fast as they come.
+    pub(super) fn interest(&self, interest: Interest, queues: &[QueueName]) -> Waiter {
+        let waiting = self.link.waiters.register(interest, queues);
+        Box::pin(waiting.woken())
     }
 }

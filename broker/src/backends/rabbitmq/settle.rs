@@ -1,15 +1,15 @@
 //! Settlements: what follows is stored first, then the delivery is acknowledged.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     link::Link,
     live::Live,
     message::Stored,
-    publish::{Outgoing, Published, To},
+    publish::{self, Outgoing, Published, To},
 };
 use crate::{
-    Beaten, End, Lease, Result, Settled, Settlement,
+    Beaten, End, Interest, Lease, Result, Settled, Settlement,
     clock::millis,
     crash::{Point, at},
     machine::Fate,
@@ -47,11 +47,10 @@ pub(super) async fn settle(link: Arc<Link>, settlements: Vec<Settlement>) -> Res
     live.check_children(&settlements).await?;
     let mut answers = vec![Settled::Lost; settlements.len()];
     let steps = live.begin(&link, &settlements);
+    let tags =
+        |returned| steps.iter().filter(move |step| step.is_returned() == returned).map(|step| step.tag);
     if planted(Defect::AcknowledgedBeforeConfirm) {
-        for step in &steps {
-            live.intake().release(step.lease);
-            live.ack("settle", step.tag).await?;
-        }
+        live.ack("settle", tags(false).collect()).await?;
     }
     let stored = live.store(&link, &settlements, &steps).await;
     if stored.is_err() {
@@ -64,32 +63,56 @@ pub(super) async fn settle(link: Arc<Link>, settlements: Vec<Settlement>) -> Res
         }
     }
     stored?;
+    if steps.is_empty() {
+        return Ok(answers);
+    }
     at(Point::RabbitMqEndsStored);
-    let mut touched = HashSet::new();
-    for Step { index, lease, tag, stored, fate } in steps {
-        live.intake().release(lease);
-        let queue = &lease.queue;
-        if fate == Fate::Ready && stored.progress.deaths == 0 {
-            live.hand_back(queue, tag).await?;
-        } else if !planted(Defect::AcknowledgedBeforeConfirm) {
-            live.ack("settle", tag).await?;
-        }
-        at(Point::RabbitMqEndAcknowledged);
-        if fate == Fate::Dead {
-            touched.insert(&lease.queue);
-        }
-        answers[index] = Settled::Settled;
+    if !planted(Defect::AcknowledgedBeforeConfirm) {
+        live.ack("settle", tags(false).collect()).await?;
     }
-    if answers.contains(&Settled::Settled) {
-        // An acknowledgement is not answered; this is, behind it on the same channel. Who is told `Settled` can rely on it.
-        live.pass("settle").await?;
-        at(Point::RabbitMqEndsTaken);
+    for step in steps.iter().filter(|step| step.is_returned()) {
+        live.hand_back(&step.lease.queue, step.tag).await?;
     }
-    for queue in touched {
+    at(Point::RabbitMqEndsAcknowledged);
+    let (mut settled, mut dead) = (BTreeSet::new(), BTreeSet::new());
+    {
+        let mut intake = live.intake();
+        for Step { index, lease, fate, .. } in &steps {
+            intake.release(lease);
+            answers[*index] = Settled::Settled;
+            settled.insert(&lease.queue);
+            if *fate == Fate::Dead {
+                dead.insert(&lease.queue);
+            }
+        }
+    }
+    // An acknowledgement is not answered; this is, behind it on the same channel. Who is told `Settled` can rely on it.
+    live.pass("settle").await?;
+    at(Point::RabbitMqEndsTaken);
+    for queue in dead {
         live.trim("settle", queue).await;
     }
-    live.tell_changed("settle").await;
+    for queue in settled {
+        live.tell_later(Interest::Settled, queue);
+    }
+    for step in &steps {
+        match (&settlements[step.index].end, step.fate) {
+            (_, Fate::Ready) => live.tell_later(Interest::Ready, &step.lease.queue),
+            (End::Complete { children, .. }, Fate::Done) => {
+                children.iter().for_each(|child| live.tell_later(Interest::Ready, &child.queue));
+            }
+            _ => {}
+        }
+    }
     Ok(answers)
+}
+
+impl Step<'_> {
+    /// Whether the server is to hand the delivery out again. A first release is such a return; the server counts it. A later one is a
+    /// copy, so that no task looks like a killer because it was released often.
+    fn is_returned(&self) -> bool {
+        self.fate == Fate::Ready && self.stored.progress.deaths == 0
+    }
 }
 
 impl Live {
@@ -134,6 +157,9 @@ impl Live {
         let mut messages = Vec::new();
         for step in steps {
             let follows = self.follows(link, &settlements[step.index].end, step).await?;
+            if follows.is_empty() {
+                continue;
+            }
             let end = &settlements[step.index].end;
             let stored =
                 self.intake().held(step.lease).map(|held| held.published_for(end)).unwrap_or_default();
@@ -145,11 +171,11 @@ impl Live {
                 }
             }
         }
-        let Published { stored, error } = self.publish_each("settle", messages).await?;
+        let Published { fates, error } = self.publish_each("settle", messages).await?;
         let Some(error) = error else { return Ok(()) };
         let mut intake = self.intake();
-        for ((step, number), stored) in whose.into_iter().zip(stored) {
-            if let Some(held) = intake.held(step.lease).filter(|_| stored) {
+        for ((step, number), fate) in whose.into_iter().zip(fates) {
+            if let Some(held) = intake.held(step.lease).filter(|_| fate == publish::Fate::Stored) {
                 held.publish(&settlements[step.index].end, number);
             }
         }
@@ -176,9 +202,7 @@ impl Live {
             }
             // Nothing can be cancelled here; who says so is done.
             Fate::Cancelled => Ok(Vec::new()),
-            // A first release is a delivery that is handed back; the server counts it. A later one is a copy, so that no
-            // task looks like a killer because it was released often.
-            Fate::Ready if stored.progress.deaths == 0 => Ok(Vec::new()),
+            Fate::Ready if step.is_returned() => Ok(Vec::new()),
             Fate::Ready => Ok(copy(To::queue(self.names.work(queue, class())))),
             Fate::Scheduled(due) => {
                 let delay = Duration::from_millis(due.saturating_sub(link.config.clock.now().wall));

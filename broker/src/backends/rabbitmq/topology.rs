@@ -16,7 +16,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use super::{directory::Change, error, live::Live, message::Stored, publish::To};
+use super::{directory::Change, error, live::Live, message::Stored, publish::To, waiting};
 use crate::{Error, ErrorKind, QueueName, Result};
 
 /// How often a quorum queue may hand a message out before it throws it away: never, as far as we are concerned. Tasks
@@ -209,7 +209,12 @@ impl Live {
     }
 
     /// Makes sure that the queues behind a queue exist.
-    pub(super) async fn ensure_queue(&self, operation: &'static str, queue: &QueueName) -> Result<()> {
+    pub(super) async fn ensure_queue(
+        self: &Arc<Self>,
+        operation: &'static str,
+        queue: &QueueName,
+    ) -> Result<()> {
+        let mut is_new = false;
         for class in self.classes(queue) {
             let (dead, work) = (self.names.dead(queue), self.names.work(queue, class));
             if self.known().contains(&work) {
@@ -218,10 +223,45 @@ impl Live {
             let mut arguments = careful(&"".into(), Some(&dead), None);
             arguments.insert("x-consumer-timeout".into(), AMQPValue::LongLongInt(CONSUMER_TIMEOUT));
             self.ensure(operation, dead, quorum()).await?;
-            self.create(operation, &work, arguments).await?;
+            is_new |= self.create(operation, &work, arguments).await?;
             // Also of one that is there: who created it may have died, and what somebody removed is made again.
             self.bind_due(operation, queue, class).await?;
             self.known().insert(work);
+        }
+        // One that was there is opened by who finds no way to it.
+        if is_new && !self.is_closed(queue) { self.open(operation, queue).await } else { Ok(()) }
+    }
+
+    /// Lets what is enqueued find the queue, unless it was closed meanwhile.
+    pub(super) async fn open(self: &Arc<Self>, operation: &'static str, queue: &QueueName) -> Result<()> {
+        self.declare_open(operation).await?;
+        for class in self.classes(queue) {
+            let (work, key) = (self.names.work(queue, class), waiting::short_key(queue, class));
+            self.bind(operation, &work, &self.names.open(), key.as_str()).await?;
+        }
+        // Who closed it meanwhile said so before it shut it: that is read after this, and it is shut again.
+        self.sync(operation).await?;
+        if self.is_closed(queue) { self.shut(operation, queue).await } else { Ok(()) }
+    }
+
+    /// Lets nothing more that is enqueued find the queue.
+    pub(super) async fn shut(&self, operation: &'static str, queue: &QueueName) -> Result<()> {
+        self.declare_open(operation).await?;
+        for class in self.classes(queue) {
+            let (work, open) = (self.names.work(queue, class), self.names.open());
+            let key = waiting::short_key(queue, class);
+            let unbind = self.worker.queue_unbind(work, open, key, FieldTable::default());
+            self.call(operation, unbind).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure of the exchange that finds the queues that are not closed.
+    pub(super) async fn declare_open(&self, operation: &'static str) -> Result<()> {
+        let open = self.names.open();
+        if !self.known().contains(&open) {
+            self.declare_exchange(operation, &open, ExchangeKind::Direct, FieldTable::default()).await?;
+            self.known().insert(open);
         }
         Ok(())
     }

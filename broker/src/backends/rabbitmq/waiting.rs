@@ -185,6 +185,11 @@ fn mark(class: Class) -> String {
     if class == Class::FIRST { String::new() } else { format!("~{class}") }
 }
 
+/// The routing key of a task of the queue that need not wait.
+pub(super) fn short_key(queue: &QueueName, class: Class) -> ShortString {
+    format!("{queue}{}", mark(class)).into()
+}
+
 /// The routing key of a task of the queue that waits for so long.
 fn key(queue: &QueueName, class: Class, seconds: u32) -> ShortString {
     let bits = (0..LEVELS).rev().map(|level| if seconds >> level & 1 == 1 { "1." } else { "0." });
