@@ -88,8 +88,8 @@ impl Live {
     /// Stops consuming a class of a queue and gives back what was not claimed; tells whether there was any.
     async fn fold(&self, queue: &QueueName, class: Class) -> Result<bool> {
         let consumers = self.intake().line(queue).consumers();
-        for (_, consumer) in consumers.into_iter().filter(|(of, _)| *of == class) {
-            self.cancel(queue, class, consumer).await?;
+        for (_, number, consumer) in consumers.into_iter().filter(|(of, ..)| *of == class) {
+            self.cancel(queue, class, number, consumer).await?;
         }
         let unclaimed = self.intake().line(queue).unclaimed(class);
         let any = !unclaimed.is_empty();
@@ -158,7 +158,7 @@ impl Live {
             Err(error) if error.kind() == ErrorKind::Incompatible => {
                 tracing::warn!(%queue, error = %error.report(), "a task is put off");
                 buried = false;
-                let (to, _) = self.put_off("claim", queue, class, &TaskId::generate(), UNREADABLE).await?;
+                let to = self.put_off("claim", queue, class, &TaskId::generate(), UNREADABLE).await?;
                 Outgoing::new(to, delivery.data, message::as_it_was(delivery.properties))
             }
             Err(error) => {

@@ -4,11 +4,12 @@
 //! filled and there is no more of those before: so each claim is in order. A class of which there is nothing keeps a credit of one, so that
 //! what comes to it is heard of. A class that was busy, and is not, gives up what it has more when others have the slots.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
     Consumer,
+    message::Delivery,
     options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
     types::FieldTable,
 };
@@ -92,8 +93,8 @@ impl Live {
         for class in self.classes(queue).rev() {
             let surplus = self.intake().line(queue).surplus(class);
             let cut = !surplus.is_empty();
-            for consumer in surplus {
-                self.cancel(queue, class, consumer).await?;
+            for (number, consumer) in surplus {
+                self.cancel(queue, class, number, consumer).await?;
             }
             // Where slots are free, what comes next must be heard of.
             if cut && lacking > 0 {
@@ -108,14 +109,8 @@ impl Live {
     /// between.
     pub(super) fn drain(&self, queue: &QueueName) {
         let consumers = self.intake().line(queue).consumers();
-        consumers.into_iter().for_each(|(class, consumer)| self.drain_consumer(queue, class, consumer));
-    }
-
-    fn drain_consumer(&self, queue: &QueueName, class: Class, mut consumer: Consumer) {
-        let tag = consumer.tag();
-        // The end of the stream is noticed by the one who waits for deliveries.
-        while let Some(Some(Ok(delivery))) = consumer.next().now_or_never() {
-            self.intake().arrive(queue, class, &tag, delivery);
+        for (class, number, mut consumer) in consumers {
+            self.intake().arrive(queue, class, number, here(&mut consumer));
         }
     }
 
@@ -127,36 +122,46 @@ impl Live {
         let options = BasicConsumeOptions::default();
         let consume = self.worker.basic_consume(name.clone(), "".into(), options, FieldTable::default());
         let consumer = self.call("claim", consume).await?;
-        self.intake().line(queue).stands(consumer.clone(), class, prefetch.into());
-        let live = Arc::downgrade(self);
-        let of = queue.clone();
-        tokio::spawn(async move {
-            let tag = consumer.tag();
-            let mut stream = consumer;
-            while let Some(Ok(delivery)) = stream.next().await {
-                let Some(live) = live.upgrade() else { return };
-                live.intake().arrive(&of, class, &tag, delivery);
-                live.waiters.wake(Interest::Ready, &of);
-            }
-            let Some(live) = live.upgrade() else { return };
-            // Not cancelled by us: the queue was removed, or the connection is lost.
-            if live.intake().line(&of).relies_on(&tag) {
-                live.end();
-            }
-        });
+        let number = self.intake().line(queue).stands(consumer.clone(), class, prefetch.into());
+        tokio::spawn(take_in(Arc::downgrade(self), queue.clone(), class, number, consumer));
         self.barrier("claim", &name).await?;
         self.drain(queue);
         Ok(())
     }
 
     /// Ends a consumer; what it was sent before is taken in.
-    pub(super) async fn cancel(&self, queue: &QueueName, class: Class, consumer: Consumer) -> Result<()> {
-        let tag = consumer.tag();
+    pub(super) async fn cancel(
+        &self,
+        queue: &QueueName,
+        class: Class,
+        number: u64,
+        mut consumer: Consumer,
+    ) -> Result<()> {
         // First, so that the end of its stream is no surprise.
-        self.intake().line(queue).cancelled(&tag);
-        let cancel = self.worker.basic_cancel(tag, BasicCancelOptions::default());
+        self.intake().line(queue).cancelled(number);
+        let cancel = self.worker.basic_cancel(consumer.tag(), BasicCancelOptions::default());
         self.call("claim", cancel).await?;
-        self.drain_consumer(queue, class, consumer);
+        self.intake().arrive(queue, class, number, here(&mut consumer));
         Ok(())
+    }
+}
+
+/// What a consumer was sent and nobody has taken in yet. The end of the stream is noticed by the one who waits for deliveries.
+fn here(consumer: &mut Consumer) -> impl Iterator<Item = Delivery> + '_ {
+    std::iter::from_fn(|| consumer.next().now_or_never().flatten()?.ok())
+}
+
+/// Takes in what a consumer is sent, and wakes who waits for it.
+async fn take_in(live: Weak<Live>, queue: QueueName, class: Class, number: u64, mut consumer: Consumer) {
+    while let Some(Ok(first)) = consumer.next().await {
+        let Some(live) = live.upgrade() else { return };
+        // All that came with it, so that many wake nobody more often than one does.
+        live.intake().arrive(&queue, class, number, std::iter::once(first).chain(here(&mut consumer)));
+        live.waiters.wake(Interest::Ready, &queue);
+    }
+    let Some(live) = live.upgrade() else { return };
+    // Not cancelled by us: the queue was removed, or the connection is lost.
+    if live.intake().line(&queue).relies_on(number) {
+        live.end();
     }
 }

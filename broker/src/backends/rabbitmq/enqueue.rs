@@ -4,7 +4,7 @@
 //! close, and nobody needs to be asked before.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -31,32 +31,19 @@ pub(super) async fn enqueue(link: Arc<Link>, tasks: Vec<NewTask>) -> Result<Vec<
     }
     live.check_fit("enqueue", &tasks)?;
     live.declare_open("enqueue").await?;
-    let mut call = Call { link: &link, live: &live, tasks: &tasks, answers: Vec::new(), left: Vec::new() };
-    let mut coming: HashMap<&QueueName, u64> = HashMap::new();
-    for (index, task) in tasks.iter().enumerate() {
-        live.use_queue("enqueue", &task.queue).await?;
-        let before = coming.entry(&task.queue).or_default();
-        call.answers.push(if live.is_closed(&task.queue) {
-            Enqueued::Closed
-        } else if live.is_full("enqueue", &task.queue, *before).await? {
-            Enqueued::Full
-        } else {
-            *before += u64::from(task.start == Start::Now);
-            call.left.push(index);
-            Enqueued::Enqueued
-        });
-    }
-    if let Err(error) = call.publish().await {
+    let mut call = Call { link: &link, live: &live, tasks: &tasks, gates: HashMap::new(), left: Vec::new() };
+    let mut answers = call.pass_gates().await?;
+    if let Err(error) = call.publish(&mut answers).await {
         // Any of them may be there. Who repeats the call may double them, and then they say so.
         let mut doubtful = link.doubtful();
         tasks.iter().for_each(|task| doubtful.add(&task.id));
         return Err(error);
     }
-    for (queue, count) in coming.into_iter().filter(|(_, count)| *count > 0) {
-        live.deepen(queue, count);
+    for (queue, Gate { coming, .. }) in call.gates.iter().filter(|(_, gate)| gate.coming > 0) {
+        live.deepen(queue, *coming);
         live.tell_later(Interest::Ready, queue);
     }
-    Ok(call.answers)
+    Ok(answers)
 }
 
 /// One call of `enqueue`.
@@ -64,14 +51,50 @@ struct Call<'a> {
     link: &'a Link,
     live: &'a Arc<Live>,
     tasks: &'a [NewTask],
-    answers: Vec<Enqueued>,
+    /// What is known of the queues of its tasks.
+    gates: HashMap<&'a QueueName, Gate>,
     /// The tasks that are to be published.
     left: Vec<usize>,
 }
 
+/// What a call knows of a queue.
+struct Gate {
+    closed: bool,
+    order: Order,
+    /// How many more fit, as far as was read of it.
+    room: u64,
+    /// How many of the call's tasks will be ready there.
+    coming: u64,
+    /// Where those of each class go, if the queue is not closed.
+    ways: Vec<To>,
+}
+
 impl Call<'_> {
+    /// Decides which tasks may come in, and answers as if those that may are stored.
+    async fn pass_gates(&mut self) -> Result<Vec<Enqueued>> {
+        let mut answers = Vec::with_capacity(self.tasks.len());
+        for (index, task) in self.tasks.iter().enumerate() {
+            let gate = match self.gates.entry(&task.queue) {
+                Entry::Occupied(gate) => gate.into_mut(),
+                Entry::Vacant(place) => place.insert(self.live.gate(&task.queue).await?),
+            };
+            answers.push(if gate.closed {
+                Enqueued::Closed
+            } else if gate.coming >= gate.room
+                && self.live.is_full("enqueue", &task.queue, gate.coming).await?
+            {
+                Enqueued::Full
+            } else {
+                gate.coming += u64::from(task.start == Start::Now);
+                self.left.push(index);
+                Enqueued::Enqueued
+            });
+        }
+        Ok(answers)
+    }
+
     /// Publishes what is left, until all of it is stored or refused.
-    async fn publish(&mut self) -> Result<()> {
+    async fn publish(&mut self, answers: &mut [Enqueued]) -> Result<()> {
         let mut refused = None;
         for _ in 0..TRIES {
             let mut messages = Vec::with_capacity(self.left.len());
@@ -88,21 +111,26 @@ impl Call<'_> {
                 return Ok(());
             }
             refused = error;
-            self.find_ways().await?;
+            self.find_ways(answers).await?;
         }
         refused.map_or(Ok(()), Err)
     }
 
     async fn message(&self, task: &NewTask) -> Result<Outgoing> {
         let repeated = self.link.doubtful().has(&task.id);
-        let (way_in, ready) = self.live.way_in(self.link, "enqueue", task).await?;
-        let class = self.live.class(&task.queue, task.priority);
-        let to = if ready { self.live.way_if_open(&task.queue, class) } else { way_in };
+        let ready = || {
+            let gate = self.gates.get(&task.queue).filter(|_| task.start == Start::Now)?;
+            gate.ways.get(Class::of_task(gate.order, task.priority).index()).cloned()
+        };
+        let to = match ready() {
+            Some(way) => way,
+            None => self.live.way_in(self.link, "enqueue", task).await?,
+        };
         Ok(self.live.sent(self.link, task, repeated).copy_for(to))
     }
 
     /// For some tasks there was no way: their queue was closed or removed, or nobody has opened it yet.
-    async fn find_ways(&mut self) -> Result<()> {
+    async fn find_ways(&mut self, answers: &mut [Enqueued]) -> Result<()> {
         self.live.sync("enqueue").await?;
         let mut left = Vec::new();
         for index in std::mem::take(&mut self.left) {
@@ -113,7 +141,7 @@ impl Call<'_> {
                 self.live.open("enqueue", queue).await?;
             }
             if self.live.is_closed(queue) {
-                self.answers[index] = Enqueued::Closed;
+                answers[index] = Enqueued::Closed;
             } else {
                 left.push(index);
             }
@@ -133,9 +161,13 @@ impl Live {
         })
     }
 
-    /// Where a task of this class goes that is ready, if its queue is not closed.
-    fn way_if_open(&self, queue: &QueueName, class: Class) -> To {
-        To::exchange(self.names.open(), waiting::short_key(queue, class))
+    /// Makes sure of a queue, and tells what there is to be known of it.
+    async fn gate(self: &Arc<Self>, queue: &QueueName) -> Result<Gate> {
+        self.use_queue("enqueue", queue).await?;
+        let (order, open) = (self.order(queue), self.names.open());
+        let way = |class| To::exchange(open.clone(), waiting::short_key(queue, class));
+        let ways = Class::of_queue(order).map(way).collect();
+        Ok(Gate { closed: self.is_closed(queue), order, room: self.room(queue), coming: 0, ways })
     }
 
     /// Refuses what does not fit its queue. A missing one would be first in, first out.
@@ -151,6 +183,14 @@ impl Live {
         Ok(())
     }
 
+    /// How many more tasks fit into a queue, by what was read of it a moment ago.
+    fn room(&self, queue: &QueueName) -> u64 {
+        let capacity = self.entry(queue).map_or(u64::MAX, |entry| entry.configuration().options.capacity);
+        let depths = self.depths();
+        let known = depths.get(queue).filter(|(at, _)| at.elapsed() < BELIEVED);
+        known.map_or(0, |(_, depth)| capacity.saturating_sub(*depth))
+    }
+
     pub(super) fn is_closed(&self, queue: &QueueName) -> bool {
         self.entry(queue).is_some_and(|entry| entry.closed)
     }
@@ -163,25 +203,17 @@ impl Live {
         queue: &QueueName,
         coming: u64,
     ) -> Result<bool> {
-        let Some(capacity) = self.entry(queue).map(|entry| entry.configuration().options.capacity) else {
-            return Ok(false);
-        };
-        let has_room = || {
-            let depths = self.depths();
-            let known = depths.get(queue).filter(|(at, _)| at.elapsed() < BELIEVED);
-            known.is_some_and(|(_, depth)| depth + coming < capacity)
-        };
-        if has_room() {
+        if self.room(queue) > coming {
             return Ok(false);
         }
         // One of several calls at a time looks, and the others believe it.
         let _alone = self.gauging.lock().await;
-        if has_room() {
+        if self.room(queue) > coming || self.entry(queue).is_none() {
             return Ok(false);
         }
         let ready = self.look_at_work(operation, queue).await?.ready;
         self.depths().insert(queue.clone(), (Instant::now(), ready));
-        Ok(ready + coming >= capacity)
+        Ok(self.room(queue) <= coming)
     }
 
     /// Counts tasks that were published.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lapin::{Consumer, message::Delivery, types::ShortString};
+use lapin::{Consumer, message::Delivery};
 
 use super::{ask::Answer, class::Class, message::Stored, tags::Tags};
 use crate::{Claim, ClaimedTask, End, Error, Incarnation, Lease, Order, QueueName, TaskId, limits};
@@ -37,6 +37,8 @@ pub(super) struct Intake {
 pub(super) struct Line {
     /// Who consumes, and who did and still has something to acknowledge.
     standings: Vec<Standing>,
+    /// Counts them.
+    stood: u64,
     /// Delivered and not claimed, by class and delivery tag: the most urgent first, and in the order in which the server sent them.
     arrived: BTreeMap<(Class, u64), Arrival>,
     /// Of which classes there was nothing more when they were asked for, and what came since has been sent here: they had credit
@@ -61,7 +63,9 @@ pub(super) struct Line {
 
 /// A consumer of a queue.
 pub(super) struct Standing {
-    pub(super) consumer: Consumer,
+    /// Its number among those of the line.
+    number: u64,
+    consumer: Consumer,
     /// Whose tasks it gets.
     class: Class,
     /// How many of its deliveries may be unacknowledged.
@@ -180,7 +184,7 @@ impl Line {
     }
 
     /// Who has credit of a class that is over: all shares are more than the slots, and one for each class.
-    pub(super) fn surplus(&self, class: Class) -> Vec<Consumer> {
+    pub(super) fn surplus(&self, class: Class) -> Vec<(u64, Consumer)> {
         let share = |s: &Standing| if s.cancelled { s.open.len() } else { s.prefetch };
         if self.credit(class) <= 1
             || self.standings.iter().map(share).sum::<usize>() <= self.slots + Class::MOST
@@ -188,22 +192,26 @@ impl Line {
             return Vec::new();
         }
         let over = self.standings.iter().filter(|s| s.class == class && s.credit() > 0);
-        over.map(|s| s.consumer.clone()).collect()
+        over.map(|s| (s.number, s.consumer.clone())).collect()
     }
 
-    /// Notes a new consumer.
-    pub(super) fn stands(&mut self, consumer: Consumer, class: Class, prefetch: usize) {
-        self.standings.push(Standing { consumer, class, prefetch, open: HashSet::new(), cancelled: false });
+    /// Notes a new consumer, and numbers it.
+    pub(super) fn stands(&mut self, consumer: Consumer, class: Class, prefetch: usize) -> u64 {
+        self.stood += 1;
+        let (number, open) = (self.stood, HashSet::new());
+        self.standings.push(Standing { number, consumer, class, prefetch, open, cancelled: false });
+        number
     }
 
     /// Those who consume at present.
-    pub(super) fn consumers(&self) -> Vec<(Class, Consumer)> {
-        self.standings.iter().filter(|s| !s.cancelled).map(|s| (s.class, s.consumer.clone())).collect()
+    pub(super) fn consumers(&self) -> Vec<(Class, u64, Consumer)> {
+        let present = self.standings.iter().filter(|s| !s.cancelled);
+        present.map(|s| (s.class, s.number, s.consumer.clone())).collect()
     }
 
     /// Notes that a consumer gets no more.
-    pub(super) fn cancelled(&mut self, tag: &ShortString) {
-        self.standings.iter_mut().filter(|s| s.consumer.tag() == *tag).for_each(|s| s.cancelled = true);
+    pub(super) fn cancelled(&mut self, number: u64) {
+        self.standings.iter_mut().filter(|s| s.number == number).for_each(|s| s.cancelled = true);
         self.forget_idle();
         self.note_exhausted();
     }
@@ -220,8 +228,8 @@ impl Line {
     }
 
     /// Whether this consumer should be getting deliveries.
-    pub(super) fn relies_on(&self, tag: &ShortString) -> bool {
-        self.standings.iter().any(|s| !s.cancelled && s.consumer.tag() == *tag)
+    pub(super) fn relies_on(&self, number: u64) -> bool {
+        self.standings.iter().any(|s| !s.cancelled && s.number == number)
     }
 
     /// Notes that a delivery was acknowledged or handed back.
@@ -277,22 +285,28 @@ impl Intake {
         &mut self,
         queue: &QueueName,
         class: Class,
-        consumer: &ShortString,
-        mut delivery: Delivery,
+        consumer: u64,
+        deliveries: impl IntoIterator<Item = Delivery>,
     ) {
-        let tag = delivery.delivery_tag;
-        self.tags.open(tag);
-        let line = self.line(queue);
-        line.received += 1;
-        if let Some(standing) = line.standings.iter_mut().find(|s| s.consumer.tag() == *consumer) {
-            standing.open.insert(tag);
+        let since = Instant::now();
+        let line = self.lines.entry(queue.clone()).or_default();
+        let mut standing = line.standings.iter_mut().find(|s| s.number == consumer);
+        for mut delivery in deliveries {
+            let tag = delivery.delivery_tag;
+            self.tags.open(tag);
+            line.received += 1;
+            if let Some(standing) = &mut standing {
+                standing.open.insert(tag);
+            }
+            let task = Stored::take(&mut delivery);
+            if let Ok(task) = &task
+                && !line.scheduled.is_empty()
+            {
+                line.scheduled.remove(&task.id);
+            }
+            line.arrived.insert((class, tag), Arrival { delivery, class, task, since });
         }
         line.note_exhausted();
-        let task = Stored::take(&mut delivery);
-        if let Ok(task) = &task {
-            line.scheduled.remove(&task.id);
-        }
-        line.arrived.insert((class, tag), Arrival { delivery, class, task, since: Instant::now() });
     }
 
     /// Claims what has arrived, the most urgent first, and of those the oldest.

@@ -13,7 +13,7 @@ use std::{
 use futures_util::StreamExt;
 use lapin::{
     Channel, Connection, ConnectionProperties, Consumer,
-    options::QueueDeclareOptions,
+    options::{ChannelFlowOptions, QueueDeclareOptions},
     types::{FieldTable, ShortString},
 };
 use tokio::sync::{mpsc, watch};
@@ -242,7 +242,9 @@ impl Live {
 
     /// Waits until the server has taken in what was sent on the channel of deliveries before.
     pub(super) async fn pass(&self, operation: &'static str) -> Result<()> {
-        self.ask_worker(operation, &self.inbox).await.map(drop)
+        // That the server may go on sending, which it does in any case: the channel answers that alone, and asks no queue.
+        let go_on = self.worker.channel_flow(ChannelFlowOptions { active: true });
+        self.call(operation, go_on).await.map(drop)
     }
 
     /// How many messages of a queue can be handed out, asked on the channel of deliveries.

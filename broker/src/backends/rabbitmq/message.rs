@@ -17,8 +17,12 @@ use crate::{
     machine::Progress,
 };
 
-/// The format that this version reads and writes.
-const FORMAT: i64 = 1;
+/// The format that this version writes; it reads those before, too. Since 2, what is usual is left out, which a version before would take for
+/// one attempt and one crash.
+const FORMAT: i64 = 2;
+
+/// How many attempts and crashes a task is allowed that does not say so. Never to be changed: such tasks lie in queues.
+const USUAL: (u32, u32) = (5, 3);
 
 /// How the server says how often a message was handed out and came back.
 const DELIVERY_COUNT: &str = "x-delivery-count";
@@ -70,7 +74,7 @@ impl Stored {
         let none = FieldTable::default();
         let headers = delivery.properties.headers().as_ref().unwrap_or(&none);
         match number(headers, "mh-format") {
-            Some(FORMAT) => {}
+            Some(1..=FORMAT) => {}
             Some(newer) if newer > FORMAT => {
                 let message =
                     format!("a task needs a version that knows format {newer}; this one knows {FORMAT}");
@@ -83,6 +87,7 @@ impl Stored {
         let name = delivery.properties.kind().as_ref().ok_or_else(|| foreign("it has no name"))?;
         let name = TaskName::new(name.as_str()).map_err(|e| foreign("its name").because(e))?;
         let small = |key| number(headers, key).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+        let bound = |key, usual| number(headers, key).map_or(usual, |n| u32::try_from(n).unwrap_or(0).max(1));
         let returned = small(DELIVERY_COUNT);
         let progress = Progress {
             epoch: number(headers, "mh-epoch").and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
@@ -95,7 +100,7 @@ impl Stored {
             history: string(headers, "mh-history")
                 .and_then(|history| serde_json::from_str(&history).ok())
                 .unwrap_or_default(),
-            ..Progress::new(small("mh-max-attempts").max(1), small("mh-max-crashes").max(1))
+            ..Progress::new(bound("mh-max-attempts", USUAL.0), bound("mh-max-crashes", USUAL.1))
         };
         let run_limit = number(headers, "mh-run-limit").and_then(|ms| u64::try_from(ms).ok());
         let repeated = headers.inner().contains_key("mh-repeated");
@@ -148,9 +153,13 @@ impl Stored {
             headers.insert(key.into(), AMQPValue::LongLongInt(value));
         };
         set("mh-format", FORMAT);
-        set("mh-max-attempts", i64::from(*max_attempts));
-        set("mh-max-crashes", i64::from(*max_crashes));
-        // What is zero is left out: each header is work for everybody on the way.
+        // What is usual is left out: each header is work for everybody on the way.
+        if *max_attempts != USUAL.0 {
+            set("mh-max-attempts", i64::from(*max_attempts));
+        }
+        if *max_crashes != USUAL.1 {
+            set("mh-max-crashes", i64::from(*max_crashes));
+        }
         if *epoch > 0 {
             set("mh-epoch", i64::try_from(*epoch).unwrap_or(i64::MAX));
         }
@@ -323,6 +332,32 @@ mod tests {
         assert_eq!((read.id, read.payload, read.repeated), (stored.id, stored.payload, true));
         assert_eq!((read.reply_to, read.priority), (Some("sender".into()), Some(2)));
         assert_eq!(read.progress, stored.progress);
+    }
+
+    #[test]
+    fn a_plain_task_says_nothing_but_its_format() {
+        let properties = Stored::new(&task(), false, None).properties();
+        let headers = properties.headers().clone().unwrap();
+        assert_eq!(headers.inner().keys().map(ShortString::as_str).collect::<Vec<_>>(), ["mh-format"]);
+        let read = Stored::take(&mut delivery(properties, b"1")).unwrap();
+        assert_eq!((read.progress.max_attempts, read.progress.max_crashes), USUAL);
+        let unusual = Stored::new(&task().with_max_attempts(1), false, None).properties();
+        assert_eq!(Stored::take(&mut delivery(unusual, b"1")).unwrap().progress.max_attempts, 1);
+    }
+
+    /// As every version before this one has written it.
+    #[test]
+    fn the_format_before_is_read() {
+        let mut headers = FieldTable::default();
+        let said = ["format", "epoch", "attempts", "max-attempts", "max-crashes", "deaths"].into_iter();
+        for (key, value) in said.zip([1, 4, 2, 9, 8, 1]) {
+            headers.insert(format!("mh-{key}").into(), AMQPValue::LongLongInt(value));
+        }
+        let properties =
+            persistent().with_message_id("a".into()).with_type("work".into()).with_headers(headers);
+        let Progress { epoch, attempts, max_attempts, max_crashes, deaths, .. } =
+            Stored::take(&mut delivery(properties, b"1")).unwrap().progress;
+        assert_eq!((epoch, attempts, max_attempts, max_crashes, deaths), (4, 2, 9, 8, 1));
     }
 
     #[test]

@@ -194,7 +194,7 @@ impl Live {
                 let mut messages = Vec::with_capacity(children.len() + 1);
                 for child in children {
                     self.use_queue("settle", &child.queue).await?;
-                    let (way_in, _) = self.way_in(link, "settle", child).await?;
+                    let way_in = self.way_in(link, "settle", child).await?;
                     messages.push(self.sent(link, child, false).copy_for(way_in));
                 }
                 messages.extend(self.reply_done(queue, stored, result.as_ref()));
@@ -206,7 +206,7 @@ impl Live {
             Fate::Ready => Ok(copy(To::queue(self.names.work(queue, class())))),
             Fate::Scheduled(due) => {
                 let delay = Duration::from_millis(due.saturating_sub(link.config.clock.now().wall));
-                let (to, _) = self.put_off("settle", queue, class(), &stored.id, delay).await?;
+                let to = self.put_off("settle", queue, class(), &stored.id, delay).await?;
                 Ok(copy(to))
             }
             Fate::Dead => {

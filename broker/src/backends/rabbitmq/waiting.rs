@@ -32,14 +32,14 @@ const LEVELS: u32 = 21;
 const HANDOVER: Duration = Duration::from_secs(1);
 
 impl Live {
-    /// Where a new task goes first, and whether it is ready there. A time to come is measured by this process's clock: there is
-    /// no other one that could be asked.
+    /// Where a new task goes first, whether its queue is closed or not. A time to come is measured by this process's clock: there is no other
+    /// one that could be asked.
     pub(super) async fn way_in(
         self: &Arc<Self>,
         link: &Link,
         operation: &'static str,
         task: &NewTask,
-    ) -> Result<(To, bool)> {
+    ) -> Result<To> {
         let queue = &task.queue;
         let wall = link.config.clock.now().wall;
         let delay = task.start.due(wall).map_or(Duration::ZERO, |due| Duration::from_millis(due - wall));
@@ -51,8 +51,7 @@ impl Live {
         self.put_off(operation, queue, class, &task.id, delay).await
     }
 
-    /// Where a task of the queue goes that waits for so long, and notes that it does; and whether it is ready there, as it need not
-    /// wait.
+    /// Where a task of the queue goes that waits for so long, and notes that it does.
     pub(super) async fn put_off(
         self: &Arc<Self>,
         operation: &'static str,
@@ -60,15 +59,15 @@ impl Live {
         class: Class,
         id: &TaskId,
         delay: Duration,
-    ) -> Result<(To, bool)> {
+    ) -> Result<To> {
         let Some(seconds) = seconds(delay) else {
-            return Ok((To::queue(self.names.work(queue, class)), true));
+            return Ok(To::queue(self.names.work(queue, class)));
         };
         self.ensure_lines(operation, queue, class, seconds).await?;
         // Before it is published: who asks at any moment must hear of it.
         let over = Instant::now() + Duration::from_secs(seconds.into()) + HANDOVER;
         self.intake().put_off(queue, id.clone(), over);
-        Ok((To::exchange(self.names.delay(), key(queue, class, seconds)), false))
+        Ok(To::exchange(self.names.delay(), key(queue, class, seconds)))
     }
 
     /// Makes sure that tasks of one class of a queue can wait for so long, in lines that all classes share. What has waited goes to the end of the queue; the server hands it over
