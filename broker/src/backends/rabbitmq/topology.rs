@@ -1,5 +1,4 @@
-//! The queues and exchanges of a namespace: looked up first, created only where they are missing, and never with an argument
-//! that depends on who creates them, as the server refuses any difference.
+//! The queues and exchanges of a namespace: looked up first, and created only where they are missing.
 
 use std::{
     sync::Arc,
@@ -10,25 +9,16 @@ use futures_util::StreamExt;
 use lapin::{
     Consumer, ExchangeKind,
     options::{
-        BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, ExchangeDeclareOptions,
-        QueueBindOptions, QueueDeclareOptions,
+        BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, QueueBindOptions,
+        QueueDeclareOptions,
     },
-    types::{AMQPValue, FieldTable, ShortString},
+    types::{FieldTable, ShortString},
 };
 
-use super::{directory::Change, error, live::Live, message::Stored, publish::To};
+use super::{
+    difference::Shape, directory::Change, error, live::Live, message::Stored, plan::Planned, publish::To,
+};
 use crate::{Error, ErrorKind, QueueName, Result};
-
-/// How often a quorum queue may hand a message out before it throws it away: never, as far as we are concerned. Tasks
-/// that are handed out too often are buried by the session that gets them.
-const DELIVERY_LIMIT: i64 = 1_000_000;
-
-/// How long a delivery may stay unacknowledged, in milliseconds, where the server lets a queue say so (3.12 and up): as long
-/// as it can be said. Who is dead is known by its connection.
-const CONSUMER_TIMEOUT: i64 = i32::MAX as i64;
-
-/// How long a queue of holders outlives the last of them, in milliseconds.
-const HOLDERS_EXPIRE: i64 = 60_000;
 
 /// How long the server waits for the leader of a queue that it is asked for. Then it answers that there is nothing, and nobody who
 /// consumes.
@@ -51,33 +41,6 @@ impl Depth {
         self.ready += ready;
         self.consumers += consumers;
     }
-}
-
-fn text(text: &str) -> AMQPValue {
-    AMQPValue::LongString(text.into())
-}
-
-pub(super) fn quorum() -> FieldTable {
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), text("quorum"));
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
-    arguments
-}
-
-/// A quorum queue that throws nothing away, whatever policy an operator sets: what it gives up goes to this exchange, under this
-/// key or the one that it came by, also after so many milliseconds if there are any. The server waits for the confirm.
-pub(super) fn careful(to: &ShortString, key: Option<&ShortString>, after: Option<i64>) -> FieldTable {
-    let mut arguments = quorum();
-    arguments.insert("x-dead-letter-exchange".into(), text(to.as_str()));
-    if let Some(key) = key {
-        arguments.insert("x-dead-letter-routing-key".into(), text(key.as_str()));
-    }
-    if let Some(after) = after {
-        arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(after));
-    }
-    arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
-    arguments.insert("x-overflow".into(), text("reject-publish"));
-    arguments
 }
 
 impl Live {
@@ -167,58 +130,40 @@ impl Live {
     }
 
     /// Makes sure that a queue of the server exists, unless that is known; tells whether it was created.
-    async fn ensure(
-        &self,
-        operation: &'static str,
-        name: ShortString,
-        arguments: FieldTable,
-    ) -> Result<bool> {
-        if self.known().contains(&name) {
+    pub(super) async fn ensure(&self, operation: &'static str, planned: &Planned) -> Result<bool> {
+        if self.known().contains(&planned.name) {
             return Ok(false);
         }
-        let created = self.create(operation, &name, arguments).await?;
-        self.known().insert(name);
+        let created = self.create(operation, planned).await?;
+        self.known().insert(planned.name.clone());
         Ok(created)
     }
 
     /// Looks whether a queue of the server exists, and else creates it; tells whether it was created.
-    pub(super) async fn create(
-        &self,
-        operation: &'static str,
-        name: &ShortString,
-        arguments: FieldTable,
-    ) -> Result<bool> {
-        let missing = self.look_up(operation, name).await?.is_none();
+    pub(super) async fn create(&self, operation: &'static str, planned: &Planned) -> Result<bool> {
+        let missing = self.look_up(operation, &planned.name).await?.is_none();
         if missing {
             let channel = self.lookup.lock().await;
-            let create = channel.queue_declare(name.clone(), QueueDeclareOptions::durable(), arguments);
-            match self.try_call(operation, create).await? {
+            match self.try_call(operation, planned.declare(&channel, Shape::PLANNED)).await? {
                 Ok(_) => {}
                 Err(e) => {
                     self.end();
-                    return Err(declaring(operation, name, &e));
+                    return Err(declaring(operation, &planned.name, &e));
                 }
             }
         }
         Ok(missing)
     }
 
-    /// Makes sure that the register exists; tells whether it was created.
-    pub(super) async fn ensure_register(&self, operation: &'static str, name: ShortString) -> Result<bool> {
-        self.ensure(operation, name, quorum()).await
-    }
-
     /// Makes sure that the queues behind a queue exist.
     pub(super) async fn ensure_queue(&self, operation: &'static str, queue: &QueueName) -> Result<()> {
         for class in self.classes(queue) {
-            let (dead, work) = (self.names.dead(queue), self.names.work(queue, class));
+            let work = self.names.work(queue, class);
             if self.known().contains(&work) {
                 continue;
             }
-            let mut arguments = careful(&"".into(), Some(&dead), None);
-            arguments.insert("x-consumer-timeout".into(), AMQPValue::LongLongInt(CONSUMER_TIMEOUT));
-            self.ensure(operation, dead, quorum()).await?;
-            self.create(operation, &work, arguments).await?;
+            self.ensure(operation, &Planned::dead(&self.names, queue)).await?;
+            self.create(operation, &Planned::work(&self.names, queue, class)).await?;
             // Also of one that is there: who created it may have died, and what somebody removed is made again.
             self.bind_due(operation, queue, class).await?;
             self.known().insert(work);
@@ -244,26 +189,12 @@ impl Live {
         Ok(all)
     }
 
-    /// What goes with an exchange that lets nothing vanish: what finds no queue by it goes to those that found none.
-    pub(super) fn or_unrouted(&self) -> FieldTable {
-        let mut arguments = FieldTable::default();
-        arguments.insert("alternate-exchange".into(), text(self.names.unrouted().as_str()));
-        arguments
-    }
-
     /// Makes sure that an exchange exists.
-    pub(super) async fn declare_exchange(
-        &self,
-        operation: &'static str,
-        name: &ShortString,
-        kind: ExchangeKind,
-        arguments: FieldTable,
-    ) -> Result<()> {
-        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let declare = self.worker.exchange_declare(name.clone(), kind, durable, arguments);
-        self.try_call(operation, declare).await?.map_err(|e| {
+    pub(super) async fn declare_exchange(&self, operation: &'static str, planned: &Planned) -> Result<()> {
+        let declare = planned.declare(&self.worker, Shape::PLANNED);
+        self.try_call(operation, declare).await?.map(drop).map_err(|e| {
             self.end();
-            declaring(operation, name, &e)
+            declaring(operation, &planned.name, &e)
         })
     }
 
@@ -282,13 +213,10 @@ impl Live {
 
     /// How many sessions may hold tasks of a queue.
     pub(super) async fn holders(&self, operation: &'static str, queue: &QueueName) -> Result<u64> {
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-queue-type".into(), text("classic"));
-        arguments.insert("x-expires".into(), AMQPValue::LongLongInt(HOLDERS_EXPIRE));
+        let holders = Planned::holders(&self.names, queue);
         let channel = self.lookup.lock().await;
-        let name = self.names.holders(queue);
-        let create = channel.queue_declare(name, QueueDeclareOptions::durable(), arguments);
-        Ok(self.call(operation, create).await?.consumer_count().into())
+        let found = self.call(operation, holders.declare(&channel, Shape::PLANNED)).await?;
+        Ok(found.map_or(0, |queue| queue.consumer_count().into()))
     }
 
     /// Makes this session one that may hold tasks of a queue, for as long as it lasts.
@@ -315,7 +243,7 @@ impl Live {
     pub(super) async fn open_inbox(self: &Arc<Self>, operation: &'static str) -> Result<()> {
         let none = FieldTable::default;
         let news = self.names.news();
-        self.declare_exchange(operation, &news, ExchangeKind::Fanout, none()).await?;
+        self.declare_exchange(operation, &Planned::exchange(news.clone(), ExchangeKind::Fanout)).await?;
         let own =
             QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
         self.call(operation, self.worker.queue_declare(self.inbox.clone(), own, none())).await?;
@@ -324,7 +252,7 @@ impl Live {
             self.worker.queue_bind(inbox.clone(), news, "".into(), QueueBindOptions::default(), none());
         self.call(operation, bind).await?;
         let (replies, ours) = (self.names.replies(), self.incarnation.to_string());
-        self.declare_exchange(operation, &replies, ExchangeKind::Direct, none()).await?;
+        self.declare_exchange(operation, &Planned::exchange(replies.clone(), ExchangeKind::Direct)).await?;
         self.bind(operation, &inbox, &replies, &ours).await?;
         let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
         let consume = self.worker.basic_consume(inbox, "".into(), options, none());
