@@ -53,12 +53,13 @@ impl Difference {
         Self::parse(refusal.get_message().as_str())
     }
 
-    /// Reads `… inequivalent arg 'NAME' for queue 'q' in vhost '/': received A but current is B`.
+    /// Reads `… inequivalent arg 'NAME' for queue 'q' in vhost '/': received A but current is B`. The server cuts this off after 255 bytes: of
+    /// what it does not say, `is` has nothing.
     fn parse(text: &str) -> Option<Self> {
         let (_, text) = text.split_once(MARK)?;
         let (argument, text) = text.split_once('\'')?;
-        let (_, values) = text.split_once(": received ")?;
-        let (should, is) = values.split_once(" but current is ")?;
+        let values = text.split_once(": received ").map_or("", |(_, values)| values);
+        let (should, is) = values.split_once(" but current is ").unwrap_or((values, ""));
         Some(Self { argument: argument.to_owned(), is: value(is), should: value(should) })
     }
 
@@ -158,6 +159,39 @@ impl fmt::Display for Difference {
     }
 }
 
+/// What all differences of one thing come to, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Summary {
+    /// Nothing that anybody must know.
+    Same,
+    /// Something that somebody should know.
+    Harmless(String),
+    /// Tasks can be lost, or do not come.
+    Dangerous(String),
+}
+
+/// Says what the differences of something of this role come to.
+pub(super) fn summary(differences: &[Difference], role: &Role) -> Summary {
+    summary_by(differences, |difference| difference.harm(role))
+}
+
+/// The same, where something else is known of what follows from each.
+pub(super) fn summary_by(differences: &[Difference], harm: impl Fn(&Difference) -> Harm) -> Summary {
+    let (mut said, mut is_dangerous) = (Vec::new(), false);
+    for difference in differences {
+        let harm = harm(difference);
+        is_dangerous |= matches!(harm, Harm::Danger(_));
+        if let Harm::Some(why) | Harm::Danger(why) = harm {
+            said.push(format!("{difference}: {why}"));
+        }
+    }
+    match (said.is_empty(), is_dangerous) {
+        (true, _) => Summary::Same,
+        (false, false) => Summary::Harmless(said.join("; ")),
+        (false, true) => Summary::Dangerous(said.join("; ")),
+    }
+}
+
 /// What a declaration says besides arguments, and can differ too.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
@@ -202,7 +236,7 @@ pub(super) async fn differences(
                 return Ok(found);
             }
             Err(e) => {
-                let Some(difference) = Difference::read(&e) else {
+                let Some(mut difference) = Difference::read(&e) else {
                     // Not all that was taken over goes together.
                     return if found.is_empty() { Err(e) } else { Ok(found) };
                 };
@@ -210,7 +244,18 @@ pub(super) async fn differences(
                     return Ok(vec![difference]);
                 }
                 let is_last = !difference.adopt(&mut like, &mut shape);
-                found.push(difference);
+                match found.iter_mut().find(|before| before.argument == difference.argument) {
+                    // The server's words were cut off before, and now it had less to say.
+                    Some(before) if before.is.is_none() && difference.is.is_some() => {
+                        before.is = difference.is;
+                    }
+                    Some(_) => return Ok(found),
+                    None => {
+                        let planned = planned.arguments.inner().get(difference.argument.as_str());
+                        difference.should = planned.map(written).or(difference.should);
+                        found.push(difference);
+                    }
+                }
                 if is_last || found.len() >= MOST {
                     return Ok(found);
                 }
@@ -219,10 +264,10 @@ pub(super) async fn differences(
     }
 }
 
-/// Reads `none`, `'V'` or `the value 'V' of type 'T'`.
+/// Reads `none`, `'V'` or `the value 'V' of type 'T'`; nothing of what was cut off.
 fn value(text: &str) -> Option<String> {
     let text = text.trim();
-    if text == "none" {
+    if text == "none" || !text.ends_with('\'') {
         return None;
     }
     let text = text.strip_prefix("the value ").unwrap_or(text);
@@ -239,6 +284,15 @@ fn value_of(value: &str) -> AMQPValue {
             "false" => AMQPValue::Boolean(false),
             other => text(other),
         },
+    }
+}
+
+/// An argument of ours, as it is shown.
+fn written(value: &AMQPValue) -> String {
+    match value {
+        AMQPValue::LongString(text) => text.to_string(),
+        AMQPValue::LongLongInt(number) => number.to_string(),
+        other => format!("{other:?}"),
     }
 }
 
@@ -305,6 +359,15 @@ mod tests {
             assert_eq!(parse(argument, values).to_string(), said);
         }
         assert_eq!(Difference::parse("PRECONDITION_FAILED - unknown delivery tag 5"), None);
+        for cut in [
+            "",
+            "received the value 'mh:",
+            "received none but current is the value 'mh",
+            "received none but cu",
+        ] {
+            let Difference { argument, is, .. } = parse("x-dead-letter-exchange", cut);
+            assert_eq!((argument.as_str(), is), ("x-dead-letter-exchange", None), "{cut}");
+        }
     }
 
     #[test]

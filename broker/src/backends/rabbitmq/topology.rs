@@ -16,7 +16,13 @@ use lapin::{
 };
 
 use super::{
-    difference::Shape, directory::Change, error, live::Live, message::Stored, plan::Planned, publish::To,
+    difference::{self, Shape, Summary},
+    directory::Change,
+    error,
+    live::Live,
+    message::Stored,
+    plan::Planned,
+    publish::To,
 };
 use crate::{Error, ErrorKind, QueueName, Result};
 
@@ -26,6 +32,15 @@ pub(super) const GIVEN_UP: Duration = Duration::from_millis(250);
 
 /// How often a queue is asked for of which there is no answer but that. Where the network is so slow, it is the truth.
 pub(super) const ASKED: u32 = 4;
+
+/// The server's error for what is there otherwise than it is declared.
+const DIFFERS: u16 = 406;
+
+/// The server's error for what this user may not do.
+const FORBIDDEN: u16 = 403;
+
+/// What to do about something that is not as it must be.
+const ADVICE: &str = "use another queue, or another namespace (?namespace=NAME); nothing is changed or removed here. manyhands doctor names all that differs, and what to do";
 
 /// How a queue stands, all of it at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -139,20 +154,43 @@ impl Live {
         Ok(created)
     }
 
-    /// Looks whether a queue of the server exists, and else creates it; tells whether it was created.
+    /// Looks whether a queue of the server exists, and else creates it; tells whether it was created. One that exists is compared: no
+    /// difference is mended, and one by which tasks can be lost is an error.
     pub(super) async fn create(&self, operation: &'static str, planned: &Planned) -> Result<bool> {
         let missing = self.look_up(operation, &planned.name).await?.is_none();
-        if missing {
-            let channel = self.lookup.lock().await;
-            match self.try_call(operation, planned.declare(&channel, Shape::PLANNED)).await? {
-                Ok(_) => {}
-                Err(e) => {
-                    self.end();
-                    return Err(declaring(operation, &planned.name, &e));
-                }
+        let mut channel = self.lookup.lock().await;
+        let Err(refusal) = self.try_call(operation, planned.declare(&channel, Shape::PLANNED)).await? else {
+            return Ok(missing);
+        };
+        let code = error::code(&refusal);
+        if ![DIFFERS, FORBIDDEN, error::LOCKED].contains(&code) || (missing && code == FORBIDDEN) {
+            self.end();
+            return Err(error::rabbitmq(operation, &refusal));
+        }
+        // The server has closed it.
+        *channel = self.call(operation, self.to_consume.create_channel()).await?;
+        drop(channel);
+        if code == FORBIDDEN {
+            tracing::debug!(name = %planned.name, "this user may not declare it, so it is taken as it is");
+            return Ok(false);
+        }
+        self.compare(operation, planned).await.map(|()| false)
+    }
+
+    /// Says how something that is there differs from what is planned.
+    async fn compare(&self, operation: &'static str, planned: &Planned) -> Result<()> {
+        let differences = self.call(operation, difference::differences(&self.to_consume, planned)).await?;
+        match difference::summary(&differences, &planned.role) {
+            Summary::Same => Ok(()),
+            Summary::Harmless(said) => {
+                tracing::warn!("{} in RabbitMQ is not as this version makes it: {said}", planned.name);
+                Ok(())
+            }
+            Summary::Dangerous(said) => {
+                let message = format!("{} in RabbitMQ is not as it must be: {said}", planned.name);
+                Err(Error::new(ErrorKind::Corrupt, operation, message).advise(ADVICE))
             }
         }
-        Ok(missing)
     }
 
     /// Makes sure that the queues behind a queue exist.
@@ -192,10 +230,18 @@ impl Live {
     /// Makes sure that an exchange exists.
     pub(super) async fn declare_exchange(&self, operation: &'static str, planned: &Planned) -> Result<()> {
         let declare = planned.declare(&self.worker, Shape::PLANNED);
-        self.try_call(operation, declare).await?.map(drop).map_err(|e| {
-            self.end();
-            declaring(operation, &planned.name, &e)
-        })
+        match self.try_call(operation, declare).await? {
+            Ok(_) => Ok(()),
+            Err(e) if error::code(&e) == DIFFERS => {
+                let compared = self.compare(operation, planned).await;
+                self.end();
+                compared.and(Err(error::rabbitmq(operation, &e)))
+            }
+            Err(e) => {
+                self.end();
+                Err(error::rabbitmq(operation, &e))
+            }
+        }
     }
 
     /// Makes sure that a queue exists, also in the directory.
@@ -261,17 +307,6 @@ impl Live {
         tokio::spawn(pump(letters, Arc::downgrade(self), |live, delivery| live.read_letter(&delivery)));
         Ok(())
     }
-}
-
-/// What it means that something cannot be created: with another kind or other arguments, it is not ours.
-fn declaring(operation: &'static str, name: &ShortString, error: &lapin::Error) -> Error {
-    if error::code(error) != 406 {
-        return error::rabbitmq(operation, error);
-    }
-    let message = format!("RabbitMQ has something called {name} that is not ours");
-    Error::new(ErrorKind::Corrupt, operation, message)
-        .because(error::Cause(error.clone()))
-        .advise("use another namespace: ?namespace=NAME")
 }
 
 /// Hands what a consumer gets to `take`, and ends the connections when the server ends the consumer.

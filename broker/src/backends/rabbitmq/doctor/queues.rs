@@ -4,7 +4,7 @@ use super::exam::{Exam, Found, Seen};
 use crate::{
     Check, Result, Verdict,
     backends::rabbitmq::{
-        difference::{Difference, Harm},
+        difference::{Difference, Harm, Summary, summary_by},
         directory::Directory,
         greeting::Version,
         names::Names,
@@ -97,22 +97,13 @@ fn faults(looked: &Looked, version: Option<&Version>) -> Vec<Check> {
 }
 
 fn fault(planned: &Planned, differences: &[Difference], version: Option<&Version>) -> Option<Check> {
-    let harms: Vec<_> =
-        differences.iter().map(|difference| (difference, harm(difference, planned, version))).collect();
-    let said: Vec<_> = harms
-        .iter()
-        .filter_map(|(difference, harm)| match harm {
-            Harm::None => None,
-            Harm::Some(why) | Harm::Danger(why) => Some(format!("{difference}: {why}")),
-        })
-        .collect();
-    if said.is_empty() {
-        return None;
-    }
-    let found = format!("{}: {}", planned.name, said.join("; "));
     let advice = advice(planned, differences);
-    let is_bad = harms.iter().any(|(_, harm)| matches!(harm, Harm::Danger(_)));
-    Some(if is_bad { Check::bad(WHAT, found, advice) } else { Check::warn(WHAT, found, advice) })
+    let found = |said: String| format!("{}: {said}", planned.name);
+    match summary_by(differences, |difference| harm(difference, planned, version)) {
+        Summary::Same => None,
+        Summary::Harmless(said) => Some(Check::warn(WHAT, found(said), advice)),
+        Summary::Dangerous(said) => Some(Check::bad(WHAT, found(said), advice)),
+    }
 }
 
 /// What follows from a difference, where the version is known.
