@@ -241,6 +241,17 @@ async fn what_is_done_is_known_everywhere() {
     }
 }
 
+/// The server is older than 3.12, and tells nobody its `consumer_timeout`.
+#[tokio::test]
+async fn how_long_a_task_may_run_is_told() {
+    let scene = Scene::shared().await;
+    for (said, minutes) in [("", 24), ("&consumer_timeout=1h", 48)] {
+        let url = format!("{}?namespace={}{said}", scene.url, scene.namespace);
+        let longest = connect(&url.parse().unwrap()).await.unwrap().max_run().await.unwrap();
+        assert_eq!(longest, Some(Duration::from_secs(minutes * 60)));
+    }
+}
+
 /// Out of memory or disk, the server takes nothing; what runs goes on, and is settled when there is room. What was sent at that
 /// moment may be there twice when it is sent again, and the second one says so.
 #[tokio::test]

@@ -31,6 +31,7 @@ mod plan;
 mod publish;
 mod register;
 mod replies;
+mod run_time;
 mod session;
 mod settle;
 mod topology;
