@@ -36,7 +36,7 @@ pub async fn connect(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
         }
         #[cfg(feature = "rabbitmq")]
         Place::RabbitMq(server) => {
-            let config = backends::rabbitmq::RabbitMqConfig::new(server.expose(), url.namespace.clone())?;
+            let config = rabbitmq(server, url)?;
             Ok(Arc::new(Guard::new(backends::rabbitmq::RabbitMqBroker::open(config).await?)))
         }
         #[cfg(feature = "redis")]
@@ -54,11 +54,23 @@ pub async fn connect(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
     }
 }
 
-/// As [`connect`], for whoever only looks: it also takes a broker that [`connect`] refuses because tasks in it can be lost.
+#[cfg(feature = "rabbitmq")]
+fn rabbitmq(server: &crate::ServerUrl, url: &BrokerUrl) -> Result<backends::rabbitmq::RabbitMqConfig> {
+    let config = backends::rabbitmq::RabbitMqConfig::new(server.expose(), url.namespace.clone())?;
+    Ok(config.with_options(server.options()))
+}
+
+/// As [`connect`], for whoever only looks: it also takes a broker that [`connect`] refuses because tasks in it can be lost, and a RabbitMQ server
+/// on which no session can begin, which is called only when it is examined.
 ///
 /// # Errors
 /// As [`connect`], but for that.
 pub async fn connect_to_examine(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
+    #[cfg(feature = "rabbitmq")]
+    if let Place::RabbitMq(server) = &url.place {
+        let broker = backends::rabbitmq::RabbitMqBroker::unconnected(rabbitmq(server, url)?)?;
+        return Ok(Arc::new(Guard::new(broker)));
+    }
     let mut url = url.clone();
     if let Place::Redis(server) = url.place {
         url.place = Place::Redis(server.with_eviction_allowed());

@@ -126,6 +126,15 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// Tells how a queue stands; `None` when there is none of that name.
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>>;
 
+    /// Tells how long one run of a task may take, where the broker takes a task away that is not settled by then, whether its lease is renewed or
+    /// not; `None` where it does not, or cannot tell. A worker asks once, when it starts, and stops what runs for so long.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn max_run(&self) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+
     /// The power to examine what the broker is set up as, of a backend that can ask for it.
     fn doctor(&self) -> Option<&dyn Doctor> {
         None

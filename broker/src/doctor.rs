@@ -50,7 +50,7 @@ pub enum Verdict {
 
 impl Check {
     #[cfg_attr(
-        not(any(feature = "local", feature = "redis")),
+        not(any(feature = "local", feature = "rabbitmq", feature = "redis")),
         allow(dead_code, reason = "for backends that can be asked")
     )]
     pub(crate) fn ok(what: &'static str, found: impl Into<String>) -> Self {
@@ -62,7 +62,7 @@ impl Check {
     }
 
     #[cfg_attr(
-        not(any(feature = "local", feature = "redis")),
+        not(any(feature = "local", feature = "rabbitmq", feature = "redis")),
         allow(dead_code, reason = "for backends that can be asked")
     )]
     pub(crate) fn bad(what: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {

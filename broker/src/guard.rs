@@ -163,6 +163,10 @@ impl<B: Broker> Broker for Guard<B> {
         self.0.lookup().map(|_| self as &dyn Lookup)
     }
 
+    async fn max_run(&self) -> Result<Option<Duration>> {
+        self.0.max_run().await
+    }
+
     fn doctor(&self) -> Option<&dyn Doctor> {
         self.0.doctor()
     }

@@ -28,6 +28,7 @@ pub mod crash;
 mod dead;
 mod doctor;
 mod durability;
+mod duration;
 mod error;
 mod ext;
 mod fsck;
@@ -60,6 +61,7 @@ pub use contract::{Beaten, Broker, Claim, ClaimReply, Enqueued, Interest, Settle
 pub use dead::{DeadLetters, DeadTask, Failure, Revived};
 pub use doctor::{Check, Doctor, Verdict};
 pub use durability::Durability;
+pub use duration::{read_duration, write_duration};
 pub use error::{Error, ErrorKind, Result};
 pub use ext::BrokerExt;
 pub use fsck::{Finding, Fsck, Report};

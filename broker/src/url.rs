@@ -144,12 +144,12 @@ impl FromStr for BrokerUrl {
 impl Place {
     /// Whether this is an option of a server of this kind.
     fn takes(&self, name: &str) -> bool {
-        matches!(self, Self::Redis(server) if server.takes(name))
+        matches!(self, Self::Redis(server) | Self::RabbitMq(server) if server.takes(name))
     }
 
     fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
         match self {
-            Self::Redis(server) => server.take(name, value),
+            Self::Redis(server) | Self::RabbitMq(server) => server.take(name, value),
             _ => Ok(()),
         }
     }
@@ -207,6 +207,7 @@ mod tests {
             "redis://host?allow_eviction=true",
             "unix:///run/redis.sock?db=2",
             "redis+unix:///run/redis.sock?namespace=films",
+            "amqp://host/a?namespace=films&management=http://host:15672&consumer_timeout=1h30m",
             "redis://one:26379,two:26379,[::1]:26379/3?namespace=films&master=main",
         ] {
             assert_eq!(text.parse::<BrokerUrl>().unwrap().to_string(), text);
@@ -228,6 +229,12 @@ mod tests {
             (url.to_string().as_str(), url.expose().as_str()),
             ("amqp://…@host:5672/a?namespace=films", text)
         );
+        let text = "amqp://user:secret@host?management=http://me:hush@host:15672";
+        let url: BrokerUrl = text.parse().unwrap();
+        let shown = "amqp://…@host?management=http://…@host:15672";
+        assert_eq!((url.to_string().as_str(), url.expose().as_str()), (shown, text));
+        let shown = format!("{url:?} {}", BrokerUrl::without_password(text));
+        assert!(!shown.contains("secret") && !shown.contains("hush"), "{shown}");
         let text = "unix://user:secret@/run/redis.sock?db=2";
         let url: BrokerUrl = text.parse().unwrap();
         assert_eq!(
@@ -281,6 +288,9 @@ mod tests {
             ("redis://a,b?sentinel_password=secret&sentinel_password=secret&x=1", "\"x\" is no option"),
             ("unix:///redis.sock?master=films", "\"master\" is no option"),
             ("amqp://a?sentinel_password=secret", "is no option"),
+            ("amqp://a?management=https://user:secret@host", "no http://host:15672"),
+            ("amqp://a?consumer_timeout=30", "is no duration"),
+            ("redis://a?consumer_timeout=30m", "is no option"),
         ];
         for (text, why) in cases {
             let error = text.parse::<BrokerUrl>().unwrap_err().report();

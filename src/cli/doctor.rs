@@ -38,10 +38,8 @@ async fn examine(args: &Args) -> Result<Vec<Check>> {
     is_there("doctor", &url)?;
     let broker = connect_to_examine(&url).await?;
     let Some(doctor) = broker.doctor() else {
-        let message =
-            format!("{} cannot do that: it tells a client nothing of how it is set up", broker.backend());
-        return Err(Error::new(ErrorKind::Unsupported, "doctor", message)
-            .advise("rabbitmq-diagnostics check_running, and: rabbitmq-diagnostics alarms"));
+        let message = format!("{} has nothing that could be set up badly", broker.backend());
+        return Err(Error::new(ErrorKind::Unsupported, "doctor", message));
     };
     doctor.examine().await
 }

@@ -41,6 +41,8 @@ pub(crate) struct Claims {
     pub(crate) app: Arc<App>,
     pub(crate) turns: Turns,
     pub(crate) lease: Duration,
+    /// How long a run may take, whoever allows more.
+    pub(crate) max_run: Option<Duration>,
     pub(crate) slots: Arc<Slots>,
     pub(crate) leases: Arc<Leases>,
     pub(crate) observer: Arc<dyn Observer>,
@@ -236,7 +238,8 @@ impl Claims {
         let _ = self.settler.send(Ended { task, end: End::Release, held, slot, ran: false });
     }
 
-    fn start(&self, task: ClaimedTask, mode: Mode, began: Instant) {
+    fn start(&self, mut task: ClaimedTask, mode: Mode, began: Instant) {
+        task.run_limit = task.run_limit.into_iter().chain(self.max_run).min();
         let registered = self.app.handlers.get(&task.name).cloned();
         let held = self.leases.hold(task.lease.clone(), began);
         let slot = self.slots.take(mode);

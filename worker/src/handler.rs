@@ -1,6 +1,6 @@
 //! Handlers, with their types erased: a payload in, an ending out.
 
-use std::{future::Future, marker::PhantomData, pin::Pin};
+use std::{future::Future, marker::PhantomData, pin::Pin, time::Duration};
 
 use manyhands_broker::{Payload, Task, limits};
 
@@ -27,6 +27,11 @@ pub(crate) trait Handler: Send + Sync {
 
     /// How many more tasks it can start now; `None` if only slots bound it.
     fn room(&self) -> Option<usize> {
+        None
+    }
+
+    /// How long one run may take, by its own configuration.
+    fn run_limit(&self) -> Option<Duration> {
         None
     }
 

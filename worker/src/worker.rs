@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
-use manyhands_broker::{Broker, Error, ErrorKind, QueueName, Result, limits};
+use manyhands_broker::{Broker, Error, ErrorKind, QueueName, Result, TaskName, limits, write_duration};
 use tokio::{sync::mpsc, task::JoinError};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -117,7 +117,8 @@ impl Worker {
     /// Runs until told to end by `shutdown`, or until its queues ended if it was built so.
     ///
     /// # Errors
-    /// What declaring the configured queues, or claiming, fails with, where trying again does not help. [`ErrorKind::Unavailable`]
+    /// What declaring the configured queues, or claiming, fails with, where trying again does not help. [`ErrorKind::Unsupported`] when a handler's own
+    /// limit is longer than the broker lets a task run ([`Broker::max_run`]). [`ErrorKind::Unavailable`]
     /// when tasks are ready and slots are free, but nothing comes for about a minute and a half, in which the session was rebuilt three
     /// times: then only another process may help. Tasks that run then get the same grace as after an order to stop.
     ///
@@ -127,6 +128,11 @@ impl Worker {
         if !self.declare(shutdown).await? {
             return Ok(Summary::default());
         }
+        let max_run = tokio::select! {
+            max_run = self.max_run() => max_run?,
+            // The broker may not answer at all.
+            () = shutdown.aborting() => return Ok(Summary::default()),
+        };
         let processes = self.processes();
         let Settings { strict, concurrency, threads, lease, grace, until_ended, observer, .. } =
             self.settings;
@@ -154,6 +160,7 @@ impl Worker {
             app: self.app,
             turns: Turns::new(self.served, strict),
             lease,
+            max_run,
             slots: Arc::clone(&slots),
             leases: Arc::clone(&leases),
             observer,
@@ -190,6 +197,19 @@ impl Worker {
         self.app.processes().min(self.settings.processes)
     }
 
+    /// Asks how long a run may take, says so, and refuses handlers that are to take longer.
+    async fn max_run(&self) -> Result<Option<Duration>> {
+        let Some(longest) = self.broker.max_run().await? else { return Ok(None) };
+        for (name, registered) in &self.app.handlers {
+            fits(name, registered.handler.run_limit(), longest, self.broker.backend())?;
+        }
+        let (written, backend) = (write_duration(longest), self.broker.backend());
+        tracing::warn!(
+            "{backend} takes a task away that runs for too long, so each run is stopped after {written}"
+        );
+        Ok(Some(longest))
+    }
+
     /// Declares the queues that the app configures, for as long as it takes; tells whether it did so before it was told to
     /// end.
     async fn declare(&self, shutdown: &Shutdown) -> Result<bool> {
@@ -216,6 +236,18 @@ impl Worker {
         }
         Ok(true)
     }
+}
+
+/// Refuses a handler whose own limit is longer than what the broker lets a task run.
+fn fits(name: &TaskName, limit: Option<Duration>, longest: Duration, backend: &str) -> Result<()> {
+    let Some(limit) = limit.filter(|limit| *limit > longest) else { return Ok(()) };
+    let (limit, longest) = (write_duration(limit), write_duration(longest));
+    let message = format!(
+        "task \"{name}\" has a run_limit of {limit}, and a run of {longest} is the longest that {backend} allows"
+    );
+    Err(Error::new(ErrorKind::Unsupported, "run", message).advise(format!(
+        "a run_limit of {longest} at most; or raise consumer_timeout of the server, and say so in the URL: ?consumer_timeout=12h"
+    )))
 }
 
 /// A panic of the claim loop goes on where the worker is awaited; nobody else ends it before it has ended.
@@ -348,5 +380,21 @@ impl WorkerBuilder {
             app: Arc::new(app),
             settings: self.settings,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_the_broker_does_not_keep_is_refused() {
+        let name = TaskName::new("resize").unwrap();
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        let fits = |limit| fits(&name, limit, minutes(24), "rabbitmq");
+        assert!(fits(None).is_ok() && fits(Some(minutes(24))).is_ok());
+        let error = fits(Some(minutes(60))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.report().contains("run_limit of 1h, and a run of 24m is the longest"), "{error:?}");
     }
 }

@@ -84,6 +84,10 @@ impl Broker for Timed {
         self.inner.status(queue).await
     }
 
+    async fn max_run(&self) -> Result<Option<Duration>> {
+        self.inner.max_run().await
+    }
+
     fn doctor(&self) -> Option<&dyn Doctor> {
         self.inner.doctor()
     }

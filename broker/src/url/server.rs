@@ -1,8 +1,9 @@
 //! The URL of a server, and what can be said of the way to it.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use super::BrokerUrl;
+use crate::{read_duration, write_duration};
 
 /// The option whose value is a password.
 const PASSWORD: &str = "sentinel_password";
@@ -37,6 +38,11 @@ pub struct ServerOptions {
     /// `sentinel_password=PASSWORD`, for Redis: the password of that user, or, where there is none, that of the Sentinels. As in the URL, `%26`
     /// is an &.
     pub sentinel_password: Option<Secret>,
+    /// `management=http://[user:password@]host:port`, for RabbitMQ: where its management plugin answers, for `doctor`. Without it, the host of the
+    /// URL is asked, at port 15672, as the user of the URL.
+    pub management: Option<Secret>,
+    /// `consumer_timeout=DURATION`, for RabbitMQ before 3.12: how long the server lets a delivery be unacknowledged. It tells nobody.
+    pub consumer_timeout: Option<Duration>,
 }
 
 /// What is not shown by accident.
@@ -92,6 +98,9 @@ impl ServerUrl {
 
     /// Whether this is an option of such a server.
     pub(super) fn takes(&self, name: &str) -> bool {
+        if self.text.starts_with("amqp") {
+            return ["management", "consumer_timeout"].contains(&name);
+        }
         let has_hosts = self.text.starts_with("redis:") || self.text.starts_with("rediss:");
         match name {
             "ca" | "cert" | "key" => self.text.starts_with("rediss:"),
@@ -122,6 +131,11 @@ impl ServerUrl {
             "master" => options.master = Some(value.to_owned()),
             "sentinel_user" => options.sentinel_user = Some(value.to_owned()),
             PASSWORD => options.sentinel_password = Some(Secret(value.to_owned())),
+            "management" if !value.starts_with("http://") => {
+                return Err("management is no http://host:15672".to_owned());
+            }
+            "management" => options.management = Some(Secret(value.to_owned())),
+            "consumer_timeout" => options.consumer_timeout = Some(read_duration(value)?),
             _ => {
                 options.allow_eviction = value.parse().map_err(|_| format!("{name} is true or false"))?;
             }
@@ -164,6 +178,13 @@ impl ServerUrl {
         let password = self.options.sentinel_password.as_ref();
         let password = password.map(|secret| if exposed { secret.expose() } else { HIDDEN });
         written.extend(password.map(|shown| format!("{PASSWORD}={shown}")));
+        let management = self.options.management.as_ref().map(Secret::expose);
+        written.extend(management.map(|url| match exposed {
+            true => format!("management={url}"),
+            false => format!("management={}", BrokerUrl::without_password(url)),
+        }));
+        let timeout = self.options.consumer_timeout;
+        written.extend(timeout.map(|timeout| format!("consumer_timeout={}", write_duration(timeout))));
         written
     }
 }

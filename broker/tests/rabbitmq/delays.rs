@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Instant};
 use super::*;
 
 /// Delayed tasks of a queue that is full go to it all the same, over its capacity. And where the server does not let them, as
-/// somebody made the queue with a bound of its own, they wait, and hold up nobody else's.
+/// somebody put one with a bound of its own in the queue's place, they wait, and hold up nobody else's.
 #[tokio::test]
 async fn a_full_queue_holds_up_nobody_elses_delays() {
     const CAPACITY: u64 = 3;
@@ -13,10 +13,10 @@ async fn a_full_queue_holds_up_nobody_elses_delays() {
         let scene = Scene::shared().await;
         let broker = scene.session().await;
         let full = queue("full");
-        if let Some(bound) = bound {
-            scene.make_bounded("work:full", bound).await;
-        }
         broker.declare(&full, Some(&QueueOptions::default().with_capacity(CAPACITY))).await.unwrap();
+        if let Some(bound) = bound {
+            scene.replace_bounded("full", bound).await;
+        }
         let delayed = |on: &str, seconds| task(on).with_start(Start::After(Duration::from_secs(seconds)));
         // While it has room. They fall due before all others, and what fills it is there first.
         let early: Vec<_> = [1, 1, 2].map(|seconds| delayed("full", seconds)).into();

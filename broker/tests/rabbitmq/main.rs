@@ -5,6 +5,7 @@
 mod classes;
 mod dead;
 mod delays;
+mod differences;
 mod replies;
 
 use std::{sync::Arc, time::Duration};
@@ -13,8 +14,8 @@ use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
     message::BasicGetMessage,
     options::{
-        BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
-        QueueDeleteOptions, QueuePurgeOptions,
+        BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions,
+        QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
     },
     types::{AMQPValue, FieldTable},
 };
@@ -58,7 +59,7 @@ impl Scene {
         format!("mh:{}:{what}", self.namespace)
     }
 
-    /// Makes a queue before the broker does, which takes it as it is: one that refuses what is over its bound.
+    /// Makes a queue of the server that refuses what is over its bound.
     async fn make_bounded(&self, name: &str, bound: u64) {
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
@@ -66,6 +67,19 @@ impl Scene {
         arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(bound.try_into().unwrap()));
         let options = QueueDeclareOptions::durable();
         self.behind.queue_declare(self.name(name).into(), options, arguments).await.unwrap();
+    }
+
+    /// Puts such a queue in the place of one that sessions know, and compare no more.
+    async fn replace_bounded(&self, queue: &str, bound: u64) {
+        let name = format!("work:{queue}");
+        self.behind.queue_delete(self.name(&name).into(), QueueDeleteOptions::default()).await.unwrap();
+        self.make_bounded(&name, bound).await;
+        // What has waited finds it by all bits of its delay, and its name.
+        let key = format!("{}{queue}", "*.".repeat(21));
+        let (from, options) = (self.name("due").into(), QueueBindOptions::default());
+        let bind =
+            self.behind.queue_bind(self.name(&name).into(), from, key.into(), options, FieldTable::default());
+        bind.await.unwrap();
     }
 
     async fn put(&self, to: &str, body: &[u8], properties: BasicProperties) {
@@ -266,6 +280,17 @@ async fn what_is_done_is_known_everywhere() {
         assert_eq!(status, Some(options), "round {round}");
         b.close(&q).await.unwrap();
         assert_eq!(a.enqueue(&[task(q.as_str())], None).await.unwrap(), [Enqueued::Closed], "round {round}");
+    }
+}
+
+/// The server is older than 3.12, and tells nobody its `consumer_timeout`.
+#[tokio::test]
+async fn how_long_a_task_may_run_is_told() {
+    let scene = Scene::shared().await;
+    for (said, minutes) in [("", 24), ("&consumer_timeout=1h", 48)] {
+        let url = format!("{}?namespace={}{said}", scene.url, scene.namespace);
+        let longest = connect(&url.parse().unwrap()).await.unwrap().max_run().await.unwrap();
+        assert_eq!(longest, Some(Duration::from_secs(minutes * 60)));
     }
 }
 

@@ -63,6 +63,10 @@ impl Handler for Command {
         Some(self.free.available_permits())
     }
 
+    fn run_limit(&self) -> Option<Duration> {
+        self.outfit.limit
+    }
+
     fn processes(&self) -> usize {
         self.processes
     }

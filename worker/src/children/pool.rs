@@ -29,6 +29,7 @@ const REFUSALS: u32 = 3;
 #[derive(Debug)]
 pub(crate) struct Pool {
     name: TaskName,
+    limit: Option<Duration>,
     processes: usize,
     /// Children that wait for a task.
     free: Arc<Semaphore>,
@@ -95,7 +96,7 @@ impl Pool {
             };
             children.add(keeper);
         }
-        Self { name: outfit.name, processes, free, jobs }
+        Self { name: outfit.name, limit: outfit.limit, processes, free, jobs }
     }
 }
 
@@ -106,6 +107,10 @@ impl Handler for Pool {
 
     fn room(&self) -> Option<usize> {
         Some(self.free.available_permits())
+    }
+
+    fn run_limit(&self) -> Option<Duration> {
+        self.limit
     }
 
     fn processes(&self) -> usize {

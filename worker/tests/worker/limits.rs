@@ -12,6 +12,7 @@ on_both! {
     a_thread_is_told_at_the_limit_and_has_failed,
     a_thread_that_completes_all_the_same_has_completed,
     who_is_done_in_time_is_not_concerned,
+    what_the_broker_would_take_away_is_stopped_before,
 }
 
 /// What only a handler reaches that never ends by itself.
@@ -69,6 +70,21 @@ async fn a_thread_that_completes_all_the_same_has_completed(world: World) {
     assert_eq!(worker.ended().await.1, Ending::Completed);
     worker.settled().await;
     assert_eq!(bench.counts("sums").await, [0, 0, 0, 0]);
+    worker.stop().await;
+}
+
+/// Whoever sent it said nothing, or allowed more.
+async fn what_the_broker_would_take_away_is_stopped_before(world: World) {
+    let bench = world.bench();
+    let flaky = bench.flaky();
+    flaky.let_run_for(SHORT);
+    let once = |n| job(n).with_max_attempts(1);
+    bench.send([once(1), once(2).with_run_limit(HOUR)]).await;
+    let app = App::new().handle(|Job(_), _| std::future::pending::<Result<(), TaskError>>());
+    let mut worker = start(flaky, app, |builder| builder);
+    for _ in 0..2 {
+        assert_eq!(worker.ended().await.1, Ending::Buried(over()));
+    }
     worker.stop().await;
 }
 

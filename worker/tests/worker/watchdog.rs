@@ -96,6 +96,10 @@ impl Broker for Wedged {
         self.inner.status(queue).await
     }
 
+    async fn max_run(&self) -> Result<Option<Duration>> {
+        self.inner.max_run().await
+    }
+
     async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>> {
         self.inner.outcomes(queue, ids).await
     }

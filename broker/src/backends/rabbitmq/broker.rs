@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{
-    RabbitMqBroker, ask::Holdings, claim, directory::Change, enqueue, link::Link, live::Live, replies, settle,
+    RabbitMqBroker, ask::Holdings, claim, directory::Change, enqueue, link::Link, live::Live, replies,
+    run_time, settle,
 };
 use crate::{
-    Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, DeadLetters, Enqueued, Error, ErrorKind,
+    Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, DeadLetters, Doctor, Enqueued, Error, ErrorKind,
     Incarnation, Interest, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled,
     Settlement, TaskId, Token, Waiter, machine::Configuration,
 };
@@ -77,6 +78,14 @@ impl Broker for RabbitMqBroker {
     async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>> {
         let (queue, ids) = (queue.clone(), ids.to_vec());
         self.on_thread("outcomes", |link| replies::outcomes(link, queue, ids)).await
+    }
+
+    async fn max_run(&self) -> Result<Option<Duration>> {
+        self.on_thread("max_run", |link| async move { Ok(run_time::max_run(&link.config).await) }).await
+    }
+
+    fn doctor(&self) -> Option<&dyn Doctor> {
+        Some(self)
     }
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {

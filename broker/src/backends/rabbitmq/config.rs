@@ -1,11 +1,11 @@
 //! What a RabbitMQ broker is told.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use lapin::uri::AMQPUri;
 
 use crate::{
-    Error, Namespace, Result,
+    Error, Namespace, Result, Secret, ServerOptions,
     clock::{Clock, ProcessClock},
     limits,
 };
@@ -22,6 +22,10 @@ pub struct RabbitMqConfig {
     pub(super) server: AMQPUri,
     pub(super) namespace: Namespace,
     pub(super) clock: Arc<dyn Clock>,
+    /// Where the management plugin answers, if it is said.
+    pub(super) management: Option<Secret>,
+    /// The server's `consumer_timeout`, if it is said.
+    pub(super) consumer_timeout: Option<Duration>,
 }
 
 impl RabbitMqConfig {
@@ -41,7 +45,16 @@ impl RabbitMqConfig {
             server.vhost = "/".to_owned();
         }
         server.query.heartbeat = Some(HEARTBEAT);
-        Ok(Self { server, namespace, clock: Arc::new(ProcessClock::default()) })
+        let clock = Arc::new(ProcessClock::default());
+        Ok(Self { server, namespace, clock, management: None, consumer_timeout: None })
+    }
+
+    /// Takes what the URL says besides.
+    #[must_use]
+    pub fn with_options(mut self, options: &ServerOptions) -> Self {
+        self.management = options.management.clone();
+        self.consumer_timeout = options.consumer_timeout;
+        self
     }
 
     /// Measures leases by another clock: for tests.

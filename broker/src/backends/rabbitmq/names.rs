@@ -16,6 +16,11 @@ impl Names {
         Self { prefix: format!("mh:{namespace}") }
     }
 
+    /// How all of them begin.
+    pub(super) fn prefix(&self) -> String {
+        format!("{}:", self.prefix)
+    }
+
     /// The register that tells which queues there are.
     pub(super) fn directory(&self) -> ShortString {
         format!("{}:directory", self.prefix).into()
@@ -79,6 +84,11 @@ impl Names {
         format!("{}:due", self.prefix).into()
     }
 
+    /// Where a message goes from a line of 2^`level` seconds, and from the exchange of that step if it need not wait there.
+    pub(super) fn below(&self, level: u32) -> ShortString {
+        level.checked_sub(1).map_or_else(|| self.due(), |below| self.step(below))
+    }
+
     /// The exchange, and the queue behind it, for what has waited and finds no queue any more.
     pub(super) fn unrouted(&self) -> ShortString {
         format!("{}:unrouted", self.prefix).into()
@@ -87,6 +97,11 @@ impl Names {
     /// A queue that is there while a session looks at the dead of `queue`, and belongs to it.
     pub(super) fn looking(&self, queue: &QueueName) -> ShortString {
         format!("{}:looking:{queue}", self.prefix).into()
+    }
+
+    /// A queue on which a session of that incarnation tries how long calls take; it belongs to its connection.
+    pub(super) fn tried(&self, incarnation: Incarnation) -> ShortString {
+        format!("{}:tried:{incarnation}", self.prefix).into()
     }
 
     /// A queue without messages: each session that may hold tasks of `queue` is a consumer of it, so that they can be

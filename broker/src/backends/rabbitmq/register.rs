@@ -20,6 +20,7 @@ use super::{
     error,
     live::Live,
     message::{number, persistent},
+    plan::Planned,
     publish::{Outgoing, To},
 };
 use crate::{Error, ErrorKind, Result};
@@ -51,7 +52,7 @@ impl Live {
     pub(super) async fn open_directory(self: &Arc<Self>, operation: &'static str) -> Result<()> {
         let name = self.names.directory();
         let channel = self.register.lock().await;
-        if self.ensure_register(operation, name.clone()).await? {
+        if self.ensure(operation, &Planned::directory(&self.names)).await? {
             self.fill(operation, &name, &Directory::default()).await?;
         }
         let taken = self.take(operation, &channel, &name).await?;

@@ -52,12 +52,20 @@ impl RabbitMqBroker {
     /// # Cancel safety
     /// Cancel safe: a session that nobody gets is closed.
     pub async fn open(config: RabbitMqConfig) -> Result<Self> {
-        let incarnation = Incarnation::generate();
-        let link = Arc::new(Link::new(config, incarnation));
-        let this = Self { incarnation, link, thread: SessionThread::start("mh-rabbitmq")? };
+        let this = Self::unconnected(config)?;
         this.on_thread("connect", |link| async move { link.live("connect").await.map(drop) }).await?;
         this.thread.spawn(super::link::keep(Arc::downgrade(&this.link)));
         Ok(this)
+    }
+
+    /// A session that connects when it is first called: for whoever wants to examine a server.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the system gives no thread.
+    pub fn unconnected(config: RabbitMqConfig) -> Result<Self> {
+        let incarnation = Incarnation::generate();
+        let link = Arc::new(Link::new(config, incarnation));
+        Ok(Self { incarnation, link, thread: SessionThread::start("mh-rabbitmq")? })
     }
 
     /// Runs a call on the connections' thread.

@@ -1,5 +1,4 @@
-//! The queues and exchanges of a namespace: looked up first, created only where they are missing, and never with an argument
-//! that depends on who creates them, as the server refuses any difference.
+//! The queues and exchanges of a namespace: looked up first, and created only where they are missing.
 
 use std::{
     sync::Arc,
@@ -10,25 +9,23 @@ use futures_util::StreamExt;
 use lapin::{
     Consumer, ExchangeKind,
     options::{
-        BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, ExchangeDeclareOptions,
-        QueueBindOptions, QueueDeclareOptions,
+        BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, QueueBindOptions,
+        QueueDeclareOptions,
     },
-    types::{AMQPValue, FieldTable, ShortString},
+    types::{FieldTable, ShortString},
 };
 
-use super::{directory::Change, error, live::Live, message::Stored, publish::To, waiting};
+use super::{
+    difference::{self, Shape, Summary},
+    directory::Change,
+    error,
+    live::Live,
+    message::Stored,
+    plan::Planned,
+    publish::To,
+    waiting,
+};
 use crate::{Error, ErrorKind, QueueName, Result};
-
-/// How often a quorum queue may hand a message out before it throws it away: never, as far as we are concerned. Tasks
-/// that are handed out too often are buried by the session that gets them.
-const DELIVERY_LIMIT: i64 = 1_000_000;
-
-/// How long a delivery may stay unacknowledged, in milliseconds, where the server lets a queue say so (3.12 and up): as long
-/// as it can be said. Who is dead is known by its connection.
-const CONSUMER_TIMEOUT: i64 = i32::MAX as i64;
-
-/// How long a queue of holders outlives the last of them, in milliseconds.
-const HOLDERS_EXPIRE: i64 = 60_000;
 
 /// How long the server waits for the leader of a queue that it is asked for. Then it answers that there is nothing, and nobody who
 /// consumes.
@@ -36,6 +33,15 @@ pub(super) const GIVEN_UP: Duration = Duration::from_millis(250);
 
 /// How often a queue is asked for of which there is no answer but that. Where the network is so slow, it is the truth.
 pub(super) const ASKED: u32 = 4;
+
+/// The server's error for what is there otherwise than it is declared.
+const DIFFERS: u16 = 406;
+
+/// The server's error for what this user may not do.
+const FORBIDDEN: u16 = 403;
+
+/// What to do about something that is not as it must be.
+const ADVICE: &str = "use another queue, or another namespace (?namespace=NAME); nothing is changed or removed here. manyhands doctor names all that differs, and what to do";
 
 /// How a queue stands, all of it at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,33 +57,6 @@ impl Depth {
         self.ready += ready;
         self.consumers += consumers;
     }
-}
-
-fn text(text: &str) -> AMQPValue {
-    AMQPValue::LongString(text.into())
-}
-
-pub(super) fn quorum() -> FieldTable {
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), text("quorum"));
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
-    arguments
-}
-
-/// A quorum queue that throws nothing away, whatever policy an operator sets: what it gives up goes to this exchange, under this
-/// key or the one that it came by, also after so many milliseconds if there are any. The server waits for the confirm.
-pub(super) fn careful(to: &ShortString, key: Option<&ShortString>, after: Option<i64>) -> FieldTable {
-    let mut arguments = quorum();
-    arguments.insert("x-dead-letter-exchange".into(), text(to.as_str()));
-    if let Some(key) = key {
-        arguments.insert("x-dead-letter-routing-key".into(), text(key.as_str()));
-    }
-    if let Some(after) = after {
-        arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(after));
-    }
-    arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
-    arguments.insert("x-overflow".into(), text("reject-publish"));
-    arguments
 }
 
 impl Live {
@@ -167,45 +146,52 @@ impl Live {
     }
 
     /// Makes sure that a queue of the server exists, unless that is known; tells whether it was created.
-    async fn ensure(
-        &self,
-        operation: &'static str,
-        name: ShortString,
-        arguments: FieldTable,
-    ) -> Result<bool> {
-        if self.known().contains(&name) {
+    pub(super) async fn ensure(&self, operation: &'static str, planned: &Planned) -> Result<bool> {
+        if self.known().contains(&planned.name) {
             return Ok(false);
         }
-        let created = self.create(operation, &name, arguments).await?;
-        self.known().insert(name);
+        let created = self.create(operation, planned).await?;
+        self.known().insert(planned.name.clone());
         Ok(created)
     }
 
-    /// Looks whether a queue of the server exists, and else creates it; tells whether it was created.
-    pub(super) async fn create(
-        &self,
-        operation: &'static str,
-        name: &ShortString,
-        arguments: FieldTable,
-    ) -> Result<bool> {
-        let missing = self.look_up(operation, name).await?.is_none();
-        if missing {
-            let channel = self.lookup.lock().await;
-            let create = channel.queue_declare(name.clone(), QueueDeclareOptions::durable(), arguments);
-            match self.try_call(operation, create).await? {
-                Ok(_) => {}
-                Err(e) => {
-                    self.end();
-                    return Err(declaring(operation, name, &e));
-                }
-            }
+    /// Looks whether a queue of the server exists, and else creates it; tells whether it was created. One that exists is compared: no
+    /// difference is mended, and one by which tasks can be lost is an error.
+    pub(super) async fn create(&self, operation: &'static str, planned: &Planned) -> Result<bool> {
+        let missing = self.look_up(operation, &planned.name).await?.is_none();
+        let mut channel = self.lookup.lock().await;
+        let Err(refusal) = self.try_call(operation, planned.declare(&channel, Shape::PLANNED)).await? else {
+            return Ok(missing);
+        };
+        let code = error::code(&refusal);
+        if ![DIFFERS, FORBIDDEN, error::LOCKED].contains(&code) || (missing && code == FORBIDDEN) {
+            self.end();
+            return Err(error::rabbitmq(operation, &refusal));
         }
-        Ok(missing)
+        // The server has closed it.
+        *channel = self.call(operation, self.to_consume.create_channel()).await?;
+        drop(channel);
+        if code == FORBIDDEN {
+            tracing::debug!(name = %planned.name, "this user may not declare it, so it is taken as it is");
+            return Ok(false);
+        }
+        self.compare(operation, planned).await.map(|()| false)
     }
 
-    /// Makes sure that the register exists; tells whether it was created.
-    pub(super) async fn ensure_register(&self, operation: &'static str, name: ShortString) -> Result<bool> {
-        self.ensure(operation, name, quorum()).await
+    /// Says how something that is there differs from what is planned.
+    async fn compare(&self, operation: &'static str, planned: &Planned) -> Result<()> {
+        let differences = self.call(operation, difference::differences(&self.to_consume, planned)).await?;
+        match difference::summary(&differences, &planned.role) {
+            Summary::Same => Ok(()),
+            Summary::Harmless(said) => {
+                tracing::warn!("{} in RabbitMQ is not as this version makes it: {said}", planned.name);
+                Ok(())
+            }
+            Summary::Dangerous(said) => {
+                let message = format!("{} in RabbitMQ is not as it must be: {said}", planned.name);
+                Err(Error::new(ErrorKind::Corrupt, operation, message).advise(ADVICE))
+            }
+        }
     }
 
     /// Makes sure that the queues behind a queue exist.
@@ -216,14 +202,12 @@ impl Live {
     ) -> Result<()> {
         let mut is_new = false;
         for class in self.classes(queue) {
-            let (dead, work) = (self.names.dead(queue), self.names.work(queue, class));
+            let work = self.names.work(queue, class);
             if self.known().contains(&work) {
                 continue;
             }
-            let mut arguments = careful(&"".into(), Some(&dead), None);
-            arguments.insert("x-consumer-timeout".into(), AMQPValue::LongLongInt(CONSUMER_TIMEOUT));
-            self.ensure(operation, dead, quorum()).await?;
-            is_new |= self.create(operation, &work, arguments).await?;
+            self.ensure(operation, &Planned::dead(&self.names, queue)).await?;
+            is_new |= self.create(operation, &Planned::work(&self.names, queue, class)).await?;
             // Also of one that is there: who created it may have died, and what somebody removed is made again.
             self.bind_due(operation, queue, class).await?;
             self.known().insert(work);
@@ -260,7 +244,7 @@ impl Live {
     pub(super) async fn declare_open(&self, operation: &'static str) -> Result<()> {
         let open = self.names.open();
         if !self.known().contains(&open) {
-            self.declare_exchange(operation, &open, ExchangeKind::Direct, FieldTable::default()).await?;
+            self.declare_exchange(operation, &Planned::open(&self.names)).await?;
             self.known().insert(open);
         }
         Ok(())
@@ -284,27 +268,21 @@ impl Live {
         Ok(all)
     }
 
-    /// What goes with an exchange that lets nothing vanish: what finds no queue by it goes to those that found none.
-    pub(super) fn or_unrouted(&self) -> FieldTable {
-        let mut arguments = FieldTable::default();
-        arguments.insert("alternate-exchange".into(), text(self.names.unrouted().as_str()));
-        arguments
-    }
-
     /// Makes sure that an exchange exists.
-    pub(super) async fn declare_exchange(
-        &self,
-        operation: &'static str,
-        name: &ShortString,
-        kind: ExchangeKind,
-        arguments: FieldTable,
-    ) -> Result<()> {
-        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let declare = self.worker.exchange_declare(name.clone(), kind, durable, arguments);
-        self.try_call(operation, declare).await?.map_err(|e| {
-            self.end();
-            declaring(operation, name, &e)
-        })
+    pub(super) async fn declare_exchange(&self, operation: &'static str, planned: &Planned) -> Result<()> {
+        let declare = planned.declare(&self.worker, Shape::PLANNED);
+        match self.try_call(operation, declare).await? {
+            Ok(_) => Ok(()),
+            Err(e) if error::code(&e) == DIFFERS => {
+                let compared = self.compare(operation, planned).await;
+                self.end();
+                compared.and(Err(error::rabbitmq(operation, &e)))
+            }
+            Err(e) => {
+                self.end();
+                Err(error::rabbitmq(operation, &e))
+            }
+        }
     }
 
     /// Makes sure that a queue exists, also in the directory.
@@ -322,13 +300,10 @@ impl Live {
 
     /// How many sessions may hold tasks of a queue.
     pub(super) async fn holders(&self, operation: &'static str, queue: &QueueName) -> Result<u64> {
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-queue-type".into(), text("classic"));
-        arguments.insert("x-expires".into(), AMQPValue::LongLongInt(HOLDERS_EXPIRE));
+        let holders = Planned::holders(&self.names, queue);
         let channel = self.lookup.lock().await;
-        let name = self.names.holders(queue);
-        let create = channel.queue_declare(name, QueueDeclareOptions::durable(), arguments);
-        Ok(self.call(operation, create).await?.consumer_count().into())
+        let found = self.call(operation, holders.declare(&channel, Shape::PLANNED)).await?;
+        Ok(found.map_or(0, |queue| queue.consumer_count().into()))
     }
 
     /// Makes this session one that may hold tasks of a queue, for as long as it lasts.
@@ -355,7 +330,7 @@ impl Live {
     pub(super) async fn open_inbox(self: &Arc<Self>, operation: &'static str) -> Result<()> {
         let none = FieldTable::default;
         let news = self.names.news();
-        self.declare_exchange(operation, &news, ExchangeKind::Fanout, none()).await?;
+        self.declare_exchange(operation, &Planned::exchange(news.clone(), ExchangeKind::Fanout)).await?;
         let own =
             QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
         self.call(operation, self.worker.queue_declare(self.inbox.clone(), own, none())).await?;
@@ -364,7 +339,7 @@ impl Live {
             self.worker.queue_bind(inbox.clone(), news, "".into(), QueueBindOptions::default(), none());
         self.call(operation, bind).await?;
         let (replies, ours) = (self.names.replies(), self.incarnation.to_string());
-        self.declare_exchange(operation, &replies, ExchangeKind::Direct, none()).await?;
+        self.declare_exchange(operation, &Planned::exchange(replies.clone(), ExchangeKind::Direct)).await?;
         self.bind(operation, &inbox, &replies, &ours).await?;
         let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
         let consume = self.worker.basic_consume(inbox, "".into(), options, none());
@@ -373,17 +348,6 @@ impl Live {
         tokio::spawn(pump(letters, Arc::downgrade(self), |live, delivery| live.read_letter(&delivery)));
         Ok(())
     }
-}
-
-/// What it means that something cannot be created: with another kind or other arguments, it is not ours.
-fn declaring(operation: &'static str, name: &ShortString, error: &lapin::Error) -> Error {
-    if error::code(error) != 406 {
-        return error::rabbitmq(operation, error);
-    }
-    let message = format!("RabbitMQ has something called {name} that is not ours");
-    Error::new(ErrorKind::Corrupt, operation, message)
-        .because(error::Cause(error.clone()))
-        .advise("use another namespace: ?namespace=NAME")
 }
 
 /// Hands what a consumer gets to `take`, and ends the connections when the server ends the consumer.

@@ -22,7 +22,7 @@ use lapin::{
     types::{FieldTable, ShortString},
 };
 
-use super::{class::Class, directory::Change, link::Link, live::Live, publish::To, topology};
+use super::{class::Class, directory::Change, link::Link, live::Live, plan::Planned, publish::To};
 use crate::{NewTask, QueueName, Result, TaskId};
 
 /// The steps of the ladder: lines of 2^0 to 2^20 seconds.
@@ -88,8 +88,7 @@ impl Live {
             if self.known().contains(&found) {
                 continue;
             }
-            let arguments = topology::careful(&self.below(*level), None, Some(1000 << level));
-            self.create(operation, &name, arguments).await?;
+            self.create(operation, &Planned::line(&self.names, queue, *level)).await?;
             let bind = [(self.names.delay(), '0'), (self.names.step(*level), '*')];
             for (exchange, above) in bind {
                 self.bind(operation, &name, &exchange, &pattern(queue, class, *level, above)).await?;
@@ -109,11 +108,13 @@ impl Live {
         let none = || FieldTable::default();
         if !self.known().contains(&self.names.delay()) {
             let unrouted = self.names.unrouted();
-            self.declare_exchange(operation, &unrouted, ExchangeKind::Fanout, none()).await?;
-            self.create(operation, &unrouted, topology::quorum()).await?;
+            let fanout = Planned::exchange(unrouted.clone(), ExchangeKind::Fanout);
+            self.declare_exchange(operation, &fanout).await?;
+            self.create(operation, &Planned::unrouted(&self.names)).await?;
             self.bind(operation, &unrouted, &unrouted, "").await?;
             // Without an alternative: who publishes must hear that a line is missing.
-            self.declare_exchange(operation, &self.names.delay(), ExchangeKind::Topic, none()).await?;
+            let delay = Planned::exchange(self.names.delay(), ExchangeKind::Topic);
+            self.declare_exchange(operation, &delay).await?;
             self.known().insert(self.names.delay());
         }
         for level in 0..=highest {
@@ -121,11 +122,11 @@ impl Live {
             if self.known().contains(&step) {
                 continue;
             }
-            let arguments = self.or_unrouted();
-            self.declare_exchange(operation, &step, ExchangeKind::Topic, arguments).await?;
+            let planned = Planned::exchange_or_unrouted(&self.names, step.clone());
+            self.declare_exchange(operation, &planned).await?;
             let unset = format!("{}0.#", "*.".repeat((LEVELS - 1 - level) as usize));
             let bind = self.worker.exchange_bind(
-                self.below(level),
+                self.names.below(level),
                 step.clone(),
                 unset.into(),
                 ExchangeBindOptions::default(),
@@ -146,16 +147,12 @@ impl Live {
     ) -> Result<()> {
         let due = self.names.due();
         if !self.known().contains(&due) {
-            self.declare_exchange(operation, &due, ExchangeKind::Topic, self.or_unrouted()).await?;
+            let planned = Planned::exchange_or_unrouted(&self.names, due.clone());
+            self.declare_exchange(operation, &planned).await?;
             self.known().insert(due.clone());
         }
         let key = format!("{}{queue}{}", "*.".repeat(LEVELS as usize), mark(class));
         self.bind(operation, &self.names.work(queue, class), &due, &key).await
-    }
-
-    /// Where a message goes from a line of 2^`level` seconds, and from the exchange of that step if it need not wait there.
-    fn below(&self, level: u32) -> ShortString {
-        level.checked_sub(1).map_or_else(|| self.names.due(), |below| self.names.step(below))
     }
 
     /// Lets an exchange find a queue by this key.

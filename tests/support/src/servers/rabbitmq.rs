@@ -45,6 +45,7 @@ pub struct RabbitMq {
 #[derive(Clone, Debug, Default)]
 pub struct RabbitMqOptions {
     lines: Vec<String>,
+    management: bool,
 }
 
 /// Where a server listens.
@@ -55,11 +56,15 @@ struct Ports {
     nodes: u16,
     /// Of its epmd, who tells nodes where others listen. Each server has its own: a shared one could not be ended.
     names: u16,
+    /// Of the management plugin, where it is enabled.
+    management: u16,
 }
 
 impl Ports {
     fn free() -> io::Result<Self> {
-        Ok(Self { amqp: ports::free()?, nodes: ports::free()?, names: ports::free()? })
+        let [amqp, nodes, names, management] =
+            [ports::free()?, ports::free()?, ports::free()?, ports::free()?];
+        Ok(Self { amqp, nodes, names, management })
     }
 
     fn url(self) -> String {
@@ -85,6 +90,13 @@ impl RabbitMqOptions {
     #[must_use]
     pub fn heartbeat(self, every: Duration) -> Self {
         self.config(format!("heartbeat = {}", every.as_secs().max(1)))
+    }
+
+    /// Enables the management plugin: see [`RabbitMq::management_url`].
+    #[must_use]
+    pub fn management(mut self) -> Self {
+        self.management = true;
+        self
     }
 
     /// Starts the server and waits until it speaks AMQP.
@@ -146,8 +158,14 @@ impl RabbitMqOptions {
             ports.amqp
         );
         self.lines.iter().for_each(|line| text.extend([line.as_str(), "\n"]));
+        if self.management {
+            text.push_str(&format!(
+                "management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {}\n",
+                ports.management
+            ));
+        }
         fs::write(folder.join("rabbitmq.conf"), text)?;
-        fs::write(folder.join("enabled"), "[].\n")
+        fs::write(folder.join("enabled"), if self.management { "[rabbitmq_management].\n" } else { "[].\n" })
     }
 }
 
@@ -195,6 +213,12 @@ impl RabbitMq {
     #[must_use]
     pub fn url(&self) -> String {
         self.ports.url()
+    }
+
+    /// Where its management plugin answers, if it is enabled.
+    #[must_use]
+    pub fn management_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.management)
     }
 
     /// The port of 127.0.0.1 on which it listens.

@@ -49,6 +49,7 @@ pub(crate) struct Flaky {
     pub(crate) claims: Line,
     pub(crate) settlements: Line,
     pub(crate) beats: Line,
+    max_run: Mutex<Option<Duration>>,
     sent: Mutex<Vec<Settlement>>,
 }
 
@@ -133,7 +134,12 @@ impl Line {
 impl Flaky {
     pub(super) fn new(inner: Arc<dyn Broker>) -> Self {
         let [claims, settlements, beats] = ["claim", "settle", "beat"].map(Line::new);
-        Self { inner, claims, settlements, beats, sent: Mutex::default() }
+        Self { inner, claims, settlements, beats, sent: Mutex::default(), max_run: Mutex::default() }
+    }
+
+    /// Takes tasks away that run for so long, or says so.
+    pub(crate) fn let_run_for(&self, longest: Duration) {
+        *self.max_run.lock().unwrap() = Some(longest);
     }
 
     /// The ids of the tasks that were to be settled, one for every time.
@@ -184,6 +190,10 @@ impl Broker for Flaky {
 
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>> {
         self.inner.status(queue).await
+    }
+
+    async fn max_run(&self) -> Result<Option<Duration>> {
+        Ok(*self.max_run.lock().unwrap())
     }
 
     async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>> {

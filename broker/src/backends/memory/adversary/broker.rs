@@ -113,6 +113,11 @@ impl Broker for Adversary {
         Some(&self.0.inner)
     }
 
+    /// It is asked once, so nothing happens to it.
+    async fn max_run(&self) -> Result<Option<Duration>> {
+        self.0.inner.max_run().await
+    }
+
     /// A look is no part of what workers see, so nothing happens to it.
     fn doctor(&self) -> Option<&dyn Doctor> {
         self.0.inner.doctor()
