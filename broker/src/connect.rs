@@ -37,6 +37,7 @@ pub async fn connect(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
         #[cfg(feature = "rabbitmq")]
         Place::RabbitMq(server) => {
             let config = backends::rabbitmq::RabbitMqConfig::new(server.expose(), url.namespace.clone())?;
+            let config = config.with_options(server.options());
             Ok(Arc::new(Guard::new(backends::rabbitmq::RabbitMqBroker::open(config).await?)))
         }
         #[cfg(feature = "redis")]

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
 
 mod classes;
+mod cluster;
 mod dead;
 mod delays;
+mod load;
 mod replies;
+mod urls;
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,7 +43,12 @@ struct Scene {
 
 impl Scene {
     async fn new(url: String) -> Self {
-        let connection = Connection::connect(&url, ConnectionProperties::default()).await.unwrap();
+        Self::new_behind(url.clone(), url).await
+    }
+
+    /// One whose sessions have another URL than the look behind them.
+    async fn new_behind(url: String, behind: String) -> Self {
+        let connection = Connection::connect(&behind, ConnectionProperties::default()).await.unwrap();
         let behind = connection.create_channel().await.unwrap();
         let namespace = format!("test-{}", Incarnation::generate());
         Self { url, namespace, behind, connection }

@@ -8,11 +8,19 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{RabbitMqConfig, error, live::Live, message::Obituary, names::Names, replies::Replies};
-use crate::{Incarnation, QueueName, Result, TaskId};
+use super::{
+    RabbitMqConfig,
+    dial::{self, Dialer},
+    error,
+    live::Live,
+    message::Obituary,
+    names::Names,
+    replies::Replies,
+};
+use crate::{ErrorKind, Incarnation, QueueName, Result, TaskId};
 
 /// How long it may take until both connections are there.
-const CONNECT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 /// How often it is tried when the server fails for a reason that passes.
 const TRIES: u32 = 20;
@@ -31,6 +39,7 @@ pub(super) struct Link {
     pub(super) config: RabbitMqConfig,
     pub(super) incarnation: Incarnation,
     pub(super) names: Names,
+    dialer: Dialer,
     live: tokio::sync::Mutex<(u64, Option<Arc<Live>>)>,
     /// Counts what may concern somebody who waits.
     pub(super) changes: watch::Sender<u64>,
@@ -42,9 +51,11 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(config: RabbitMqConfig, incarnation: Incarnation) -> Self {
-        Self {
+    /// Reads the files that the URL names.
+    pub(super) fn new(config: RabbitMqConfig, incarnation: Incarnation) -> Result<Self> {
+        Ok(Self {
             names: Names::new(&config.namespace),
+            dialer: Dialer::new(&config)?,
             config,
             incarnation,
             live: tokio::sync::Mutex::default(),
@@ -53,7 +64,7 @@ impl Link {
             doubtful: Mutex::default(),
             replies: Arc::default(),
             mark: Mutex::default(),
-        }
+        })
     }
 
     /// The connections; new ones if there are none.
@@ -66,24 +77,36 @@ impl Link {
                 return Ok(Arc::clone(live));
             }
             kept.1 = None;
-            let mut tries = 0;
-            let live = loop {
-                tries += 1;
-                kept.0 += 1;
-                match Live::connect(self, operation, kept.0).await {
-                    // Somebody else is creating what was found: the server fails instead of waiting.
-                    Err(error) if error::is_passing(&error) && tries < TRIES => {
-                        tokio::time::sleep(AGAIN).await;
-                    }
-                    connected => break connected?,
-                }
-            };
+            let live = self.connect(operation, &mut kept.0).await?;
             kept.1 = Some(Arc::clone(&live));
             // What happened meanwhile was not heard.
             self.changes.send_modify(|changes| *changes += 1);
             Ok(live)
         };
-        tokio::time::timeout(CONNECT, connected).await.map_err(|_| error::unconnected(operation))?
+        tokio::time::timeout(CONNECT, connected).await.map_err(|_| error::unopened(operation))?
+    }
+
+    /// New connections to the first server that can be used; and their number.
+    async fn connect(&self, operation: &'static str, number: &mut u64) -> Result<Arc<Live>> {
+        let mut failures = Vec::new();
+        for server in self.dialer.turn() {
+            let mut tries = 0;
+            loop {
+                (tries, *number) = (tries + 1, *number + 1);
+                match Live::connect(self, &self.dialer, server, operation, *number).await {
+                    // Somebody else is creating what was found: the server fails instead of waiting.
+                    Err(error) if error::is_passing(&error) && tries < TRIES => {
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                    Err(error) if error.kind() == ErrorKind::Unavailable => {
+                        failures.push(error);
+                        break;
+                    }
+                    connected => return connected,
+                }
+            }
+        }
+        Err(dial::all_failed(operation, failures))
     }
 
     /// Gives the present connections up, if there are any.

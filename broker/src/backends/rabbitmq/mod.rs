@@ -14,6 +14,7 @@ mod class;
 mod config;
 mod consume;
 mod dead;
+mod dial;
 mod directory;
 mod enqueue;
 mod error;
@@ -29,6 +30,7 @@ mod register;
 mod replies;
 mod session;
 mod settle;
+mod tls;
 mod topology;
 mod waiting;
 

@@ -53,7 +53,7 @@ impl RabbitMqBroker {
     /// Cancel safe: a session that nobody gets is closed.
     pub async fn open(config: RabbitMqConfig) -> Result<Self> {
         let incarnation = Incarnation::generate();
-        let link = Arc::new(Link::new(config, incarnation));
+        let link = Arc::new(Link::new(config, incarnation)?);
         let this = Self { incarnation, link, thread: SessionThread::start("mh-rabbitmq")? };
         this.on_thread("connect", |link| async move { link.live("connect").await.map(drop) }).await?;
         this.thread.spawn(super::link::keep(Arc::downgrade(&this.link)));

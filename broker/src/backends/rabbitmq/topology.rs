@@ -16,7 +16,13 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use super::{directory::Change, error, live::Live, message::Stored, publish::To};
+use super::{
+    directory::Change,
+    error::{self, Doing},
+    live::Live,
+    message::Stored,
+    publish::To,
+};
 use crate::{Error, ErrorKind, QueueName, Result};
 
 /// How often a quorum queue may hand a message out before it throws it away: never, as far as we are concerned. Tasks
@@ -288,7 +294,7 @@ impl Live {
         let channel = self.lookup.lock().await;
         let name = self.names.holders(queue);
         let create = channel.queue_declare(name, QueueDeclareOptions::durable(), arguments);
-        Ok(self.call(operation, create).await?.consumer_count().into())
+        Ok(self.call_doing(operation, Doing::Declaring, create).await?.consumer_count().into())
     }
 
     /// Makes this session one that may hold tasks of a queue, for as long as it lasts.
@@ -318,11 +324,12 @@ impl Live {
         self.declare_exchange(operation, &news, ExchangeKind::Fanout, none()).await?;
         let own =
             QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
-        self.call(operation, self.worker.queue_declare(self.inbox.clone(), own, none())).await?;
+        let declare = self.worker.queue_declare(self.inbox.clone(), own, none());
+        self.call_doing(operation, Doing::Declaring, declare).await?;
         let inbox = self.inbox.clone();
         let bind =
             self.worker.queue_bind(inbox.clone(), news, "".into(), QueueBindOptions::default(), none());
-        self.call(operation, bind).await?;
+        self.call_doing(operation, Doing::Binding, bind).await?;
         let (replies, ours) = (self.names.replies(), self.incarnation.to_string());
         self.declare_exchange(operation, &replies, ExchangeKind::Direct, none()).await?;
         self.bind(operation, &inbox, &replies, &ours).await?;
@@ -338,7 +345,7 @@ impl Live {
 /// What it means that something cannot be created: with another kind or other arguments, it is not ours.
 fn declaring(operation: &'static str, name: &ShortString, error: &lapin::Error) -> Error {
     if error::code(error) != 406 {
-        return error::rabbitmq(operation, error);
+        return error::refused(operation, Doing::Declaring, error);
     }
     let message = format!("RabbitMQ has something called {name} that is not ours");
     Error::new(ErrorKind::Corrupt, operation, message)

@@ -22,7 +22,7 @@ use lapin::{
     types::{FieldTable, ShortString},
 };
 
-use super::{class::Class, directory::Change, link::Link, live::Live, publish::To, topology};
+use super::{class::Class, directory::Change, error::Doing, link::Link, live::Live, publish::To, topology};
 use crate::{NewTask, QueueName, Result, TaskId};
 
 /// The steps of the ladder: lines of 2^0 to 2^20 seconds.
@@ -132,7 +132,7 @@ impl Live {
                 ExchangeBindOptions::default(),
                 none(),
             );
-            self.call(operation, bind).await?;
+            self.call_doing(operation, Doing::Binding, bind).await?;
             self.known().insert(step);
         }
         Ok(())
@@ -170,7 +170,7 @@ impl Live {
         let options = QueueBindOptions::default();
         let (queue, exchange) = (queue.clone(), exchange.clone());
         let bind = self.worker.queue_bind(queue, exchange, key.into(), options, FieldTable::default());
-        self.call(operation, bind).await
+        self.call_doing(operation, Doing::Binding, bind).await
     }
 }
 
