@@ -113,8 +113,14 @@ impl Live {
 
     fn drain_consumer(&self, queue: &QueueName, class: Class, mut consumer: Consumer) {
         let tag = consumer.tag();
-        // The end of the stream is noticed by the one who waits for deliveries.
-        while let Some(Some(Ok(delivery))) = consumer.next().now_or_never() {
+        while let Some(next) = consumer.next().now_or_never() {
+            let Some(Ok(delivery)) = next else {
+                // The end is told once: the one who waits for deliveries does not hear of it any more.
+                if self.intake().line(queue).relies_on(&tag) {
+                    self.end();
+                }
+                return;
+            };
             self.intake().arrive(queue, class, &tag, delivery);
         }
     }
