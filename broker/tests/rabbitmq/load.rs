@@ -103,8 +103,7 @@ impl Load {
             }
         }
         self.worker.abort();
-        let told = std::mem::take(&mut *self.shared.told.lock().unwrap());
-        told
+        std::mem::take(&mut *self.shared.told.lock().unwrap())
     }
 }
 

@@ -65,6 +65,10 @@ pub(super) fn refused(operation: &'static str, doing: Doing, error: &lapin::Erro
             "RabbitMQ ended a channel",
             "repeat the call; if a task runs for longer than the server's consumer_timeout, 30 min unless told otherwise, raise that",
         ),
+        541 if ["nodedown", "noproc"].iter().any(|part| error.to_string().contains(part)) => (
+            "RabbitMQ has a queue that has no leader: too few of its nodes run, or reach each other",
+            "start the nodes of the cluster that are down; what they have stored is kept",
+        ),
         320 => ("RabbitMQ ended the connection", "repeat the call; see the server's log if it goes on"),
         541 => ("something failed in RabbitMQ", "repeat the call; if it goes on, see the server's log"),
         _ => ("the connection to RabbitMQ ended", "repeat the call; check that the server runs"),

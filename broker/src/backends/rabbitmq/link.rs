@@ -151,7 +151,8 @@ pub(super) async fn keep(link: Weak<Link>) {
         let live = link.live.lock().await.1.clone();
         if let Some(live) = live.filter(|live| !live.is_gone()) {
             // What fails here ended the connections; whoever calls next builds new ones.
-            if let Err(error) = live.look_after(&link).await {
+            let looked = live.look_after(&link).await.and(live.be_counted_again().await);
+            if let Err(error) = looked {
                 tracing::debug!(error = %error.report(), "what is held could not be looked after");
             }
         }

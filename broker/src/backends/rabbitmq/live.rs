@@ -25,6 +25,7 @@ use super::{
     dial::Dialer,
     directory::{Directory, Entry, Unreadable},
     error::{self, Doing},
+    holders::Uncounted,
     intake::Intake,
     link::Link,
     names::Names,
@@ -81,6 +82,7 @@ pub(super) struct Live {
     /// What was seen or created on these connections.
     known: Mutex<HashSet<ShortString>>,
     depths: Mutex<HashMap<QueueName, (Instant, u64)>>,
+    pub(super) uncounted: Uncounted,
     gone: watch::Sender<bool>,
     /// The server takes nothing, as its memory or disk is full.
     blocked: AtomicBool,
@@ -128,6 +130,7 @@ impl Live {
             asks: Mutex::default(),
             known: Mutex::default(),
             depths: Mutex::default(),
+            uncounted: Uncounted::default(),
             gone: watch::Sender::new(false),
             blocked: AtomicBool::new(false),
             changes: link.changes.clone(),

@@ -18,6 +18,7 @@ mod dial;
 mod directory;
 mod enqueue;
 mod error;
+mod holders;
 mod intake;
 mod link;
 mod live;

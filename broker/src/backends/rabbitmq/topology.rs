@@ -33,9 +33,6 @@ const DELIVERY_LIMIT: i64 = 1_000_000;
 /// as it can be said. Who is dead is known by its connection.
 const CONSUMER_TIMEOUT: i64 = i32::MAX as i64;
 
-/// How long a queue of holders outlives the last of them, in milliseconds.
-const HOLDERS_EXPIRE: i64 = 60_000;
-
 /// How long the server waits for the leader of a queue that it is asked for. Then it answers that there is nothing, and nobody who
 /// consumes.
 pub(super) const GIVEN_UP: Duration = Duration::from_millis(250);
@@ -59,7 +56,7 @@ impl Depth {
     }
 }
 
-fn text(text: &str) -> AMQPValue {
+pub(super) fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
 }
 
@@ -283,37 +280,6 @@ impl Live {
         if self.entry(queue).is_none() {
             self.tell(operation, &Change::Use(queue.clone())).await?;
         }
-        Ok(())
-    }
-
-    /// How many sessions may hold tasks of a queue.
-    pub(super) async fn holders(&self, operation: &'static str, queue: &QueueName) -> Result<u64> {
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-queue-type".into(), text("classic"));
-        arguments.insert("x-expires".into(), AMQPValue::LongLongInt(HOLDERS_EXPIRE));
-        let channel = self.lookup.lock().await;
-        let name = self.names.holders(queue);
-        let create = channel.queue_declare(name, QueueDeclareOptions::durable(), arguments);
-        Ok(self.call_doing(operation, Doing::Declaring, create).await?.consumer_count().into())
-    }
-
-    /// Makes this session one that may hold tasks of a queue, for as long as it lasts.
-    pub(super) async fn become_holder(
-        self: &Arc<Self>,
-        operation: &'static str,
-        queue: &QueueName,
-    ) -> Result<()> {
-        if self.intake().line(queue).holder {
-            return Ok(());
-        }
-        self.holders(operation, queue).await?;
-        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
-        let name = self.names.holders(queue);
-        let consume = self.worker.basic_consume(name, "".into(), options, FieldTable::default());
-        let holder = self.call(operation, consume).await?;
-        self.intake().line(queue).holder = true;
-        // Nothing comes; but where the queue is removed, this session would not be asked any more.
-        tokio::spawn(pump(holder, Arc::downgrade(self), |_, _| {}));
         Ok(())
     }
 

@@ -191,11 +191,7 @@ impl RabbitMq {
     }
 
     /// Starts a node of a cluster in a folder that has the cluster's cookie; none if it cannot have its ports.
-    pub(super) fn join(
-        home: Home,
-        options: RabbitMqOptions,
-        ports: Ports,
-    ) -> io::Result<Option<Self>> {
+    pub(super) fn join(home: Home, options: RabbitMqOptions, ports: Ports) -> io::Result<Option<Self>> {
         options.prepare(home.path(), ports)?;
         let Some(server) = serve(&home, ports)? else { return Ok(None) };
         Ok(Some(Self { home, options, ports, names: None, server }))
