@@ -79,7 +79,7 @@ impl Dialer {
                     }
                     // Without the feature, there is no such configuration.
                     debug_assert!(tls.is_none());
-                    Ok(stream)
+                    Ok::<_, std::io::Error>(stream)
                 };
                 // The client's own thread waits for it, and nobody else could end that.
                 let late = || std::io::Error::from(std::io::ErrorKind::TimedOut);
