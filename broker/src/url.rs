@@ -13,7 +13,8 @@ use crate::{Durability, Error, Namespace, Result};
 /// * `local:/path` or `local:path` a directory of this box, shared by many processes.
 /// * `redis://[user:password@]host[:port][,host[:port]…][/database]` a server, shared by many boxes, or several: Sentinels, who know the
 ///   server, or servers of a Cluster; `rediss://` the same, encrypted; `unix://[user:password@]/path` or `redis+unix://` the same through a socket of this box.
-/// * `amqp://[user:password@]host[:port][/vhost]` a RabbitMQ server, shared by many boxes.
+/// * `amqp://[user:password@]host[:port][,host[:port]…][/vhost]` a RabbitMQ server, shared by many boxes, or several nodes of a cluster; `amqps://`
+///   the same, encrypted.
 ///
 /// `?namespace=NAME` chooses the set of queues; `mh` unless given. `memory:?adversary=SEED`, for tests, refuses calls, loses
 /// leases, answers and hints, and does whatever else a broker may: see
@@ -99,13 +100,12 @@ impl FromStr for BrokerUrl {
                 let why = "it names no socket by its whole path";
                 return Err(bad(text, why).advise(format!("{scheme}:///run/redis/redis.sock?db=0")));
             }
-            Some(("amqp", rest)) if rest.starts_with("//") => Place::RabbitMq(ServerUrl::new(place)),
-            Some(("amqp", _)) => {
-                return Err(bad(text, "it has no // after amqp:").advise("amqp://host:5672"));
+            Some(("amqp" | "amqps", rest)) if rest.starts_with("//") => {
+                Place::RabbitMq(ServerUrl::new(place))
             }
-            Some(("amqps", _)) => {
-                let why = "this version has no amqps broker yet: connections are not encrypted";
-                return Err(bad(text, why).advise("amqp://host"));
+            Some((scheme @ ("amqp" | "amqps"), _)) => {
+                let why = format!("it has no // after {scheme}:");
+                return Err(bad(text, &why).advise(format!("{scheme}://host")));
             }
             _ => return Err(bad(text, "it begins with no known scheme").advise("local:/path/of/a/directory")),
         };
@@ -134,7 +134,7 @@ impl FromStr for BrokerUrl {
                 }
             }
         }
-        if let Place::Redis(server) = &place {
+        if let Place::Redis(server) | Place::RabbitMq(server) = &place {
             server.check().map_err(|why| bad(text, &why))?;
         }
         Ok(Self { place, namespace, adversary, durability })
@@ -209,6 +209,8 @@ mod tests {
             "redis+unix:///run/redis.sock?namespace=films",
             "amqp://host/a?namespace=films&management=http://host:15672&consumer_timeout=1h30m",
             "redis://one:26379,two:26379,[::1]:26379/3?namespace=films&master=main",
+            "amqp://one,two:5673,[::1]:5674/films?namespace=films",
+            "amqps://host/%2Ffilms?ca=/etc/ca.pem&cert=/etc/me.pem&key=/etc/me.key",
         ] {
             assert_eq!(text.parse::<BrokerUrl>().unwrap().to_string(), text);
         }
@@ -263,8 +265,12 @@ mod tests {
             ("memory:?durability=process", "\"durability\" is no option"),
             ("memory:?adversary=films", "seed is no number"),
             ("local:/a?namespace=../b", "may not begin"),
-            ("amqps://user:secret@host", "no amqps broker yet"),
             ("amqp:user:secret@host", "no // after amqp:"),
+            ("amqps:user:secret@host", "no // after amqps:"),
+            ("amqp://user:secret@host?ca=/ca.pem", "\"ca\" is no option"),
+            ("amqps://user:secret@host?key=/me.key", "cert and key"),
+            ("amqps://user:secret@host?db=1", "\"db\" is no option"),
+            ("amqp://user:secret@a,,b/v", "between two of its commas"),
             ("valkey://user:secret@host", "no known scheme"),
             ("redis:user:secret@host", "no // after redis:"),
             ("redis://user:secret@host?foo=1", "\"foo\" is no option"),
@@ -301,8 +307,14 @@ mod tests {
 
     #[test]
     fn what_is_advised_can_be_used() {
-        for text in ["amqps://host", "redis:host", "rediss:host", "unix:redis.sock", "redis+unix:redis.sock"]
-        {
+        for text in [
+            "amqp:host",
+            "amqps:host",
+            "redis:host",
+            "rediss:host",
+            "unix:redis.sock",
+            "redis+unix:redis.sock",
+        ] {
             let error = text.parse::<BrokerUrl>().unwrap_err();
             assert!(error.advice().unwrap().parse::<BrokerUrl>().is_ok(), "{text}: {:?}", error.advice());
         }

@@ -130,7 +130,7 @@ async fn beat(broker: &dyn Broker, batch: &[Due], lease: Duration) -> bool {
                         hold.renewed(beat, began);
                         hold.cancelled();
                     }
-                    Beaten::Lost => hold.lose(),
+                    Beaten::Lost => hold.lose(&beat.lease),
                 }
             }
             return true;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use manyhands_broker::{
-    Broker, Claim, ClaimReply, ClaimedTask, End, Error, ErrorKind, Interest, QueueName, Result,
+    Beaten, Broker, Claim, ClaimReply, ClaimedTask, End, Error, ErrorKind, Interest, QueueName, Result,
     crash::{Point, at},
     limits,
     sabotage::{Defect, planted},
@@ -224,15 +224,37 @@ impl Claims {
             return Ok(full);
         }
         for task in tasks {
+            if self.adopt(&task, began).await {
+                continue;
+            }
             self.solitude.running |= task.alone;
             self.start(task, mode, began);
         }
         Ok(full)
     }
 
+    /// Lets a run that goes on here have the new lease of its task, where the old one is over: a broker that lost its connection to this
+    /// process hands out again what runs in it. Tells whether there is such a run, as then no other is to be started.
+    async fn adopt(&self, task: &ClaimedTask, began: Instant) -> bool {
+        // Only what was handed out and lost before can run here. What must run alone is no longer trusted.
+        if task.deaths == 0 || task.alone {
+            return false;
+        }
+        let Some(run) = self.leases.run_of(task) else { return false };
+        let old = run.lease();
+        // Where the old one is kept, this is another copy of the task.
+        let beaten = self.broker.beat(&[old.clone().into()], self.lease).await;
+        let adopted =
+            beaten.is_ok_and(|beaten| beaten == [Beaten::Lost]) && run.adopt(&old, task.lease.clone(), began);
+        if adopted {
+            tracing::info!(task = %old.id, queue = %old.queue, "the task was handed out again and still runs here: it goes on");
+        }
+        adopted
+    }
+
     /// Gives a task back that was not begun. If its lease is over, the broker says so.
     fn give_back(&self, task: ClaimedTask, mode: Mode) {
-        let held = self.leases.hold(task.lease.clone(), Instant::now());
+        let held = self.leases.hold(&task, Instant::now());
         let slot = self.slots.take(mode);
         // The settler outlives the claims; if it is gone, the process is ending and the lease runs out.
         let _ = self.settler.send(Ended { task, end: End::Release, held, slot, ran: false });
@@ -241,7 +263,7 @@ impl Claims {
     fn start(&self, mut task: ClaimedTask, mode: Mode, began: Instant) {
         task.run_limit = task.run_limit.into_iter().chain(self.max_run).min();
         let registered = self.app.handlers.get(&task.name).cloned();
-        let held = self.leases.hold(task.lease.clone(), began);
+        let held = self.leases.hold(&task, began);
         let slot = self.slots.take(mode);
         let (observer, settler) = (Arc::clone(&self.observer), self.settler.clone());
         // Its slot tells when it ended; nothing else waits for it.

@@ -96,7 +96,7 @@ async fn settle(settler: &Settler, mut batch: Vec<Ended>) {
             return;
         }
         let settlements: Vec<_> =
-            batch.iter().map(|ended| Settlement::new(ended.task.lease.clone(), ended.end.clone())).collect();
+            batch.iter().map(|ended| Settlement::new(ended.held.lease(), ended.end.clone())).collect();
         at(Point::SettlerAsking);
         let mut call = broker.settle(&settlements);
         let answered = match futures_util::poll!(&mut call) {
@@ -114,18 +114,26 @@ async fn settle(settler: &Settler, mut batch: Vec<Ended>) {
         match answered {
             Ok(answers) => {
                 at(Point::SettlerAnswered);
-                for (ended, answer) in batch.iter().zip(answers) {
-                    if answer == Settled::Lost {
-                        let lease = &ended.task.lease;
+                let told = settlements.iter().zip(answers);
+                let (again, mut over): (Vec<_>, Vec<_>) = batch
+                    .into_iter()
+                    .zip(told)
+                    .partition(|(ended, (settlement, _))| !ended.held.conclude(&settlement.lease));
+                for (ended, (Settlement { lease, .. }, answer)) in &over {
+                    if *answer == Settled::Lost {
                         tracing::warn!(task = %lease.id, queue = %lease.queue, "the settlement was refused: the lease was lost");
                     }
                     if ended.ran {
-                        observer.settled(&Running { task: &ended.task }, answer);
+                        observer.settled(&Running { task: &ended.task }, *answer);
                     }
                 }
                 at(Point::SettlerTold);
-                Slot::make_room(batch.iter_mut().map(|ended| &mut ended.slot));
-                return;
+                Slot::make_room(over.iter_mut().map(|(ended, _)| &mut ended.slot));
+                if again.is_empty() {
+                    return;
+                }
+                // Handed out again while the call was under way, and adopted.
+                batch = again.into_iter().map(|(ended, _)| ended).collect();
             }
             // Only what is wrong with the settlement itself can be mended by another one; all else may pass.
             Err(error) if !matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Unsupported) => {

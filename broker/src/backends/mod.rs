@@ -10,3 +10,5 @@ pub mod rabbitmq;
 pub mod redis;
 #[cfg(any(feature = "rabbitmq", feature = "redis"))]
 mod thread;
+#[cfg(all(feature = "tls", any(feature = "rabbitmq", feature = "redis")))]
+mod tls;

@@ -22,10 +22,10 @@ pub struct ServerUrl {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerOptions {
-    /// `ca=FILE`, for `rediss://`: the certificates, as PEM, of those whose signature on the server's certificate is trusted. Without
+    /// `ca=FILE`, for `rediss://` and `amqps://`: the certificates, as PEM, of those whose signature on the server's certificate is trusted. Without
     /// it they are those that the system trusts.
     pub ca: Option<PathBuf>,
-    /// `cert=FILE` and `key=FILE`, for `rediss://`: what this side shows to a server that asks for a certificate, as PEM.
+    /// `cert=FILE` and `key=FILE`, for `rediss://` and `amqps://`: what this side shows to a server that asks for a certificate, as PEM.
     pub identity: Option<Identity>,
     /// `db=N`, for a socket: the number of the database. The URL of a host has it as its path.
     pub database: Option<u32>,
@@ -98,16 +98,20 @@ impl ServerUrl {
 
     /// Whether this is an option of such a server.
     pub(super) fn takes(&self, name: &str) -> bool {
-        if self.text.starts_with("amqp") {
-            return ["management", "consumer_timeout"].contains(&name);
-        }
-        let has_hosts = self.text.starts_with("redis:") || self.text.starts_with("rediss:");
+        let scheme = self.scheme();
+        let is_amqp = ["amqp", "amqps"].contains(&scheme);
+        let has_masters = ["redis", "rediss"].contains(&scheme);
         match name {
-            "ca" | "cert" | "key" => self.text.starts_with("rediss:"),
-            "db" => !has_hosts,
-            "master" | "sentinel_user" | PASSWORD => has_hosts,
-            name => name == "allow_eviction",
+            "ca" | "cert" | "key" => ["rediss", "amqps"].contains(&scheme),
+            "db" => ["unix", "redis+unix"].contains(&scheme),
+            "master" | "sentinel_user" | PASSWORD => has_masters,
+            "management" | "consumer_timeout" => is_amqp,
+            name => name == "allow_eviction" && !is_amqp,
         }
+    }
+
+    fn scheme(&self) -> &str {
+        self.text.split(':').next().unwrap_or_default()
     }
 
     /// Takes an option of such a server, or says what is wrong with it.
@@ -148,7 +152,8 @@ impl ServerUrl {
         let authority = self.text.rsplit_once('@').map_or(self.text.as_str(), |(_, rest)| rest);
         let hosts = authority.rsplit_once("//").map_or(authority, |(_, rest)| rest);
         let hosts = hosts.split_once('/').map_or(hosts, |(hosts, _)| hosts);
-        if self.takes("master") && hosts.contains(',') && hosts.split(',').any(str::is_empty) {
+        let has_hosts = ["redis", "rediss", "amqp", "amqps"].contains(&self.scheme());
+        if has_hosts && hosts.contains(',') && hosts.split(',').any(str::is_empty) {
             return Err("there is nothing between two of its commas".to_owned());
         }
         if self.options.sentinel_user.is_some() && self.options.sentinel_password.is_none() {

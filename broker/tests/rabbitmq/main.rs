@@ -1,12 +1,16 @@
 //! What only the RabbitMQ broker does: what others put into its queues or take out of them, and a server that takes nothing.
 
-#![allow(clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
 
 mod classes;
+mod cluster;
 mod dead;
 mod delays;
 mod differences;
+mod faults;
+mod load;
 mod replies;
+mod urls;
 
 use std::{sync::Arc, time::Duration};
 
@@ -41,7 +45,12 @@ struct Scene {
 
 impl Scene {
     async fn new(url: String) -> Self {
-        let connection = Connection::connect(&url, ConnectionProperties::default()).await.unwrap();
+        Self::new_behind(url.clone(), url).await
+    }
+
+    /// One whose sessions have another URL than the look behind them.
+    async fn new_behind(url: String, behind: String) -> Self {
+        let connection = Connection::connect(&behind, ConnectionProperties::default()).await.unwrap();
         let behind = connection.create_channel().await.unwrap();
         let namespace = format!("test-{}", Incarnation::generate());
         Self { url, namespace, behind, connection }
@@ -301,8 +310,9 @@ async fn an_alarm_costs_no_task() {
     let server = RabbitMq::start().unwrap();
     let scene = Scene::new(server.url()).await;
     let broker = scene.session().await;
-    broker.enqueue(&[task("q")], None).await.unwrap();
-    let held = claim(&*broker, "q").await.remove(0);
+    broker.enqueue(&[task("q"), task("q")], None).await.unwrap();
+    let mut both = claim(&*broker, "q").await;
+    let (held, plain) = (both.remove(0), both.remove(0));
     let sender = scene.session().await;
     sender.declare(&queue("sent"), None).await.unwrap();
     server.operate(&["set_vm_memory_high_watermark", "0.00001"]).unwrap();
@@ -314,6 +324,8 @@ async fn an_alarm_costs_no_task() {
         }
     };
     assert_eq!(unknown.kind(), ErrorKind::Unavailable);
+    let done = Settlement::new(plain.lease, End::complete(Vec::new()));
+    assert_eq!(settle(&*broker, &[done]).await, Ok(vec![Settled::Settled]), "nothing is sent for it");
     let end = End::complete(vec![task("next")]);
     let settlement = [Settlement::new(held.lease.clone(), end)];
     for _ in 0..3 {

@@ -1,10 +1,9 @@
 //! A Redis Cluster: each namespace on the server that has its slot, wherever that goes.
 
-use manyhands_test_support::servers::Cluster;
+use manyhands_test_support::{Authority, servers::Cluster};
 
 use super::{
     load::{Load, Told},
-    urls::Authority,
     *,
 };
 
@@ -181,8 +180,8 @@ async fn everything_is_found_on_the_one_server_that_has_the_namespace() {
 
 #[tokio::test]
 async fn the_servers_of_a_cluster_encrypt() {
-    let ours = Authority::new();
-    let [cert, key] = ours.sign("127.0.0.1");
+    let ours = Authority::new().unwrap();
+    let [cert, key] = ours.sign("127.0.0.1").unwrap();
     let options = Redis::options().tls(&ours.file("ca.pem"), &cert, &key);
     let options = options.with("tls-auth-clients", "no").with("tls-cluster", "yes");
     let cluster = Cluster::start_with(3, &options).unwrap();

@@ -5,11 +5,14 @@
 
 use std::time::Instant;
 
-use manyhands_test_support::servers::{RedisOptions, Sentinel, Watched};
+use manyhands_test_support::{
+    Authority,
+    servers::{RedisOptions, Sentinel, Watched},
+};
 
 use super::{
     load::{Load, Told},
-    urls::Authority,
+    urls::server,
     *,
 };
 
@@ -265,8 +268,8 @@ async fn a_sentinel_that_knows_less_than_another_one_is_not_believed() {
 
 #[tokio::test]
 async fn sentinels_and_the_master_encrypt() {
-    let ours = Authority::new();
-    let films = ours.server("127.0.0.1", "no");
+    let ours = Authority::new().unwrap();
+    let films = server(&ours, "127.0.0.1", "no");
     let file = |name: &str| ours.file(name).display().to_string();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let watch = Sentinel::start(&[

@@ -1,52 +1,18 @@
 //! The ways to a server: encrypted, through a socket, as a user, and to a database of it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use manyhands_broker::Result;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use manyhands_test_support::Authority;
 use tempfile::TempDir;
 
 use super::*;
 
-/// Somebody who signs certificates, and a folder for them.
-pub(crate) struct Authority {
-    folder: TempDir,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    pub(crate) fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "authority");
-        let key = KeyPair::generate().unwrap();
-        std::fs::write(folder.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
-        Self { folder, issuer: Issuer::new(params, key) }
-    }
-
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Signs a certificate for a name, and writes it and its key.
-    pub(crate) fn sign(&self, name: &str) -> [PathBuf; 2] {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        let cert = params.signed_by(&key, &self.issuer).unwrap();
-        let files = ["pem", "key"].map(|ending| self.file(&format!("{name}.{ending}")));
-        std::fs::write(&files[0], cert.pem()).unwrap();
-        std::fs::write(&files[1], key.serialize_pem()).unwrap();
-        files
-    }
-
-    /// Starts a server with a certificate for a name.
-    pub(crate) fn server(&self, name: &str, asks_clients: &str) -> Redis {
-        let [cert, key] = self.sign(name);
-        let options = Redis::options().tls(&self.file("ca.pem"), &cert, &key);
-        options.with("tls-auth-clients", asks_clients).start().unwrap()
-    }
+/// Starts a server with a certificate for a name.
+pub(crate) fn server(of: &Authority, name: &str, asks_clients: &str) -> Redis {
+    let [cert, key] = of.sign(name).unwrap();
+    let options = Redis::options().tls(&of.file("ca.pem"), &cert, &key);
+    options.with("tls-auth-clients", asks_clients).start().unwrap()
 }
 
 async fn open(url: &str) -> Result<Arc<dyn Broker>> {
@@ -70,8 +36,8 @@ async fn refused(url: &str, kind: ErrorKind, part: &str) {
 
 #[tokio::test]
 async fn a_server_that_encrypts_is_trusted_by_its_certificate() {
-    let (ours, theirs) = (Authority::new(), Authority::new());
-    let server = ours.server("127.0.0.1", "no");
+    let (ours, theirs) = (Authority::new().unwrap(), Authority::new().unwrap());
+    let server = server(&ours, "127.0.0.1", "no");
     let (port, ca) = (server.tls_port().unwrap(), ours.file("ca.pem"));
     let url = format!("rediss://127.0.0.1:{port}");
     hand_over(&format!("{url}?ca={}", ca.display()), &server.url()).await;
@@ -94,9 +60,9 @@ async fn a_server_that_encrypts_is_trusted_by_its_certificate() {
 /// As servers do that are not told otherwise.
 #[tokio::test]
 async fn a_server_may_ask_for_a_certificate() {
-    let ours = Authority::new();
-    let server = ours.server("127.0.0.1", "yes");
-    let [cert, key] = ours.sign("client");
+    let ours = Authority::new().unwrap();
+    let server = server(&ours, "127.0.0.1", "yes");
+    let [cert, key] = ours.sign("client").unwrap();
     let url =
         format!("rediss://127.0.0.1:{}?ca={}", server.tls_port().unwrap(), ours.file("ca.pem").display());
     refused(&url, ErrorKind::Unavailable, "accept each other's certificates").await;

@@ -2,8 +2,11 @@
 //!
 //! Nothing here knows a crate of manyhands, so that it can judge all of them from outside.
 
+mod authority;
 pub mod checker;
 pub mod kill;
 pub mod ledger;
 pub mod relay;
 pub mod servers;
+
+pub use authority::Authority;

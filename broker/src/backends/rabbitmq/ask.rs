@@ -61,6 +61,29 @@ pub(super) struct Answer {
     pub(super) received: u64,
 }
 
+/// Whose answers are waited for.
+#[derive(Clone, Copy, Debug)]
+struct Expected {
+    /// How many sessions may hold tasks, if the server can say.
+    holders: Option<u64>,
+    /// How many consumers of the tasks there are.
+    consumers: u64,
+}
+
+impl Expected {
+    /// How long more answers are waited for; none when all have come.
+    fn until(self, heard: &BTreeMap<(Incarnation, u64), Answer>) -> Option<Duration> {
+        match self.holders {
+            Some(holders) => ((heard.len() as u64) < holders).then_some(PATIENCE),
+            None if heard.values().map(|answer| answer.consumers).sum::<u64>() < self.consumers => {
+                Some(PATIENCE)
+            }
+            // Who consumes nothing may have put tasks off.
+            None => Some(HANDED_ON),
+        }
+    }
+}
+
 /// How a queue stands, as far as it can be known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Holdings {
@@ -91,10 +114,15 @@ impl Live {
         }
         let depth = self.depth_of_work(operation, queue).await?;
         let holders = self.holders(operation, queue).await?;
-        let answers =
-            if holders == 0 { BTreeMap::new() } else { self.question(operation, queue, holders).await? };
+        let answers = match holders {
+            Some(0) => BTreeMap::new(),
+            holders => {
+                let all = Expected { holders, consumers: depth.consumers };
+                self.question(operation, queue, all).await?
+            }
+        };
         // Somebody may have come, or have been replaced, while they were asked.
-        let holders = holders.max(self.holders(operation, queue).await?);
+        let holders = holders.max(self.holders(operation, queue).await?).unwrap_or_default();
         let sum = |of: fn(&Answer) -> u64| answers.values().map(of).sum::<u64>();
         let silent = holders.saturating_sub(answers.len() as u64);
         let unknown = depth.consumers.saturating_sub(sum(|answer| answer.consumers));
@@ -143,12 +171,12 @@ impl Live {
         &self,
         operation: &'static str,
         queue: &QueueName,
-        holders: u64,
+        all: Expected,
     ) -> Result<BTreeMap<(Incarnation, u64), Answer>> {
         let id = Uuid::new_v4();
         let (asked, mut answers) = mpsc::unbounded_channel();
         self.asks().insert(id.to_string(), asked);
-        let heard = self.hear(operation, queue, id, holders, &mut answers).await;
+        let heard = self.hear(operation, queue, id, all, &mut answers).await;
         self.asks().remove(&id.to_string());
         heard
     }
@@ -158,16 +186,16 @@ impl Live {
         operation: &'static str,
         queue: &QueueName,
         id: Uuid,
-        holders: u64,
+        all: Expected,
         answers: &mut mpsc::UnboundedReceiver<Answer>,
     ) -> Result<BTreeMap<(Incarnation, u64), Answer>> {
         let question = Question { id, queue: queue.clone(), reply_to: self.inbox.as_str().to_owned() };
         let body = serde_json::to_vec(&question).map_err(|e| super::error::internal(operation, e))?;
         self.publish_news(operation, &body, QUESTION).await?;
         let mut heard = BTreeMap::new();
-        let until = Instant::now() + PATIENCE;
-        while (heard.len() as u64) < holders {
-            let left = until.saturating_duration_since(Instant::now());
+        let asked = Instant::now();
+        while let Some(until) = all.until(&heard) {
+            let left = until.saturating_sub(asked.elapsed());
             match tokio::time::timeout(left, answers.recv()).await {
                 Ok(Some(answer)) => drop(heard.insert((answer.incarnation, answer.connection), answer)),
                 Ok(None) => return Err(super::error::lost(operation)),

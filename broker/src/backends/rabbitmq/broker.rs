@@ -81,7 +81,7 @@ impl Broker for RabbitMqBroker {
     }
 
     async fn max_run(&self) -> Result<Option<Duration>> {
-        self.on_thread("max_run", |link| async move { Ok(run_time::max_run(&link.config).await) }).await
+        self.on_thread("max_run", |link| async move { Ok(run_time::max_run(&link).await) }).await
     }
 
     fn doctor(&self) -> Option<&dyn Doctor> {

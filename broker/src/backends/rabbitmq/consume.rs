@@ -110,7 +110,19 @@ impl Live {
     pub(super) fn drain(&self, queue: &QueueName) {
         let consumers = self.intake().line(queue).consumers();
         for (class, number, mut consumer) in consumers {
-            self.intake().arrive(queue, class, number, here(&mut consumer));
+            let (deliveries, ended) = here(&mut consumer);
+            self.intake().arrive(queue, class, number, deliveries);
+            if ended {
+                self.ended(queue, number);
+            }
+        }
+    }
+
+    /// A consumer gets no more. The end is told once, to whoever reads it. If we did not cancel it, the queue was removed, or the connection
+    /// is lost.
+    fn ended(&self, queue: &QueueName, number: u64) {
+        if self.intake().line(queue).relies_on(number) {
+            self.end();
         }
     }
 
@@ -141,27 +153,34 @@ impl Live {
         self.intake().line(queue).cancelled(number);
         let cancel = self.worker.basic_cancel(consumer.tag(), BasicCancelOptions::default());
         self.call("claim", cancel).await?;
-        self.intake().arrive(queue, class, number, here(&mut consumer));
+        let (deliveries, _) = here(&mut consumer);
+        self.intake().arrive(queue, class, number, deliveries);
         Ok(())
     }
 }
 
-/// What a consumer was sent and nobody has taken in yet. The end of the stream is noticed by the one who waits for deliveries.
-fn here(consumer: &mut Consumer) -> impl Iterator<Item = Delivery> + '_ {
-    std::iter::from_fn(|| consumer.next().now_or_never().flatten()?.ok())
+/// What a consumer was sent and nobody has taken in yet; and whether it has ended.
+fn here(consumer: &mut Consumer) -> (Vec<Delivery>, bool) {
+    let mut deliveries = Vec::new();
+    while let Some(next) = consumer.next().now_or_never() {
+        let Some(Ok(delivery)) = next else { return (deliveries, true) };
+        deliveries.push(delivery);
+    }
+    (deliveries, false)
 }
 
 /// Takes in what a consumer is sent, and wakes who waits for it.
 async fn take_in(live: Weak<Live>, queue: QueueName, class: Class, number: u64, mut consumer: Consumer) {
-    while let Some(Ok(first)) = consumer.next().await {
+    loop {
+        let next = consumer.next().await;
         let Some(live) = live.upgrade() else { return };
+        let Some(Ok(first)) = next else { return live.ended(&queue, number) };
         // All that came with it, so that many wake nobody more often than one does.
-        live.intake().arrive(&queue, class, number, std::iter::once(first).chain(here(&mut consumer)));
+        let (others, ended) = here(&mut consumer);
+        live.intake().arrive(&queue, class, number, std::iter::once(first).chain(others));
         live.waiters.wake(Interest::Ready, &queue);
-    }
-    let Some(live) = live.upgrade() else { return };
-    // Not cancelled by us: the queue was removed, or the connection is lost.
-    if live.intake().line(&queue).relies_on(number) {
-        live.end();
+        if ended {
+            return live.ended(&queue, number);
+        }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use lapin::ErrorKind as Lapin;
+use lapin::{ErrorKind as Lapin, uri::AMQPUri};
 
+use super::config;
 use crate::{Error, ErrorKind};
 
 /// What lapin said: once, as its errors repeat in their text what is behind them.
@@ -41,24 +42,96 @@ pub(super) fn is_passing(error: &Error) -> bool {
     source.is_some_and(|Cause(source)| code(source) == 541 || is_down(source))
 }
 
+/// Whether a server said it, and not only nobody answered.
+pub(super) fn is_told(error: &Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Cause>());
+    source.is_none_or(|Cause(source)| code(source) != 0)
+}
+
 /// Says what an error of RabbitMQ means for the caller.
 pub(super) fn rabbitmq(operation: &'static str, error: &lapin::Error) -> Error {
+    refused(operation, Doing::Using, error)
+}
+
+/// The same of a call that does this.
+pub(super) fn refused(operation: &'static str, doing: Doing, error: &lapin::Error) -> Error {
     let (message, advice) = match code(error) {
         403 => (
-            "RabbitMQ does not let us in",
-            "check the user and password of the URL, and its permissions on the virtual host",
+            lacking(doing, &error.to_string()),
+            "rabbitmqctl set_permissions -p VHOST USER '^mh:' '^(mh:|amq\\.default$)' '^mh:' grants configure, write and read",
         ),
         404 => ("RabbitMQ has a queue that is out of reach", "wait, or check the server's log"),
         406 => (
             "RabbitMQ ended a channel",
             "repeat the call; if a task runs for longer than the server's consumer_timeout, 30 min unless told otherwise, raise that",
         ),
-        530 => (
-            "RabbitMQ has no such virtual host, or not for this user",
-            "check the URL: amqp://user:password@host:5672/vhost",
+        541 if ["nodedown", "noproc"].iter().any(|part| error.to_string().contains(part)) => (
+            "RabbitMQ has a queue that has no leader: too few of its nodes run, or reach each other",
+            "start the nodes of the cluster that are down; what they have stored is kept",
         ),
+        320 => ("RabbitMQ ended the connection", "repeat the call; see the server's log if it goes on"),
         541 => ("something failed in RabbitMQ", "repeat the call; if it goes on, see the server's log"),
-        _ => ("RabbitMQ cannot be reached", "check that the server runs and that the URL is right"),
+        _ => ("the connection to RabbitMQ ended", "repeat the call; check that the server runs"),
+    };
+    Error::new(ErrorKind::Unavailable, operation, message).because(Cause(error.clone())).advise(advice)
+}
+
+/// What a call does with what it names: the server says only that it is refused, and not for want of which right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doing {
+    /// Creates it, or makes sure that it is there.
+    Declaring,
+    /// Lets an exchange find a queue, or another exchange.
+    Binding,
+    /// Publishes, or takes messages.
+    Using,
+}
+
+/// What it means that this user may not do something.
+fn lacking(doing: Doing, text: &str) -> &'static str {
+    match (doing, text.contains("access to exchange")) {
+        // A queue may only be created by whoever may write to where it gives up messages.
+        (Doing::Declaring, _) if !text.contains("amq.default") => {
+            "RabbitMQ does not give this user the right to configure what belongs to a queue"
+        }
+        (Doing::Binding, true) | (Doing::Using, false) => {
+            "RabbitMQ does not give this user the right to read what belongs to a queue"
+        }
+        _ => "RabbitMQ does not give this user the right to write to what belongs to a queue",
+    }
+}
+
+/// Says what an error means that came while connecting to a server: the call was not made.
+pub(super) fn connecting(operation: &'static str, server: &AMQPUri, error: &lapin::Error) -> Error {
+    let at = config::address(server);
+    let text = error.to_string();
+    let lower = text.to_lowercase();
+    let (message, advice) = match code(error) {
+        403 => (
+            format!("RabbitMQ at {at} does not let us in: the user or the password is wrong"),
+            "check the user and the password of the URL; rabbitmqctl list_users says which users there are, and guest is let in only from the server's own host",
+        ),
+        530 if text.contains("not found") => (
+            format!("RabbitMQ at {at} has no virtual host \"{}\"", server.vhost),
+            "rabbitmqctl list_vhosts says which there are; in a URL, a / in a name is %2F: amqp://user:password@host/VHOST",
+        ),
+        530 if text.contains("refused for user") => (
+            format!("RabbitMQ at {at} does not let this user into the virtual host \"{}\"", server.vhost),
+            "rabbitmqctl set_permissions -p VHOST USER '^mh:' '^(mh:|amq\\.default$)' '^mh:'",
+        ),
+        0 if ["certificate", "unknownca"].iter().any(|part| lower.contains(part)) => (
+            format!("RabbitMQ at {at} and this program do not accept each other's certificates"),
+            "amqps://NAME with a name that is in the server's certificate, and ?ca=FILE with the certificate of whoever signed it; where the server asks for one, also &cert=FILE&key=FILE",
+        ),
+        0 if lower.contains("corrupt message") => (
+            format!("what answers at {at} does not encrypt"),
+            "amqps:// with the port that encrypts, which is 5671 unless the server says otherwise (listeners.ssl)",
+        ),
+        0 => (
+            format!("RabbitMQ at {at} cannot be reached"),
+            "check that the server runs, that the network leads to it, and that the URL is right: a port that encrypts needs amqps://",
+        ),
+        _ => (format!("RabbitMQ at {at} does not take the connection"), "check the server's log"),
     };
     Error::new(ErrorKind::Unavailable, operation, message).because(Cause(error.clone())).advise(advice)
 }
@@ -73,10 +146,17 @@ pub(super) fn silent(operation: &'static str) -> Error {
     .advise("repeat the call")
 }
 
-/// There is no connection in time.
-pub(super) fn unconnected(operation: &'static str) -> Error {
-    Error::new(ErrorKind::Unavailable, operation, "RabbitMQ did not let us connect in time")
-        .advise("check that the URL is that of a RabbitMQ server, and that the server is not overloaded")
+/// A server did not let us connect in time: the call was not made.
+pub(super) fn unconnected(operation: &'static str, server: &AMQPUri) -> Error {
+    let message = format!("RabbitMQ at {} did not let us connect in time", config::address(server));
+    Error::new(ErrorKind::Unavailable, operation, message)
+        .advise("check that the URL is that of a RabbitMQ server, that amqps:// has the port that encrypts, and that the server is not overloaded")
+}
+
+/// The namespace could not be opened in time.
+pub(super) fn unopened(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Unavailable, operation, "RabbitMQ did not let us open the namespace in time")
+        .advise("repeat the call; if it goes on, see the server's log")
 }
 
 /// The server takes no messages for the time being.

@@ -3,13 +3,10 @@
 
 use std::{fmt, io, time::Duration};
 
-use futures_util::{AsyncReadExt, AsyncWriteExt};
+use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use lapin::{
     protocol::{AMQPClass, connection::AMQPMethod, parse_class},
-    runtime::default_runtime,
-    tcp::AMQPUriTcpExt,
     types::FieldTable,
-    uri::AMQPUri,
 };
 
 /// How long it may take.
@@ -64,14 +61,12 @@ impl fmt::Display for Version {
     }
 }
 
-/// Asks a server for its version. It notes in its log that somebody connected and left.
+/// Asks the server at the other end for its version. It notes in its log that somebody connected and left.
 ///
 /// # Errors
-/// When there is none, or it is none of RabbitMQ's.
-pub(super) async fn version(server: &AMQPUri) -> io::Result<Version> {
+/// When it is none of RabbitMQ's, or says nothing.
+pub(super) async fn version(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<Version> {
     let asked = async {
-        let runtime = default_runtime().map_err(io::Error::other)?;
-        let mut stream = server.connect_async(&runtime).await?;
         stream.write_all(HELLO).await?;
         stream.flush().await?;
         let mut head = [0; HEAD];

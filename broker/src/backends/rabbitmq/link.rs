@@ -7,12 +7,19 @@ use std::{
 };
 
 use super::{
-    RabbitMqConfig, error, live::Live, message::Obituary, names::Names, replies::Replies, waiters::Waiters,
+    RabbitMqConfig,
+    dial::{self, Dialer},
+    error,
+    live::Live,
+    message::Obituary,
+    names::Names,
+    replies::Replies,
+    waiters::Waiters,
 };
-use crate::{Incarnation, Result, TaskId};
+use crate::{ErrorKind, Incarnation, Result, TaskId};
 
 /// How long it may take until both connections are there.
-const CONNECT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 /// How often it is tried when the server fails for a reason that passes.
 const TRIES: u32 = 20;
@@ -31,6 +38,7 @@ pub(super) struct Link {
     pub(super) config: RabbitMqConfig,
     pub(super) incarnation: Incarnation,
     pub(super) names: Names,
+    pub(super) dialer: Dialer,
     live: tokio::sync::Mutex<(u64, Option<Arc<Live>>)>,
     pub(super) waiters: Arc<Waiters>,
     pub(super) doubtful: Mutex<Doubtful>,
@@ -40,9 +48,11 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(config: RabbitMqConfig, incarnation: Incarnation) -> Self {
-        Self {
+    /// Reads the files that the URL names.
+    pub(super) fn new(config: RabbitMqConfig, incarnation: Incarnation) -> Result<Self> {
+        Ok(Self {
             names: Names::new(&config.namespace),
+            dialer: Dialer::new(&config)?,
             config,
             incarnation,
             live: tokio::sync::Mutex::default(),
@@ -50,7 +60,7 @@ impl Link {
             doubtful: Mutex::default(),
             replies: Arc::default(),
             mark: Mutex::default(),
-        }
+        })
     }
 
     /// The connections; new ones if there are none.
@@ -63,24 +73,36 @@ impl Link {
                 return Ok(Arc::clone(live));
             }
             kept.1 = None;
-            let mut tries = 0;
-            let live = loop {
-                tries += 1;
-                kept.0 += 1;
-                match Live::connect(self, operation, kept.0).await {
-                    // Somebody else is creating what was found: the server fails instead of waiting.
-                    Err(error) if error::is_passing(&error) && tries < TRIES => {
-                        tokio::time::sleep(AGAIN).await;
-                    }
-                    connected => break connected?,
-                }
-            };
+            let live = self.connect(operation, &mut kept.0).await?;
             kept.1 = Some(Arc::clone(&live));
             // What happened meanwhile was not heard.
             self.waiters.wake_all();
             Ok(live)
         };
-        tokio::time::timeout(CONNECT, connected).await.map_err(|_| error::unconnected(operation))?
+        tokio::time::timeout(CONNECT, connected).await.map_err(|_| error::unopened(operation))?
+    }
+
+    /// New connections to the first server that can be used; and their number.
+    async fn connect(&self, operation: &'static str, number: &mut u64) -> Result<Arc<Live>> {
+        let mut failures = Vec::new();
+        for server in self.dialer.turn() {
+            let mut tries = 0;
+            loop {
+                (tries, *number) = (tries + 1, *number + 1);
+                match Live::connect(self, &self.dialer, server, operation, *number).await {
+                    // Somebody else is creating what was found: the server fails instead of waiting.
+                    Err(error) if error::is_passing(&error) && tries < TRIES => {
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                    Err(error) if error.kind() == ErrorKind::Unavailable => {
+                        failures.push(error);
+                        break;
+                    }
+                    connected => return connected,
+                }
+            }
+        }
+        Err(dial::all_failed(operation, failures))
     }
 
     /// Gives the present connections up, if there are any.
@@ -125,7 +147,8 @@ pub(super) async fn keep(link: Weak<Link>) {
         let live = link.live.lock().await.1.clone();
         if let Some(live) = live.filter(|live| !live.is_gone()) {
             // What fails here ended the connections; whoever calls next builds new ones.
-            if let Err(error) = live.look_after(&link).await {
+            let looked = live.look_after(&link).await.and(live.be_counted_again().await);
+            if let Err(error) = looked {
                 tracing::debug!(error = %error.report(), "what is held could not be looked after");
             }
         }

@@ -12,17 +12,20 @@ use std::{
 
 use futures_util::StreamExt;
 use lapin::{
-    Channel, Connection, ConnectionProperties, Consumer,
+    Channel, Connection, Consumer,
     options::{ChannelFlowOptions, QueueDeclareOptions},
     types::{FieldTable, ShortString},
+    uri::AMQPUri,
 };
 use tokio::sync::{mpsc, watch};
 
 use super::{
     ask::Answer,
     class::Class,
+    dial::Dialer,
     directory::{Directory, Entry, Unreadable},
-    error,
+    error::{self, Doing},
+    holders::Uncounted,
     intake::Intake,
     link::Link,
     names::Names,
@@ -37,6 +40,9 @@ use crate::{Incarnation, Order, QueueName, Result};
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long a call may take to say why it fails when the connections are given up.
+const LAST_WORD: Duration = Duration::from_millis(100);
 
 /// How often connections are tried that may be silent because nobody is at their other end.
 const PROBE: Duration = Duration::from_secs(5);
@@ -80,6 +86,7 @@ pub(super) struct Live {
     /// What was seen or created on these connections.
     known: Mutex<HashSet<ShortString>>,
     depths: Mutex<HashMap<QueueName, (Instant, u64)>>,
+    pub(super) uncounted: Uncounted,
     gone: watch::Sender<bool>,
     /// The server takes nothing, as its memory or disk is full.
     blocked: AtomicBool,
@@ -92,13 +99,17 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Builds both connections and all that belongs to a session.
-    pub(super) async fn connect(link: &Link, operation: &'static str, number: u64) -> Result<Arc<Self>> {
+    /// Builds both connections to a server and all that belongs to a session.
+    pub(super) async fn connect(
+        link: &Link,
+        dialer: &Dialer,
+        server: &AMQPUri,
+        operation: &'static str,
+        number: u64,
+    ) -> Result<Arc<Self>> {
         let failed = |e: lapin::Error| error::rabbitmq(operation, &e);
         let name = format!("manyhands {}", link.incarnation);
-        let options = ConnectionProperties::default().with_connection_name(name.into());
-        let open = || Connection::connect_uri(link.config.server.clone(), options.clone());
-        let (to_publish, to_consume) = tokio::try_join!(open(), open()).map_err(failed)?;
+        let (to_publish, to_consume) = dialer.dial(operation, server, &name).await?;
         let talk = to_publish.create_channel().await.map_err(failed)?;
         let worker = to_consume.create_channel().await.map_err(failed)?;
         let lookup = to_consume.create_channel().await.map_err(failed)?;
@@ -127,6 +138,7 @@ impl Live {
             asks: Mutex::default(),
             known: Mutex::default(),
             depths: Mutex::default(),
+            uncounted: Uncounted::default(),
             gone: watch::Sender::new(false),
             blocked: AtomicBool::new(false),
             waiters: Arc::clone(&link.waiters),
@@ -168,9 +180,19 @@ impl Live {
         operation: &'static str,
         call: impl Future<Output = lapin::Result<T>>,
     ) -> Result<T> {
+        self.call_doing(operation, Doing::Using, call).await
+    }
+
+    /// The same of a call that does this.
+    pub(super) async fn call_doing<T>(
+        &self,
+        operation: &'static str,
+        doing: Doing,
+        call: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T> {
         self.try_call(operation, call).await?.map_err(|e| {
             self.end();
-            error::rabbitmq(operation, &e)
+            error::refused(operation, doing, &e)
         })
     }
 
@@ -223,11 +245,14 @@ impl Live {
         call: impl Future<Output = T>,
     ) -> Result<Option<T>> {
         let mut gone = self.gone.subscribe();
+        let mut call = std::pin::pin!(call);
         tokio::select! {
             biased;
-            answer = tokio::time::timeout(ANSWER, call) => Ok(answer.ok()),
-            _ = gone.wait_for(|gone| *gone) => Err(error::lost(operation)),
+            answer = tokio::time::timeout(ANSWER, &mut call) => return Ok(answer.ok()),
+            _ = gone.wait_for(|gone| *gone) => {}
         }
+        // What ends its channel is often heard first by a consumer of it.
+        tokio::time::timeout(LAST_WORD, call).await.map(Some).map_err(|_| error::lost(operation))
     }
 
     /// Two answers on the channel of deliveries: what was on its way to us before is here after. Tried on 3.10: once is
@@ -371,8 +396,16 @@ async fn watch_over(
                 }
                 Some(lapin::Event::ConnectionUnblocked) => blocked(false),
                 // A look at what is not there is the end of that channel only.
-                Some(lapin::Event::Error(error)) if error.is_amqp_soft_error() => {}
-                Some(lapin::Event::Error(_)) | None => break,
+                Some(lapin::Event::Error(error)) if error.is_amqp_soft_error() => {
+                    if error::code(&error) == 406 {
+                        tracing::warn!(%error, "RabbitMQ ended a channel; what it had handed out it hands out again");
+                    }
+                }
+                Some(lapin::Event::Error(error)) => {
+                    tracing::warn!(%error, "the connection to RabbitMQ ended");
+                    break;
+                }
+                None => break,
                 Some(_) => {}
             },
             // An error means that nobody uses them any more.

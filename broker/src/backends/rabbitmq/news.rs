@@ -47,9 +47,12 @@ impl Live {
     /// Reads everything that is in the inbox.
     pub(super) fn read_inbox(self: &Arc<Self>) {
         let Some(mut letters) = self.letters.get().cloned() else { return };
-        // The end of the stream is noticed by the one who waits for letters.
-        while let Some(Some(Ok(letter))) = letters.next().now_or_never() {
-            self.read_letter(&letter);
+        while let Some(next) = letters.next().now_or_never() {
+            match next {
+                Some(Ok(letter)) => self.read_letter(&letter),
+                // The end is told once, to whoever reads it.
+                _ => return self.end(),
+            }
         }
     }
 

@@ -3,18 +3,15 @@
 
 use std::time::Duration;
 
-use super::{
-    RabbitMqConfig,
-    greeting::{self, Version},
-};
+use super::{greeting::Version, link::Link};
 
 /// The server's `consumer_timeout`, unless it is told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// How long a run may take on this server. From 3.12 on our queues ask for more than anybody needs.
-pub(super) async fn max_run(config: &RabbitMqConfig) -> Option<Duration> {
-    match greeting::version(&config.server).await {
-        Ok(version) => of(&version, config.consumer_timeout),
+pub(super) async fn max_run(link: &Link) -> Option<Duration> {
+    match link.dialer.version().await {
+        Ok(version) => of(&version, link.config.consumer_timeout()),
         Err(error) => {
             tracing::warn!(%error, "RabbitMQ does not tell its version, so it is not known how long a task may run");
             None

@@ -64,7 +64,7 @@ impl RabbitMqBroker {
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the system gives no thread.
     pub fn unconnected(config: RabbitMqConfig) -> Result<Self> {
         let incarnation = Incarnation::generate();
-        let link = Arc::new(Link::new(config, incarnation));
+        let link = Arc::new(Link::new(config, incarnation)?);
         Ok(Self { incarnation, link, thread: SessionThread::start("mh-rabbitmq")? })
     }
 

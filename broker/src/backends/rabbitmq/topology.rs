@@ -18,7 +18,7 @@ use lapin::{
 use super::{
     difference::{self, Shape, Summary},
     directory::Change,
-    error,
+    error::{self, Doing},
     live::Live,
     message::Stored,
     plan::Planned,
@@ -166,7 +166,7 @@ impl Live {
         let code = error::code(&refusal);
         if ![DIFFERS, FORBIDDEN, error::LOCKED].contains(&code) || (missing && code == FORBIDDEN) {
             self.end();
-            return Err(error::rabbitmq(operation, &refusal));
+            return Err(error::refused(operation, Doing::Declaring, &refusal));
         }
         // The server has closed it.
         *channel = self.call(operation, self.to_consume.create_channel()).await?;
@@ -235,7 +235,7 @@ impl Live {
             let (work, open) = (self.names.work(queue, class), self.names.open());
             let key = waiting::short_key(queue, class);
             let unbind = self.worker.queue_unbind(work, open, key, FieldTable::default());
-            self.call(operation, unbind).await?;
+            self.call_doing(operation, Doing::Binding, unbind).await?;
         }
         Ok(())
     }
@@ -276,11 +276,11 @@ impl Live {
             Err(e) if error::code(&e) == DIFFERS => {
                 let compared = self.compare(operation, planned).await;
                 self.end();
-                compared.and(Err(error::rabbitmq(operation, &e)))
+                compared.and(Err(error::refused(operation, Doing::Declaring, &e)))
             }
             Err(e) => {
                 self.end();
-                Err(error::rabbitmq(operation, &e))
+                Err(error::refused(operation, Doing::Declaring, &e))
             }
         }
     }
@@ -298,34 +298,6 @@ impl Live {
         Ok(())
     }
 
-    /// How many sessions may hold tasks of a queue.
-    pub(super) async fn holders(&self, operation: &'static str, queue: &QueueName) -> Result<u64> {
-        let holders = Planned::holders(&self.names, queue);
-        let channel = self.lookup.lock().await;
-        let found = self.call(operation, holders.declare(&channel, Shape::PLANNED)).await?;
-        Ok(found.map_or(0, |queue| queue.consumer_count().into()))
-    }
-
-    /// Makes this session one that may hold tasks of a queue, for as long as it lasts.
-    pub(super) async fn become_holder(
-        self: &Arc<Self>,
-        operation: &'static str,
-        queue: &QueueName,
-    ) -> Result<()> {
-        if self.intake().line(queue).holder {
-            return Ok(());
-        }
-        self.holders(operation, queue).await?;
-        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
-        let name = self.names.holders(queue);
-        let consume = self.worker.basic_consume(name, "".into(), options, FieldTable::default());
-        let holder = self.call(operation, consume).await?;
-        self.intake().line(queue).holder = true;
-        // Nothing comes; but where the queue is removed, this session would not be asked any more.
-        tokio::spawn(pump(holder, Arc::downgrade(self), |_, _| {}));
-        Ok(())
-    }
-
     /// Makes the inbox of this session and begins to read it.
     pub(super) async fn open_inbox(self: &Arc<Self>, operation: &'static str) -> Result<()> {
         let none = FieldTable::default;
@@ -333,11 +305,12 @@ impl Live {
         self.declare_exchange(operation, &Planned::exchange(news.clone(), ExchangeKind::Fanout)).await?;
         let own =
             QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
-        self.call(operation, self.worker.queue_declare(self.inbox.clone(), own, none())).await?;
+        let declare = self.worker.queue_declare(self.inbox.clone(), own, none());
+        self.call_doing(operation, Doing::Declaring, declare).await?;
         let inbox = self.inbox.clone();
         let bind =
             self.worker.queue_bind(inbox.clone(), news, "".into(), QueueBindOptions::default(), none());
-        self.call(operation, bind).await?;
+        self.call_doing(operation, Doing::Binding, bind).await?;
         let (replies, ours) = (self.names.replies(), self.incarnation.to_string());
         self.declare_exchange(operation, &Planned::exchange(replies.clone(), ExchangeKind::Direct)).await?;
         self.bind(operation, &inbox, &replies, &ours).await?;

@@ -22,7 +22,9 @@ use lapin::{
     types::{FieldTable, ShortString},
 };
 
-use super::{class::Class, directory::Change, link::Link, live::Live, plan::Planned, publish::To};
+use super::{
+    class::Class, directory::Change, error::Doing, link::Link, live::Live, plan::Planned, publish::To,
+};
 use crate::{NewTask, QueueName, Result, TaskId};
 
 /// The steps of the ladder: lines of 2^0 to 2^20 seconds.
@@ -132,7 +134,7 @@ impl Live {
                 ExchangeBindOptions::default(),
                 none(),
             );
-            self.call(operation, bind).await?;
+            self.call_doing(operation, Doing::Binding, bind).await?;
             self.known().insert(step);
         }
         Ok(())
@@ -166,7 +168,7 @@ impl Live {
         let options = QueueBindOptions::default();
         let (queue, exchange) = (queue.clone(), exchange.clone());
         let bind = self.worker.queue_bind(queue, exchange, key.into(), options, FieldTable::default());
-        self.call(operation, bind).await
+        self.call_doing(operation, Doing::Binding, bind).await
     }
 }
 

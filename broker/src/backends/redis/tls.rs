@@ -1,4 +1,4 @@
-//! Encrypted connections: by rustls, with ring as the only provider of cryptography.
+//! Encrypted connections.
 
 use redis::{Client, ConnectionInfo};
 
@@ -7,12 +7,10 @@ use crate::{Error, Result, ServerOptions};
 #[cfg(feature = "tls")]
 pub(super) fn client(server: ConnectionInfo, options: &ServerOptions) -> Result<Client> {
     use redis::{ClientTlsConfig, TlsCertificates};
-    use rustls::crypto::{CryptoProvider, ring};
 
-    if CryptoProvider::get_default().is_none() {
-        // Another thread may have been faster, or the program chose one of its own: that is used.
-        let _ = ring::default_provider().install_default();
-    }
+    use crate::backends::tls::{provide, read};
+
+    provide();
     let root_cert = options.ca.as_ref().map(|path| read("ca", path, "CERTIFICATE")).transpose()?;
     let client_tls = match &options.identity {
         Some(identity) => Some(ClientTlsConfig {
@@ -26,29 +24,6 @@ pub(super) fn client(server: ConnectionInfo, options: &ServerOptions) -> Result<
             .because(e.to_string())
             .advise("ca, cert and key each name a file in the form PEM")
     })
-}
-
-/// Reads a file that an option names, in which there must be something of this kind.
-#[cfg(feature = "tls")]
-fn read(option: &str, path: &std::path::Path, kind: &str) -> Result<Vec<u8>> {
-    let failed = |why: &str, advice: &str| {
-        Error::invalid("connect", format!("{option}={} {why}", path.display())).advise(advice)
-    };
-    let text = std::fs::read(path).map_err(|e| {
-        failed("cannot be read", "a file that is there, and that the user of this program may read")
-            .because(e)
-    })?;
-    let is_pem = String::from_utf8_lossy(&text)
-        .lines()
-        .any(|line| line.starts_with("-----BEGIN") && line.contains(kind));
-    if is_pem {
-        Ok(text)
-    } else {
-        Err(failed(
-            &format!("holds no {kind} in the form PEM"),
-            "openssl x509 -in FILE -text shows a certificate, openssl pkey -in FILE -text a key",
-        ))
-    }
 }
 
 #[cfg(not(feature = "tls"))]

@@ -9,6 +9,7 @@ mod guard;
 pub(crate) mod ports;
 mod process;
 mod rabbitmq;
+mod rabbitmq_cluster;
 mod redis;
 mod sentinel;
 
@@ -18,6 +19,7 @@ pub use self::{
     cluster::Cluster,
     detached::Detached,
     rabbitmq::{RabbitMq, RabbitMqOptions},
+    rabbitmq_cluster::RabbitMqCluster,
     redis::{Redis, RedisOptions},
     sentinel::{Sentinel, Watched},
 };

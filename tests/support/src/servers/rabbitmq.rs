@@ -37,7 +37,8 @@ pub struct RabbitMq {
     home: Home,
     options: RabbitMqOptions,
     ports: Ports,
-    names: Process,
+    /// None in a cluster, whose nodes share one.
+    names: Option<Process>,
     server: Process,
 }
 
@@ -46,12 +47,15 @@ pub struct RabbitMq {
 pub struct RabbitMqOptions {
     lines: Vec<String>,
     management: bool,
+    encrypts: bool,
 }
 
 /// Where a server listens.
 #[derive(Clone, Copy, Debug)]
-struct Ports {
+pub(super) struct Ports {
     amqp: u16,
+    /// The one that encrypts.
+    tls: Option<u16>,
     /// For other nodes.
     nodes: u16,
     /// Of its epmd, who tells nodes where others listen. Each server has its own: a shared one could not be ended.
@@ -61,19 +65,30 @@ struct Ports {
 }
 
 impl Ports {
-    fn free() -> io::Result<Self> {
-        let [amqp, nodes, names, management] =
-            [ports::free()?, ports::free()?, ports::free()?, ports::free()?];
-        Ok(Self { amqp, nodes, names, management })
+    fn free(options: &RabbitMqOptions) -> io::Result<Self> {
+        Self::of(ports::free()?, options)
+    }
+
+    /// Those of a server that another epmd knows, too.
+    pub(super) fn of(names: u16, options: &RabbitMqOptions) -> io::Result<Self> {
+        let tls = options.encrypts.then(ports::free).transpose()?;
+        let management = options.management.then(ports::free).transpose()?.unwrap_or_default();
+        Ok(Self { amqp: ports::free()?, tls, nodes: ports::free()?, names, management })
     }
 
     fn url(self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}", self.amqp)
     }
 
-    /// The first half of the node's name, by which its answers are told from those of another server.
-    fn node(self) -> String {
-        format!("mh{}x{}@", self.amqp, self.names)
+    /// The part of the node's name that is the same in all of its cluster, by which their answers are told from those of another
+    /// server.
+    fn mark(&self) -> String {
+        format!("x{}@", self.names)
+    }
+
+    /// The node's name.
+    pub(super) fn node(&self) -> String {
+        format!("mh{}{}localhost", self.amqp, self.mark())
     }
 }
 
@@ -99,6 +114,15 @@ impl RabbitMqOptions {
         self
     }
 
+    /// Also listens for encrypted connections, with this certificate and its key, and what is told of `ssl_options` besides.
+    #[must_use]
+    pub fn tls(mut self, ca: &Path, cert: &Path, key: &Path) -> Self {
+        self.encrypts = true;
+        self.config(format!("ssl_options.cacertfile = {}", ca.display()))
+            .config(format!("ssl_options.certfile = {}", cert.display()))
+            .config(format!("ssl_options.keyfile = {}", key.display()))
+    }
+
     /// Starts the server and waits until it speaks AMQP.
     ///
     /// # Errors
@@ -107,11 +131,14 @@ impl RabbitMqOptions {
     pub fn start(self) -> io::Result<RabbitMq> {
         let home = Home::new()?;
         for _ in 0..TRIES {
-            let ports = Ports::free()?;
+            let ports = Ports::free(&self)?;
             self.prepare(home.path(), ports)?;
-            let mut names = home.start(&epmd(ports)?, &log(home.path()))?;
+            let mut names = home.start(&epmd(ports.names)?, &log(home.path()))?;
             match serve(&home, ports) {
-                Ok(Some(server)) => return Ok(RabbitMq { home, options: self, ports, names, server }),
+                Ok(Some(server)) => {
+                    let names = Some(names);
+                    return Ok(RabbitMq { home, options: self, ports, names, server });
+                }
                 Ok(None) => home.kill(&mut names)?,
                 Err(error) => {
                     home.kill(&mut names)?;
@@ -130,9 +157,9 @@ impl RabbitMqOptions {
     pub fn detach(&self, folder: &Path) -> io::Result<Detached> {
         let end = |process: &mut Process| process.kill(|_| Ok(()));
         for _ in 0..TRIES {
-            let ports = Ports::free()?;
+            let ports = Ports::free(self)?;
             self.prepare(folder, ports)?;
-            let mut names = epmd(ports)?.detach(&log(folder))?;
+            let mut names = epmd(ports.names)?.detach(&log(folder))?;
             let mut server = match recipe(folder, ports).and_then(|recipe| recipe.detach(&log(folder))) {
                 Ok(server) => server,
                 Err(error) => {
@@ -157,6 +184,7 @@ impl RabbitMqOptions {
             "listeners.tcp.1 = 127.0.0.1:{}\nloopback_users = none\nlog.console = false\n",
             ports.amqp
         );
+        text.extend(ports.tls.map(|port| format!("listeners.ssl.1 = 127.0.0.1:{port}\n")));
         self.lines.iter().for_each(|line| text.extend([line.as_str(), "\n"]));
         if self.management {
             text.push_str(&format!(
@@ -177,6 +205,13 @@ impl RabbitMq {
     /// As [`RabbitMqOptions::start`].
     pub fn start() -> io::Result<Self> {
         RabbitMqOptions::default().start()
+    }
+
+    /// Starts a node of a cluster in a folder that has the cluster's cookie; none if it cannot have its ports.
+    pub(super) fn join(home: Home, options: RabbitMqOptions, ports: Ports) -> io::Result<Option<Self>> {
+        options.prepare(home.path(), ports)?;
+        let Some(server) = serve(&home, ports)? else { return Ok(None) };
+        Ok(Some(Self { home, options, ports, names: None, server }))
     }
 
     /// Tells whether it is installed, as Debian does it.
@@ -227,6 +262,18 @@ impl RabbitMq {
         self.ports.amqp
     }
 
+    /// The port of 127.0.0.1 on which it listens for encrypted connections, if it does.
+    #[must_use]
+    pub fn tls_port(&self) -> Option<u16> {
+        self.ports.tls
+    }
+
+    /// Whether this is the name of its node.
+    #[must_use]
+    pub fn is_named(&self, node: &str) -> bool {
+        self.ports.node() == node
+    }
+
     /// The leader of the server's processes.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -265,13 +312,22 @@ impl RabbitMq {
     ///
     /// If it cannot be run or fails: with what it said.
     pub fn operate(&self, args: &[&str]) -> io::Result<()> {
+        self.ask(args).map(drop)
+    }
+
+    /// The same, and tells what it said.
+    ///
+    /// # Errors
+    ///
+    /// As [`RabbitMq::operate`].
+    pub fn ask(&self, args: &[&str]) -> io::Result<String> {
         let mut command = Command::new(OPERATE);
-        command.arg("--quiet").arg("--node").arg(format!("{}localhost", self.ports.node())).args(args);
+        command.arg("--quiet").arg("--node").arg(self.ports.node()).args(args);
         command.env("HOME", self.home.path()).env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
         command.env("ERL_EPMD_PORT", self.ports.names.to_string());
         let output = command.stdin(Stdio::null()).output()?;
         if output.status.success() {
-            return Ok(());
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let said = [output.stdout, output.stderr].concat();
         Err(io::Error::other(format!("rabbitmqctl {args:?}: {}", String::from_utf8_lossy(&said))))
@@ -324,18 +380,20 @@ impl RabbitMq {
 impl Drop for RabbitMq {
     fn drop(&mut self) {
         let _ = self.kill();
-        let _ = self.home.kill(&mut self.names);
+        if let Some(names) = &mut self.names {
+            let _ = self.home.kill(names);
+        }
     }
 }
 
-fn log(folder: &Path) -> PathBuf {
+pub(super) fn log(folder: &Path) -> PathBuf {
     folder.join("output")
 }
 
 /// The server would start one for itself, which then belongs to nobody.
-fn epmd(ports: Ports) -> io::Result<Recipe> {
+pub(super) fn epmd(port: u16) -> io::Result<Recipe> {
     let recipe = Recipe::new(program("epmd", "rabbitmq-server")?);
-    Ok(recipe.arg("-port").arg(ports.names.to_string()).arg("-address").arg("127.0.0.1"))
+    Ok(recipe.arg("-port").arg(port.to_string()).arg("-address").arg("127.0.0.1"))
 }
 
 fn recipe(folder: &Path, ports: Ports) -> io::Result<Recipe> {
@@ -344,7 +402,7 @@ fn recipe(folder: &Path, ports: Ports) -> io::Result<Recipe> {
     }
     Ok(Recipe::new(SERVER)
         .env("HOME", folder)
-        .env("RABBITMQ_NODENAME", format!("{}localhost", ports.node()))
+        .env("RABBITMQ_NODENAME", ports.node())
         .env("RABBITMQ_DIST_PORT", ports.nodes.to_string())
         .env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq"))
         .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
@@ -386,9 +444,9 @@ fn greets(ports: Ports) -> io::Result<bool> {
     let [kind, _, _, length @ ..] = head;
     let mut body = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap_or_default().min(1 << 16)];
     stream.read_exact(&mut body)?;
-    // connection.start is method 10 of class 10; among the server's properties is the node's name,
-    // though with the machine's for its second half.
-    let node = ports.node();
-    let ours = body.windows(node.len()).any(|part| part == node.as_bytes());
+    // connection.start is method 10 of class 10; among the server's properties is the node's name, or that of one of its
+    // cluster, though with the machine's for its second half.
+    let mark = ports.mark();
+    let ours = body.windows(mark.len()).any(|part| part == mark.as_bytes());
     Ok(kind == 1 && body.starts_with(&[0, 10, 0, 10]) && ours)
 }

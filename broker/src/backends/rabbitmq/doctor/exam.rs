@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lapin::{
-    Channel, Connection, ConnectionProperties,
+    Channel, Connection,
     options::{BasicGetOptions, BasicNackOptions},
 };
 
@@ -17,9 +17,6 @@ use crate::{
         plan::Planned,
     },
 };
-
-/// How long it may take until there is a connection.
-const CONNECT: Duration = Duration::from_secs(10);
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -157,10 +154,7 @@ impl Exam {
 /// Opens a connection.
 pub(super) async fn connect(link: &Link) -> Result<Connection> {
     let name = format!("manyhands doctor {}", link.incarnation);
-    let options = ConnectionProperties::default().with_connection_name(name.into());
-    let connect = Connection::connect_uri(link.config.server.clone(), options);
-    let connected = tokio::time::timeout(CONNECT, connect).await;
-    connected.map_err(|_| error::unconnected("doctor"))?.map_err(rabbitmq)
+    link.dialer.dial_to_look("doctor", &name).await
 }
 
 /// Waits for an answer, for as long as one may take.

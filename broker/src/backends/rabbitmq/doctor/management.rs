@@ -11,7 +11,7 @@ use hyper::{
     header::{AUTHORIZATION, HOST},
 };
 use hyper_util::rt::TokioIo;
-use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::uri::AMQPScheme;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use url::Url;
@@ -75,13 +75,14 @@ struct Plugin {
 /// Why it cannot be asked at all.
 pub(super) async fn ask(config: &RabbitMqConfig, prefix: &str) -> Result<Told, Why> {
     let plugin = Plugin::of(config)?;
+    let vhost = config.first().map(|server| server.vhost.as_str()).unwrap_or_default();
     let address = plugin.address();
     let overview =
         plugin.get(&["overview"], &[]).await.map_err(|Why(why)| Why(format!("{address}: {why}")))?;
     Ok(Told {
         nodes: plugin.list(&["nodes"]).await,
         flags: plugin.list(&["feature-flags"]).await,
-        queues: plugin.queues(&config.server.vhost, prefix).await,
+        queues: plugin.queues(vhost, prefix).await,
         address,
         version: overview["rabbitmq_version"].as_str().unwrap_or("?").to_owned(),
     })
@@ -119,10 +120,10 @@ pub(super) fn check(told: &Result<Told, Why>) -> Check {
 
 impl Plugin {
     fn of(config: &RabbitMqConfig) -> Result<Self, Why> {
-        let server: &AMQPUri = &config.server;
+        let server = config.first().ok_or_else(|| Why("the URL names no server".to_owned()))?;
         let user = &server.authority.userinfo;
         let (mut name, mut password) = (user.username.clone(), user.password.clone());
-        let (host, port) = match &config.management {
+        let (host, port) = match config.management() {
             Some(said) => {
                 let url =
                     Url::parse(said.expose()).map_err(|e| Why(format!("its URL cannot be used: {e}")))?;

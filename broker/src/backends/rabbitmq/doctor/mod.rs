@@ -13,7 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use self::exam::Exam;
-use super::{RabbitMqBroker, greeting, link::Link};
+use super::{RabbitMqBroker, link::Link};
 use crate::{Check, Doctor, Result};
 
 #[async_trait]
@@ -25,7 +25,7 @@ impl Doctor for RabbitMqBroker {
 
 async fn examine(link: Arc<Link>) -> Result<Vec<Check>> {
     let mut exam = Exam::begin(&link).await?;
-    let greeted = greeting::version(&link.config.server).await;
+    let greeted = link.dialer.version().await;
     let mut checks = vec![facts::version(greeted.as_ref())];
     let version = greeted.as_ref().ok();
     let (alarm, calls) = times::checks(&link).await?;
@@ -45,7 +45,7 @@ async fn examine(link: Arc<Link>) -> Result<Vec<Check>> {
             checks.extend(nodes::room(of));
         }
     }
-    checks.push(facts::timeout(version, link.config.consumer_timeout));
+    checks.push(facts::timeout(version, link.config.consumer_timeout()));
     checks.extend(calls);
     checks.push(management::check(&told));
     Ok(checks)
