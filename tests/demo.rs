@@ -141,7 +141,7 @@ fn what_cannot_work_is_said_at_once() {
         (&["--out", "missing/films.jsonl"], 1, "missing/films.jsonl: cannot write there"),
         (&["--out", "/"], 1, "no file's name"),
         (&["--broker", "memory:"], 1, "memory: is for one process"),
-        (&["--broker", "amqps://user:secret@host"], 2, "no amqps broker yet"),
+        (&["--broker", "kafka://user:secret@host"], 2, "no known scheme"),
         (&["--broker", &below], 1, "Not a directory"),
         (&["--kill=me"], 2, "invalid value 'me'"),
     ];

@@ -220,7 +220,7 @@ fn what_is_wrong_is_said_with_its_exit_code() {
         (&["count", "1", "--queue", "../x"], 2, "may not begin with a dot"),
         (&["count", "1", "--id", "a b"], 2, "a task id may not contain ' '"),
         (&["count", "1", "--max-attempts", "0"], 2, "at least 1"),
-        (&["count", "1", "--broker", "amqps://u:secret@h"], 2, "no amqps broker yet"),
+        (&["count", "1", "--broker", "kafka://u:secret@h"], 2, "no known scheme"),
         (&["count", "1", "--broker", "local:/proc/nothing"], 3, "error: cannot use /proc/nothing"),
     ];
     for (args, code, why) in cases {

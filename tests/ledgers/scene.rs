@@ -50,6 +50,8 @@ async fn produce(url: &str, ledger: &Ledger, lead: &Semaphore, sending: Sending)
     let Sending { tasks, held, .. } = sending;
     let client = insist(async || Client::connect(&url.parse()?).await).await;
     let ids = client.broker().capabilities().ids;
+    // Where a call that is made again may double its task, that is done here, where it is noted.
+    let client = if ids == Ids::Unknown { client.with_patience(Duration::ZERO) } else { client };
     let mut twins = BTreeSet::new();
     for number in 0..tasks {
         // Closed when nobody is there any more.

@@ -27,6 +27,8 @@ pub(crate) struct Told {
     pub(crate) accepted: BTreeSet<TaskId>,
     /// Settled tasks, each with how often: one that was doubled by an unknown outcome is settled twice.
     pub(crate) settled: BTreeMap<TaskId, usize>,
+    /// Tasks whose settlement was asked for when a connection was lost: they may be settled though nobody heard of it.
+    unheard: BTreeSet<TaskId>,
     /// Why calls failed, each with how often.
     pub(crate) errors: BTreeMap<String, usize>,
     /// The longest time between two settlements.
@@ -36,7 +38,8 @@ pub(crate) struct Told {
 impl Told {
     /// Accepted tasks that were never settled.
     pub(crate) fn lost(&self) -> usize {
-        self.accepted.iter().filter(|id| !self.settled.contains_key(id)).count()
+        let known = |id: &&TaskId| self.settled.contains_key(id) || self.unheard.contains(id);
+        self.accepted.iter().filter(|id| !known(id)).count()
     }
 
     /// How many settlements there are beyond one a task.
@@ -49,6 +52,8 @@ struct Shared {
     told: Mutex<Told>,
     settled: watch::Sender<usize>,
     stop: watch::Sender<bool>,
+    /// Nothing is left to be settled.
+    over: watch::Sender<bool>,
 }
 
 /// The two, at work.
@@ -65,6 +70,7 @@ impl Load {
             told: Mutex::default(),
             settled: watch::Sender::new(0),
             stop: watch::Sender::new(false),
+            over: watch::Sender::new(false),
         });
         let (producer, worker) = (scene.session().await, scene.session().await);
         Self {
@@ -102,7 +108,9 @@ impl Load {
                 Err(error) => panic!("{} {:?}", error.report(), self.told().errors),
             }
         }
-        self.worker.abort();
+        // It may not have read yet what it was told of the last ones.
+        self.shared.over.send_replace(true);
+        tokio::time::timeout(PATIENCE, &mut self.worker).await.unwrap().unwrap();
         std::mem::take(&mut *self.shared.told.lock().unwrap())
     }
 }
@@ -141,7 +149,7 @@ impl Shared {
     async fn work(self: Arc<Self>, broker: Arc<dyn Broker>) {
         let claim = Claim::new(queue("q"), 8);
         let mut last = Instant::now();
-        loop {
+        while !*self.over.borrow() {
             let hint = broker.wait(&[queue("q")]);
             let claimed = match broker.claim(&claim).await {
                 Ok(reply) => reply.tasks,
@@ -160,7 +168,10 @@ impl Shared {
             let settled = loop {
                 match broker.settle(&ends).await {
                     Ok(settled) => break settled,
-                    Err(error) => self.failed(error).await,
+                    Err(error) => {
+                        self.told.lock().unwrap().unheard.extend(ends.iter().map(|end| end.lease.id.clone()));
+                        self.failed(error).await;
+                    }
                 }
             };
             let count = {

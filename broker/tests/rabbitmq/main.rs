@@ -89,6 +89,10 @@ impl Scene {
         let bind =
             self.behind.queue_bind(self.name(&name).into(), from, key.into(), options, FieldTable::default());
         bind.await.unwrap();
+        // And what is sent to an open queue.
+        let (from, key) = (self.name("open").into(), queue.into());
+        let bind = self.behind.queue_bind(self.name(&name).into(), from, key, options, FieldTable::default());
+        bind.await.unwrap();
     }
 
     async fn put(&self, to: &str, body: &[u8], properties: BasicProperties) {

@@ -31,4 +31,8 @@ impl Mortal for RabbitMq {
     fn restart(&mut self) -> io::Result<()> {
         Self::restart(self)
     }
+
+    fn remembers(&self) -> bool {
+        false
+    }
 }

@@ -36,4 +36,8 @@ impl Mortal for Redis {
     fn restart(&mut self) -> io::Result<()> {
         Self::restart(self)
     }
+
+    fn remembers(&self) -> bool {
+        true
+    }
 }
