@@ -29,6 +29,9 @@ pub(super) trait Mortal {
     /// Returns when it answers.
     fn restart(&mut self) -> std::io::Result<()>;
 
+    /// Whether it has written down what it needs to come back with all that it accepted.
+    fn is_ready_to_die(&self) -> std::io::Result<bool>;
+
     /// Whether it knows a call again that is made again: else that may double its tasks.
     fn remembers(&self) -> bool;
 }
@@ -100,6 +103,9 @@ impl<S: Mortal> Scene<S> {
         let mut progress = Progress::default();
         for away in AWAY.iter().cycle().take(kills) {
             for _ in 0..CALLS {
+                let Accepted { .. } = self.producer.answer(PATIENCE)?;
+            }
+            while !self.server.is_ready_to_die()? {
                 let Accepted { .. } = self.producer.answer(PATIENCE)?;
             }
             self.server.kill()?;

@@ -9,7 +9,7 @@ use super::{
     super::restart::{self, Mortal},
     Bench, ours,
 };
-use crate::report::Row;
+use crate::{report::Row, work::QUEUE};
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     let kills = usize::try_from(bench.scaled(20, 2))?;
@@ -30,6 +30,12 @@ impl Mortal for RabbitMq {
 
     fn restart(&mut self) -> io::Result<()> {
         Self::restart(self)
+    }
+
+    /// A single node that is killed before it has written down which queues there are forgets a new one with all that it confirmed.
+    fn is_ready_to_die(&self) -> io::Result<bool> {
+        let queues = [format!("work:{QUEUE}"), format!("dead:{QUEUE}"), "directory".to_owned()];
+        queues.iter().try_fold(true, |all, queue| Ok(all && self.has_noted(queue)?))
     }
 
     fn remembers(&self) -> bool {

@@ -37,6 +37,10 @@ impl Mortal for Redis {
         Self::restart(self)
     }
 
+    fn is_ready_to_die(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
     fn remembers(&self) -> bool {
         true
     }
