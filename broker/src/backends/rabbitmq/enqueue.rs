@@ -4,7 +4,7 @@
 //! close, and nobody needs to be asked before.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -132,21 +132,19 @@ impl Call<'_> {
     /// For some tasks there was no way: their queue was closed or removed, or nobody has opened it yet.
     async fn find_ways(&mut self, answers: &mut [Enqueued]) -> Result<()> {
         self.live.sync("enqueue").await?;
-        let mut left = Vec::new();
-        for index in std::mem::take(&mut self.left) {
-            let queue = &self.tasks[index].queue;
-            if !self.live.is_closed(queue) {
-                // It may be missing: what was known of it is forgotten.
-                self.live.ensure_queue("enqueue", queue).await?;
-                self.live.open("enqueue", queue).await?;
-            }
-            if self.live.is_closed(queue) {
-                answers[index] = Enqueued::Closed;
-            } else {
-                left.push(index);
-            }
+        let queues: HashSet<_> = self.left.iter().map(|index| &self.tasks[*index].queue).collect();
+        for queue in queues.into_iter().filter(|queue| !self.live.is_closed(queue)) {
+            // It may be missing: what was known of it is forgotten.
+            self.live.ensure_queue("enqueue", queue).await?;
+            self.live.open("enqueue", queue).await?;
         }
-        self.left = left;
+        self.left.retain(|index| {
+            let closed = self.live.is_closed(&self.tasks[*index].queue);
+            if closed {
+                answers[*index] = Enqueued::Closed;
+            }
+            !closed
+        });
         Ok(())
     }
 }

@@ -157,11 +157,6 @@ impl Line {
         self.standings.iter().filter(|s| s.class == class).map(Standing::credit).sum()
     }
 
-    /// Whether the server sends more as things are.
-    pub(super) fn has_credit(&self) -> bool {
-        self.standings.iter().any(|standing| standing.credit() > 0)
-    }
-
     /// Whether all that there is of a class was sent here, but for what is on its way.
     pub(super) fn is_exhausted(&self, class: Class) -> bool {
         self.exhausted[class.index()]
@@ -274,6 +269,12 @@ impl Line {
 impl Intake {
     pub(super) fn line(&mut self, queue: &QueueName) -> &mut Line {
         self.lines.entry(queue.clone()).or_default()
+    }
+
+    /// Whether the server sends tasks of this queue here as things are.
+    pub(super) fn is_sent(&self, queue: &QueueName) -> bool {
+        let line = self.lines.get(queue);
+        line.is_some_and(|line| line.standings.iter().any(|standing| standing.credit() > 0))
     }
 
     pub(super) fn queues(&self) -> Vec<QueueName> {

@@ -110,7 +110,7 @@ impl Live {
             return self.waiters.wake_all();
         };
         // What would be sent here if it were free tells of itself.
-        let is_sent = |queue: &QueueName| self.intake().line(queue).has_credit();
+        let is_sent = |queue: &QueueName| self.intake().is_sent(queue);
         ready.iter().filter(|queue| !is_sent(queue)).for_each(|q| self.waiters.wake(Interest::Ready, q));
         settled.iter().for_each(|queue| self.waiters.wake(Interest::Settled, queue));
     }

@@ -1,7 +1,7 @@
 //! Who waits for news of which queues in this session, and for what.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -11,7 +11,7 @@ use crate::{Interest, QueueName};
 
 /// All who wait.
 #[derive(Default)]
-pub(super) struct Waiters(Mutex<HashMap<u64, Waiter>>);
+pub(super) struct Waiters(Mutex<BTreeMap<u64, Waiter>>);
 
 struct Waiter {
     interest: Interest,
@@ -32,8 +32,8 @@ impl Waiters {
     pub(super) fn register(self: &Arc<Self>, interest: Interest, queues: &[QueueName]) -> Waiting {
         let woken = Arc::new(Notify::new());
         let mut waiters = self.all();
-        // Numbers grow, so the greatest is the last one that is there.
-        let number = waiters.keys().max().map_or(0, |last| last + 1);
+        // No other one that is there has it.
+        let number = waiters.last_key_value().map_or(0, |(last, _)| last + 1);
         waiters.insert(number, Waiter { interest, queues: queues.to_vec(), woken: Arc::clone(&woken) });
         Waiting { waiters: Arc::clone(self), number, woken }
     }
@@ -60,7 +60,7 @@ impl Waiters {
         self.all().values().for_each(|waiter| waiter.woken.notify_one());
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<u64, Waiter>> {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<u64, Waiter>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
