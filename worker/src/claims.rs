@@ -7,7 +7,8 @@ use std::{
 };
 
 use manyhands_broker::{
-    Beaten, Broker, Claim, ClaimReply, ClaimedTask, End, Error, ErrorKind, Interest, QueueName, Result,
+    Beaten, Broker, Claim, ClaimReply, ClaimedTask, End, Error, ErrorKind, Interest, Lease, QueueName,
+    Result,
     crash::{Point, at},
     limits,
     sabotage::{Defect, planted},
@@ -223,33 +224,39 @@ impl Claims {
             tasks.into_iter().for_each(|task| self.give_back(task, mode));
             return Ok(full);
         }
-        for task in tasks {
-            if self.adopt(&task, began).await {
-                continue;
-            }
+        for task in self.adopt(tasks, began).await {
             self.solitude.running |= task.alone;
             self.start(task, mode, began);
         }
         Ok(full)
     }
 
-    /// Lets a run that goes on here have the new lease of its task, where the old one is over: a broker that lost its connection to this
-    /// process hands out again what runs in it. Tells whether there is such a run, as then no other is to be started.
-    async fn adopt(&self, task: &ClaimedTask, began: Instant) -> bool {
+    /// Lets runs that go on here have the new leases of their tasks, where the old ones are over: a broker that lost its connection to this
+    /// process hands out again what runs in it. Returns the other tasks, which are to be started.
+    async fn adopt(&self, tasks: Vec<ClaimedTask>, began: Instant) -> Vec<ClaimedTask> {
         // Only what was handed out and lost before can run here. What must run alone is no longer trusted.
-        if task.deaths == 0 || task.alone {
-            return false;
+        let may_run = |task: &&ClaimedTask| task.deaths > 0 && !task.alone;
+        let running = |task: &ClaimedTask| {
+            let run = self.leases.run_of(task)?;
+            Some((task.lease.clone(), run.lease(), run))
+        };
+        let runs: Vec<_> = tasks.iter().filter(may_run).filter_map(running).collect();
+        if runs.is_empty() {
+            return tasks;
         }
-        let Some(run) = self.leases.run_of(task) else { return false };
-        let old = run.lease();
-        // Where the old one is kept, this is another copy of the task.
-        let beaten = self.broker.beat(&[old.clone().into()], self.lease).await;
-        let adopted =
-            beaten.is_ok_and(|beaten| beaten == [Beaten::Lost]) && run.adopt(&old, task.lease.clone(), began);
-        if adopted {
-            tracing::info!(task = %old.id, queue = %old.queue, "the task was handed out again and still runs here: it goes on");
+        // All in one call: after a lost connection there are as many as slots, and their leases run. Where an old one is kept, the new one is
+        // of another copy of the task.
+        let beats: Vec<_> = runs.iter().map(|(_, old, _)| old.clone().into()).collect();
+        let beaten = self.broker.beat(&beats, self.lease).await.unwrap_or_default();
+        let over = runs.into_iter().zip(beaten).filter(|(_, beaten)| *beaten == Beaten::Lost);
+        let adopted: Vec<_> = over
+            .filter(|((new, old, run), _)| run.adopt(old, new.clone(), began))
+            .map(|((new, ..), _)| new)
+            .collect();
+        for Lease { id, queue, .. } in &adopted {
+            tracing::info!(task = %id, %queue, "the task was handed out again and still runs here: it goes on");
         }
-        adopted
+        tasks.into_iter().filter(|task| !adopted.contains(&task.lease)).collect()
     }
 
     /// Gives a task back that was not begun. If its lease is over, the broker says so.
