@@ -70,6 +70,28 @@ impl Check {
     }
 }
 
+/// How long calls took, each a few times: the middle counts.
+#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+pub(crate) fn calls<const N: usize>(
+    names: [&str; N],
+    times: [Vec<std::time::Duration>; N],
+    remark: &str,
+    slow: std::time::Duration,
+    advice: &str,
+) -> Check {
+    let middles = times.map(|mut times| {
+        times.sort_unstable();
+        times.get(times.len() / 2).copied().unwrap_or_default()
+    });
+    let each =
+        names.iter().zip(middles).map(|(call, took)| format!("{call} {:.2} ms", took.as_secs_f64() * 1e3));
+    let found = format!("{} ({remark})", each.collect::<Vec<_>>().join(", "));
+    if middles.iter().any(|took| *took > slow) {
+        return Check::warn("calls", found, advice);
+    }
+    Check::ok("calls", found)
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

@@ -10,7 +10,7 @@ use lapin::{
 };
 
 use super::exam::{connect, rabbitmq, within};
-use crate::{Check, Result, backends::rabbitmq::link::Link};
+use crate::{Check, Result, backends::rabbitmq::link::Link, doctor::calls};
 
 /// How many of each are measured.
 const ROUNDS: usize = 20;
@@ -104,22 +104,10 @@ fn alarm(reason: &str) -> Check {
 }
 
 fn said(times: Times) -> Check {
-    let middles = times.map(|mut times| {
-        times.sort_unstable();
-        times.get(times.len() / 2).copied().unwrap_or_default()
-    });
-    let each =
-        CALLS.iter().zip(middles).map(|(call, took)| format!("{call} {:.2} ms", took.as_secs_f64() * 1e3));
-    let found = format!(
-        "{} (the middle of {ROUNDS}; to a queue that is not on the disk)",
-        each.collect::<Vec<_>>().join(", ")
-    );
-    if middles.iter().any(|took| *took > SLOW) {
-        let advice =
-            "the server or the network is slow: rabbitmq-diagnostics observer, and what else the host does";
-        return Check::warn("calls", found, advice);
-    }
-    Check::ok("calls", found)
+    let remark = format!("the middle of {ROUNDS}; to a queue that is not on the disk");
+    let advice =
+        "the server or the network is slow: rabbitmq-diagnostics observer, and what else the host does";
+    calls(CALLS, times, &remark, SLOW, advice)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Beat, Broker, Check, Claim, End, Enqueued, ErrorKind, Namespace, NewTask, Payload, QueueName, Result,
-    Settlement, TaskName, backends::redis::RedisBroker, limits,
+    Settlement, TaskName, backends::redis::RedisBroker, doctor::calls, limits,
 };
 
 /// How many tasks are tried.
@@ -79,18 +79,9 @@ impl RedisBroker {
 }
 
 fn said(times: [Vec<Duration>; CALLS.len()]) -> Check {
-    let middles = times.map(|mut times| {
-        times.sort_unstable();
-        times.get(times.len() / 2).copied().unwrap_or_default()
-    });
-    let each =
-        CALLS.iter().zip(middles).map(|(call, took)| format!("{call} {:.2} ms", took.as_secs_f64() * 1e3));
-    let found = format!("{} (the middle of {ROUNDS}, one task each)", each.collect::<Vec<_>>().join(", "));
-    if middles.iter().any(|took| *took > SLOW) {
-        let advice = "the server or the network is slow: redis-cli --latency, redis-cli slowlog get, and what else the host does";
-        return Check::warn("calls", found, advice);
-    }
-    Check::ok("calls", found)
+    let remark = format!("the middle of {ROUNDS}, one task each");
+    let advice = "the server or the network is slow: redis-cli --latency, redis-cli slowlog get, and what else the host does";
+    calls(CALLS, times, &remark, SLOW, advice)
 }
 
 #[cfg(test)]
