@@ -16,7 +16,7 @@ use crate::{
     machine,
     place::Place,
     raw::{Measured, Raw},
-    report::{self, Row},
+    report::{self, Row, Target, Unit},
     roles::{Does, Produce, Produced, Role, Trickle, Work, Worked},
     settings::{Despite, Settings},
 };
@@ -210,6 +210,37 @@ fn trickle(broker: &str, tasks: u64) -> Result<(Produced, Worked)> {
 /// The p50 of a raw limit whose single calls were timed.
 fn median(raw: &Measured) -> f64 {
     raw.took.map_or(f64::NAN, |took| took.0)
+}
+
+/// From an enqueue to the handler in another process, when all are idle, beside a raw limit: p50 and p99. A fresh broker is one without
+/// tasks, with what keeps it alive.
+fn latency<T>(
+    bench: &Bench,
+    (raw, name): (&Raw, &str),
+    fresh: impl Fn() -> Result<(T, String)>,
+    ours: impl FnOnce(&str, usize, u64) -> Settings,
+    (middle, tail): (Target, Target),
+) -> Result<Vec<Row>> {
+    let n = bench.scaled(1000, 50);
+    let (mut p50, mut p99, mut calls, mut theirs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..bench.rounds() {
+        theirs.push(bench.raw(raw.clone())?);
+        let (_alive, broker) = fresh()?;
+        let (produced, worked) = trickle(&broker, n)?;
+        calls.push(produced.call);
+        p50.push(worked.age.0 / 1e6);
+        p99.push(worked.age.1 / 1e6);
+    }
+    let call = Spread::of(&calls).map_or(0.0, |spread| spread.median);
+    let medians = theirs.iter().map(median).collect();
+    let settings = theirs.swap_remove(0).settings;
+    let row = Row::new("latency", "enqueue -> handler, p50", Unit::Millis, p50.clone())
+        .with(ours("one producer, one worker, idle", 1, n))
+        .beside(name, medians, settings, Despite::Nothing)
+        .target(middle)
+        .remark(format!("the enqueue call alone: p50 {call:.3} ms"));
+    let last = Row::new("latency", "enqueue -> handler, p99", Unit::Millis, p99).against("our p50", p50);
+    Ok(vec![row, last.target(tail)])
 }
 
 /// What a producer or a worker came to.

@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use manyhands_test_support::servers::RabbitMq;
 
-use super::{Bench, BesideRaw, Cases, both as both_at_once, drain, fill, trickle};
+use super::{Bench, BesideRaw, Cases, both as both_at_once, drain, fill};
 use crate::{
     report::Row,
     settings::{Durability, Settings},

@@ -17,7 +17,6 @@ use manyhands_test_support::servers::Redis;
 
 use super::{
     Bench, BesideRaw, Cases, both as both_at_once, drain, enqueue as enqueue_all, fill, of_many_and_of_few,
-    trickle,
 };
 use crate::{
     report::Row,
