@@ -57,6 +57,10 @@ defects! {
     PromisedUnsynced = "promised-unsynced",
     /// The lease of one task is renewed, and those that were claimed with it have theirs renewed, too.
     OneBeatKeepsAll = "one-beat-keeps-all",
+    /// A session that hands nothing out is found, and not rebuilt.
+    RebuildLeftOut = "rebuild-left-out",
+    /// One worker is asked to drain, and all are.
+    DrainReachesAll = "drain-reaches-all",
 }
 
 /// Whether this defect is planted.

@@ -45,7 +45,8 @@ fn noticed_by(defect: Defect) -> &'static str {
         | Defect::KeyFreedEarly
         | Defect::PauseIgnored
         | Defect::CancelledComesBack
-        | Defect::EveryoneIsBlamed => "package(manyhands-broker) & test(memory::)",
+        | Defect::EveryoneIsBlamed
+        | Defect::DrainReachesAll => "package(manyhands-broker) & test(memory::)",
         Defect::GenerationNotRaised | Defect::OneInTenThousandDropped => {
             "package(manyhands-broker) & binary(local)"
         }
@@ -54,6 +55,7 @@ fn noticed_by(defect: Defect) -> &'static str {
         Defect::LeaseByClientsClock | Defect::OneBeatKeepsAll => "package(manyhands-broker) & test(local::)",
         Defect::AcknowledgedBeforeConfirm => "package(manyhands-broker) & binary(rabbitmq)",
         Defect::HintsAreData => "package(manyhands-worker) & test(endings::)",
+        Defect::RebuildLeftOut => "package(manyhands-worker) & test(watchdog::)",
         Defect::BeatsAmongHandlers => "package(manyhands-worker) & test(leases::)",
         Defect::StopLeavesChildren => "package(manyhands) & binary(demo) & test(an_interrupted_demo)",
     }

@@ -5,7 +5,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::MemoryBroker;
-use crate::{Incarnation, LiveWorker, Request, Result, WorkerReport, Workers, limits, workers::page};
+use crate::{
+    Incarnation, LiveWorker, Request, Result, WorkerReport, Workers, limits,
+    sabotage::{Defect, planted},
+    workers::page,
+};
 
 /// What one worker told last.
 #[derive(Debug)]
@@ -43,6 +47,9 @@ impl Workers for MemoryBroker {
     async fn drain(&self, worker: Incarnation) -> Result<bool> {
         let now = self.shared.now().steady;
         let mut workers = self.shared.workers();
+        if planted(Defect::DrainReachesAll) {
+            workers.values_mut().for_each(|told| told.drain = true);
+        }
         let told = workers.get_mut(&worker).filter(|told| told.heard(now) <= limits::WORKER_SILENT);
         Ok(told.map(|told| told.drain = true).is_some())
     }
