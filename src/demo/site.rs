@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::fetch::Http;
 use super::films;
 use super::page;
 use super::role::Scene;
@@ -28,14 +29,26 @@ pub(crate) struct SiteArgs {
     /// Where to listen: address and port, port 0 for any that is free
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: std::net::SocketAddr,
+    /// Do not serve, but ask the site at this URL for a page: exit code 0 if it has films on it
+    #[arg(long, value_name = "URL", conflicts_with = "listen")]
+    check: Option<String>,
 }
 
-/// Serves the films until it is told to end.
+/// Serves the films until it is told to end, or looks whether another process does.
 pub(crate) async fn site_role(args: SiteArgs, scene: Scene) -> anyhow::Result<()> {
+    if let Some(url) = args.check {
+        return check(&url).await;
+    }
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     scene.audience.listening(listener.local_addr()?.to_string());
     serve(listener, DELAY, scene.shutdown.stopping()).await?;
+    Ok(())
+}
+
+/// Fetches a page and looks for films on it, as a fetcher and a parser do.
+async fn check(url: &str) -> anyhow::Result<()> {
+    page::extract(&Http::new().get(url).await?).with_context(|| format!("{url} is no page of films"))?;
     Ok(())
 }
 
@@ -141,7 +154,6 @@ mod tests {
     use tokio::sync::oneshot;
     use tokio::task::JoinHandle;
 
-    use super::super::fetch::Http;
     use super::*;
 
     /// A site in a task of its own, on a free port.
