@@ -61,18 +61,32 @@ fn copy(from: &Path, to: &Path) {
     assert!(status.success(), "{} to {}", from.display(), to.display());
 }
 
+/// Copies what `.dockerignore` lets through: all is left out but for what begins with `!`, of which the other lines are left out again.
+fn copy_sent(from: &Path, to: &Path) {
+    let ignored = read(".dockerignore");
+    let lines = ignored.lines().filter(|line| !line.starts_with('#') && *line != "*");
+    let (sent, kept): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with('!'));
+    let mut tar = Command::new("tar");
+    tar.args(kept.iter().map(|path| format!("--exclude={path}"))).args(["--create", "--file=-"]);
+    tar.args(sent.iter().map(|path| &path[1..])).current_dir(from);
+    let mut packed = tar.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--file=-"]).current_dir(to).stdin(packed.stdout.take().unwrap());
+    assert!(
+        tar.status().unwrap().success() && packed.wait().unwrap().success(),
+        "{sent:?} to {}",
+        to.display()
+    );
+}
+
 /// First empty crates, so that those of others have a layer of their own, then ours on top of what these left.
 #[test]
 fn cargo_finds_what_it_needs_after_each_step() {
     let folder = tempfile::tempdir().unwrap();
     let (sources, build) = (Path::new(env!("CARGO_MANIFEST_DIR")), folder.path());
-    let ignored = read(".dockerignore");
     for line in instructions().iter().skip(1).take_while(|line| !line.starts_with("FROM ")) {
         match line.split_once(' ').unwrap() {
-            ("COPY", ". .") => {
-                let sent = ignored.lines().filter_map(|line| line.strip_prefix('!'));
-                sent.for_each(|path| copy(&sources.join(path), &build.join(path)));
-            }
+            ("COPY", ". .") => copy_sent(sources, build),
             ("COPY", paths) => {
                 let (from, to) = paths.rsplit_once(' ').unwrap();
                 for path in from.split(' ') {
