@@ -39,10 +39,11 @@
 
 pub use manyhands_broker::{
     Ahead, BatchName, BatchStatus, Broker, BrokerExt, BrokerUrl, Cancel, Capabilities, Check, DeadLetters,
-    DeadTask, Doctor, Enqueued, Error, ErrorKind, Failure, Finding, Fsck, Hold, Holder, Interest, LimitKey,
-    Lookup, Mark, NewTask, Order, Outcome, Pause, Payload, QueueName, QueueOptions, QueueStatus, Report,
-    Result, Revived, Standing, Start, State, Task, TaskDetail, TaskId, TaskInfo, TaskName, TaskPage, Token,
-    Unique, UniqueKey, Verdict, Wanted, Why, capabilities, connect, connect_to_examine,
+    DeadTask, Doctor, Enqueued, Error, ErrorKind, Failure, Finding, Fsck, Hold, Holder, Incarnation,
+    Interest, LastClaim, LimitKey, LiveWorker, Lookup, Mark, NewTask, Order, Outcome, Pause, Payload,
+    QueueName, QueueOptions, QueueStatus, Report, Request, Result, Revived, RunningTask, Standing, Start,
+    State, Task, TaskDetail, TaskId, TaskInfo, TaskName, TaskPage, Token, Unique, UniqueKey, Verdict, Wanted,
+    Why, WorkerReport, Workers, capabilities, connect, connect_to_examine,
 };
 pub use manyhands_producer::Client;
 #[cfg(feature = "cli")]

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::{
     BatchName, BatchStatus, Beat, Cancel, Capabilities, ClaimedTask, DeadLetters, Doctor, Error, Fsck,
     Incarnation, Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settlement, TaskId,
-    Token, limits,
+    Token, Workers, limits,
 };
 
 /// A future that completes when something may have changed. It is a hint and nothing else: it may complete
@@ -195,6 +195,11 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// The power to look at single tasks and to change queues, of a backend that claims
     /// [`Operators::All`](crate::capabilities::Operators::All).
     fn lookup(&self) -> Option<&dyn Lookup> {
+        None
+    }
+
+    /// The power to see the workers that are alive, and to let one drain.
+    fn workers(&self) -> Option<&dyn Workers> {
         None
     }
 

@@ -9,11 +9,11 @@ use async_trait::async_trait;
 
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    DeadTask, Doctor, End, Enqueued, Error, Fsck, Holder, Incarnation, Interest, Lookup, Mark, NewTask,
-    Outcome, QueueName, QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, State, TaskDetail,
-    TaskId, TaskPage, Token, Waiter, Why, limits, machine::purged,
+    DeadTask, Doctor, End, Enqueued, Error, Fsck, Holder, Incarnation, Interest, LiveWorker, Lookup, Mark,
+    NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Request, Result, Revived, Settled, Settlement,
+    State, TaskDetail, TaskId, TaskPage, Token, Waiter, Why, WorkerReport, Workers, limits, machine::purged,
 };
-use checks::{check_batch, check_by, check_page, check_tasks};
+use checks::{check_batch, check_by, check_page, check_report, check_tasks};
 
 /// Wraps a backend and refuses, before any I/O, what no broker accepts and what this one cannot do.
 #[derive(Debug)]
@@ -175,6 +175,10 @@ impl<B: Broker> Broker for Guard<B> {
         self.0.fsck()
     }
 
+    fn workers(&self) -> Option<&dyn Workers> {
+        self.0.workers().map(|_| self as &dyn Workers)
+    }
+
     fn wait(&self, queues: &[QueueName]) -> Waiter {
         self.wait_for(Interest::Any, queues)
     }
@@ -244,5 +248,26 @@ impl<B: Broker> Lookup for Guard<B> {
         check_page("purge", max)?;
         purged(states)?;
         self.look("purge")?.purge(queue, states, max).await
+    }
+}
+
+#[async_trait]
+impl<B: Broker> Workers for Guard<B> {
+    async fn report(&self, report: &WorkerReport) -> Result<Request> {
+        check_report(report)?;
+        self.seen("report")?.report(report).await
+    }
+
+    async fn leave(&self) -> Result<()> {
+        self.seen("leave")?.leave().await
+    }
+
+    async fn live(&self, after: Option<Incarnation>, max: usize) -> Result<Vec<LiveWorker>> {
+        check_page("live", max)?;
+        self.seen("live")?.live(after, max).await
+    }
+
+    async fn drain(&self, worker: Incarnation) -> Result<bool> {
+        self.seen("drain")?.drain(worker).await
     }
 }

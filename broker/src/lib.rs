@@ -53,6 +53,7 @@ mod typed;
 mod unique;
 mod url;
 mod why;
+mod workers;
 
 pub use batch::BatchStatus;
 pub use capabilities::Capabilities;
@@ -82,3 +83,4 @@ pub use typed::Task;
 pub use unique::{Hold, Unique};
 pub use url::{BrokerUrl, Identity, Place, Secret, ServerOptions, ServerUrl};
 pub use why::{Ahead, Why};
+pub use workers::{LastClaim, LiveWorker, Request, RunningTask, WorkerReport, Workers};

@@ -25,6 +25,15 @@ pub const MAX_HISTORY_ERROR: usize = 256;
 /// The longest text that says who paused a queue, in bytes.
 pub const MAX_BY: usize = 256;
 
+/// For how long it is known what a worker told of itself: 30 s. It tells anew every two seconds.
+pub const WORKER_SILENT: Duration = Duration::from_secs(30);
+
+/// How many of its queues, handlers and running tasks a worker tells of: the first hundred of each.
+pub const MAX_TOLD: usize = 100;
+
+/// The most that a worker tells of itself at a time, in bytes of JSON text: 128 KiB.
+pub const MAX_REPORT: usize = 128 * 1024;
+
 /// The longest progress that a handler tells, in bytes of JSON text: 4 KiB.
 pub const MAX_PROGRESS: usize = 4096;
 

@@ -15,6 +15,7 @@ mod task;
 mod tasks;
 mod who;
 mod why;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,7 @@ enum Command {
     Tasks(tasks::Args),
     Queues(queues::Args),
     Dead(dead::Args),
+    Workers(Box<workers::Args>),
     Fsck(fsck::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -66,6 +68,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Tasks(args) => tasks::run(args),
         Command::Queues(args) => queues::run(args),
         Command::Dead(args) => dead::run(args),
+        Command::Workers(args) => workers::run(*args),
         Command::Fsck(args) => fsck::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args, Cli::command()),

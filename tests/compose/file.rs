@@ -15,6 +15,8 @@ pub(crate) struct Compose {
     _program: IgnoredAny,
     #[serde(rename = "x-role")]
     _role: IgnoredAny,
+    #[serde(rename = "x-worker")]
+    _worker: IgnoredAny,
     pub(crate) services: BTreeMap<String, Service>,
     pub(crate) volumes: BTreeMap<String, Option<IgnoredAny>>,
 }
@@ -68,6 +70,8 @@ pub(crate) struct HealthCheck {
     _timeout: String,
     #[serde(rename = "retries")]
     _retries: u32,
+    #[serde(rename = "start_period")]
+    _start_period: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -58,6 +58,13 @@ fn every_field_is_documented() {
             compare(command, &place.objects(command), headings);
         }
     });
+    place.with(async |broker| {
+        let workers = broker.workers().unwrap();
+        workers.report(&manyhands_broker::WorkerReport::here()).await.unwrap();
+        let id = broker.incarnation().to_string();
+        compare(&["workers"], &place.objects(&["workers"]), &["`workers`"]);
+        compare(&["workers", "drain"], &place.objects(&["workers", "drain", &id]), &["`workers drain`"]);
+    });
     let changes: [(&[&str], &[&str]); 8] = [
         (&["queues", "set", "default", "--capacity", "9"], &["`queues list`"]),
         (&["queues", "pause", "default"], &["`queues pause`"]),

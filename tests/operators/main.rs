@@ -12,3 +12,4 @@ mod support;
 mod tasks;
 mod terminal;
 mod why;
+mod workers;

@@ -25,6 +25,7 @@ pub(crate) struct Place {
 enum Kept {
     Folder { _folder: TempDir },
     Server { _server: Redis },
+    Nothing,
 }
 
 /// One broker of each kind that finds tasks by their ids.
@@ -43,6 +44,16 @@ pub(crate) fn local() -> Place {
 }
 
 impl Place {
+    /// A broker that somebody else keeps.
+    pub(crate) fn at(url: &str) -> Self {
+        Self { url: url.to_owned(), _kept: Kept::Nothing }
+    }
+
+    /// Another session with it.
+    pub(crate) async fn session(&self) -> Arc<dyn Broker> {
+        connect(&self.url.parse().unwrap()).await.unwrap()
+    }
+
     /// The command with nothing else of this process's environment that matters to it.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_manyhands"));

@@ -19,7 +19,11 @@ use manyhands_broker::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::leases::{Due, Leases};
+use crate::{
+    leases::{Due, Leases},
+    presence::Presence,
+    slots::Slots,
+};
 
 /// The thread; it ends when this is dropped.
 #[derive(Debug)]
@@ -28,8 +32,14 @@ pub(crate) struct Beats {
 }
 
 impl Beats {
-    /// Starts the thread. Leases last `lease` and are renewed every third of that.
-    pub(crate) fn start(broker: Arc<dyn Broker>, leases: Arc<Leases>, lease: Duration) -> io::Result<Self> {
+    /// Starts the thread. Leases last `lease` and are renewed every third of that. What the worker tells of itself, it tells from there.
+    pub(crate) fn start(
+        broker: Arc<dyn Broker>,
+        leases: Arc<Leases>,
+        lease: Duration,
+        presence: Arc<Presence>,
+        slots: Arc<Slots>,
+    ) -> io::Result<Self> {
         let stop = CancellationToken::new();
         if planted(Defect::BeatsAmongHandlers) {
             let stopped = stop.clone();
@@ -41,7 +51,11 @@ impl Beats {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let stopped = stop.clone();
         let run = move || {
-            runtime.block_on(stopped.run_until_cancelled(renew_for_ever(&*broker, &leases, lease)));
+            let all = async {
+                let tell = presence.tell_for_ever(&*broker, &leases, &slots);
+                tokio::join!(renew_for_ever(&*broker, &leases, lease), tell)
+            };
+            runtime.block_on(stopped.run_until_cancelled(all));
         };
         std::thread::Builder::new().name("mh-beats".to_owned()).spawn(run)?;
         Ok(Self { _stop: stop.drop_guard() })

@@ -19,6 +19,7 @@ use crate::{
     App, Observer, Shutdown,
     handler::Mode,
     leases::Leases,
+    presence::Presence,
     runner,
     settler::Ended,
     slots::Slots,
@@ -51,6 +52,8 @@ pub(crate) struct Claims {
     pub(crate) solitude: Solitude,
     /// For the watchdog.
     pub(crate) reports: Arc<Reports>,
+    /// For who lists workers.
+    pub(crate) presence: Arc<Presence>,
 }
 
 /// When nothing may be claimed because of a task that must run alone.
@@ -103,7 +106,12 @@ impl Claims {
             // Both are registered before anything is read, so no change in between is missed.
             let mut freed = self.slots.changes();
             let hint = self.broker.wait_for(interest, &queues);
-            let (ready, starved, wait) = match self.round().await {
+            let round = self.round().await;
+            match &round {
+                Ok(round) => self.presence.claimed(!round.asked.is_empty()),
+                Err(error) => self.presence.failed(error),
+            }
+            let (ready, starved, wait) = match round {
                 Ok(round) if round.more => {
                     pause = PAUSES.0;
                     continue;

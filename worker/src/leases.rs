@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use manyhands_broker::{Beat, ClaimedTask, Lease, Payload};
+use manyhands_broker::{Beat, ClaimedTask, Lease, Payload, TaskName};
 use slab::Slab;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,9 @@ const LATE: Duration = Duration::from_millis(10);
 /// One of them. Its run shares it, so that a look at it takes no search: there are several for each task.
 #[derive(Debug)]
 pub(crate) struct Hold {
+    name: TaskName,
+    /// When its task was claimed.
+    began: Instant,
     /// Stops the handler.
     cancel: CancellationToken,
     state: Mutex<State>,
@@ -73,7 +76,8 @@ impl Leases {
         let (lease, attempts) = (task.lease.clone(), task.attempts);
         let state =
             State { lease, attempts, over: false, renewed, lost: false, cancelled: false, progress: None };
-        let hold = Arc::new(Hold { cancel: CancellationToken::new(), state: Mutex::new(state) });
+        let (name, cancel) = (task.name.clone(), CancellationToken::new());
+        let hold = Arc::new(Hold { name, began: renewed, cancel, state: Mutex::new(state) });
         let place = self.lock().insert(Arc::clone(&hold));
         if renewed.elapsed() >= LATE {
             self.late.notify_one();
@@ -137,6 +141,15 @@ impl Leases {
             (!state.lost).then(|| state.renewed.elapsed())
         };
         self.lock().iter().filter_map(age).max()
+    }
+
+    /// What runs: since when, under which lease, and its name.
+    pub(crate) fn running(&self) -> Vec<(Instant, Lease, TaskName)> {
+        let running = |(_, hold): (usize, &Arc<Hold>)| {
+            let state = hold.lock();
+            (!state.over).then(|| (hold.began, state.lease.clone(), hold.name.clone()))
+        };
+        self.lock().iter().filter_map(running).collect()
     }
 
     /// Stops all handlers, without losing the leases.
@@ -250,7 +263,7 @@ impl Drop for Held {
 
 #[cfg(test)]
 mod tests {
-    use manyhands_broker::{Incarnation, Payload, QueueName, TaskId, TaskName};
+    use manyhands_broker::{Incarnation, Payload, QueueName, TaskId};
 
     use super::*;
 

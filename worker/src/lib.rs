@@ -38,6 +38,7 @@ pub mod entry;
 mod handler;
 mod leases;
 mod observer;
+mod presence;
 mod runner;
 mod settler;
 mod shutdown;

@@ -16,6 +16,11 @@ impl Shutdown {
         Self::default()
     }
 
+    /// One that is given both orders with this one, and can be given them alone.
+    pub(crate) fn child(&self) -> Self {
+        Self { stop: self.stop.child_token(), abort: self.abort.child_token() }
+    }
+
     /// Claims no more. Running tasks get the worker's grace, then are stopped and given back.
     pub fn stop(&self) {
         self.stop.cancel();

@@ -10,8 +10,10 @@ use crate::{
     App, Observer, Shutdown,
     beats::Beats,
     claims::{Claims, PAUSES, Solitude},
+    handler::Mode,
     leases::Leases,
     observer::Nobody,
+    presence::Presence,
     settler::{self, Settler},
     slots::Slots,
     turns::{Served, Turns},
@@ -125,6 +127,14 @@ impl Worker {
     /// # Cancel safety
     /// Not cancel safe: handlers would go on without anybody to settle them. Use `shutdown`.
     pub async fn run(self, shutdown: &Shutdown) -> Result<Summary> {
+        let broker = Arc::clone(&self.broker);
+        // Somebody may ask this worker alone to drain.
+        let result = self.run_until(&shutdown.child()).await;
+        Presence::leave(&*broker).await;
+        result
+    }
+
+    async fn run_until(self, shutdown: &Shutdown) -> Result<Summary> {
         if !self.declare(shutdown).await? {
             return Ok(Summary::default());
         }
@@ -134,14 +144,18 @@ impl Worker {
             () = shutdown.aborting() => return Ok(Summary::default()),
         };
         let processes = self.processes();
+        let presence = self.presence(shutdown);
         let Settings { strict, concurrency, threads, lease, grace, until_ended, observer, .. } =
             self.settings;
         let slots = Slots::new(concurrency, threads, processes);
         let leases = Arc::new(Leases::default());
-        let _beats = Beats::start(Arc::clone(&self.broker), Arc::clone(&leases), lease).map_err(|e| {
-            Error::new(ErrorKind::Unavailable, "run", "no thread can be started for renewing leases")
-                .because(e)
-        })?;
+        let presence = Arc::new(presence);
+        let (broker, told) = (Arc::clone(&self.broker), Arc::clone(&presence));
+        let _beats =
+            Beats::start(broker, Arc::clone(&leases), lease, told, Arc::clone(&slots)).map_err(|e| {
+                Error::new(ErrorKind::Unavailable, "run", "no thread can be started for renewing leases")
+                    .because(e)
+            })?;
         let (settler, ended) = mpsc::unbounded_channel();
         let settling = Settler {
             broker: Arc::clone(&self.broker),
@@ -167,6 +181,7 @@ impl Worker {
             settler,
             solitude: Solitude::default(),
             reports,
+            presence,
         };
         // A task of the runtime's own, like those that it starts: they begin on its thread, without another one being woken. A worker
         // is often awaited by a thread that runs no tasks.
@@ -195,6 +210,16 @@ impl Worker {
     /// How many processes run handlers at a time.
     fn processes(&self) -> usize {
         self.app.processes().min(self.settings.processes)
+    }
+
+    /// What it tells of itself when it begins.
+    fn presence(&self, shutdown: &Shutdown) -> Presence {
+        let queues = self.served.iter().map(|served| served.queue.clone()).collect();
+        let uses = |mode| self.app.handlers.values().any(|registered| registered.handler.mode() == mode);
+        let Settings { concurrency, threads, .. } = self.settings;
+        let all = [(Mode::Async, concurrency), (Mode::Blocking, threads), (Mode::Process, self.processes())];
+        let slots = all.iter().filter(|(mode, _)| uses(*mode)).map(|(_, slots)| slots).sum();
+        Presence::new(queues, self.app.handlers.keys().cloned().collect(), slots, shutdown.clone())
     }
 
     /// Asks how long a run may take, says so, and refuses handlers that are to take longer.

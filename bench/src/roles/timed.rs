@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use manyhands_broker::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
     Doctor, Enqueued, Fsck, Incarnation, Interest, Lookup, NewTask, Outcome, QueueName, QueueOptions,
-    QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter,
+    QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter, Workers,
 };
 
 /// Hands every call on, and notes the longest claim.
@@ -126,6 +126,10 @@ impl Broker for Timed {
 
     fn wait(&self, queues: &[QueueName]) -> Waiter {
         self.inner.wait(queues)
+    }
+
+    fn workers(&self) -> Option<&dyn Workers> {
+        self.inner.workers()
     }
 
     fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {

@@ -30,6 +30,7 @@ mod support;
 mod together;
 mod unique;
 mod wait;
+mod workers;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -147,6 +148,7 @@ pub fn cases(capabilities: &Capabilities) -> Vec<Case> {
         lookup::CASES,
         set::CASES,
         session::CASES,
+        workers::CASES,
         together::CASES,
     ]
     .concat();

@@ -107,6 +107,21 @@ pub(super) async fn claim_soon(broker: &dyn Broker, queue: &QueueName) -> Result
     tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| Err(late()))
 }
 
+/// Waits until something is so that another process must first notice.
+pub(super) async fn eventually<F: Future<Output = Result<bool, Failure>>>(
+    what: &str,
+    is_so: impl Fn() -> F,
+) -> Result<(), Failure> {
+    let wait = async {
+        while !is_so().await? {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok::<_, Failure>(())
+    };
+    let late = || Failure(format!("still not {what} after {PATIENCE:?}"));
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| Err(late()))
+}
+
 /// Waits until the queue stands as the case says, while somebody claims from it: a broker may take back what dead processes
 /// held as part of claims only. These claims get nothing, as the queue feeds one that is full.
 pub(super) async fn until(

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use crate::{
-    Error, Hold, Lease, NewTask, Payload, QueueName, QueueOptions, Result, Settlement, Start, Unique, limits,
+    Error, Hold, Lease, NewTask, Payload, QueueName, QueueOptions, Result, Settlement, Start, Unique,
+    WorkerReport, limits,
 };
 
 pub(super) fn check_options(
@@ -50,6 +51,16 @@ pub(super) fn check_by(by: &str) -> Result<()> {
     }
     let message = format!("who pauses a queue is told in 1 to {} bytes, not {}", limits::MAX_BY, by.len());
     Err(Error::invalid("pause", message))
+}
+
+/// Checks what a worker tells of itself.
+pub(super) fn check_report(report: &WorkerReport) -> Result<()> {
+    let bytes = report.to_json().len();
+    if bytes <= limits::MAX_REPORT {
+        return Ok(());
+    }
+    let message = format!("a worker tells of itself in at most {} bytes, not {bytes}", limits::MAX_REPORT);
+    Err(Error::invalid("report", message).advise("leave out what is long: queues, handlers, running tasks"))
 }
 
 pub(super) fn check_batch(operation: &'static str, len: usize) -> Result<()> {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::{Guard, checks::check_options};
 use crate::{
     Beat, Broker, DeadLetters, Error, ErrorKind, Lease, Lookup, NewTask, Order, QueueName, QueueOptions,
-    Result, Start, Token, Wanted,
+    Result, Start, Token, Wanted, Workers,
     capabilities::{Control, Ids, Orders, Results},
     limits,
 };
@@ -134,6 +134,12 @@ impl<B: Broker> Guard<B> {
         let missing =
             || self.unsupported(operation, "single tasks are to be looked at, or a queue changed", INSTEAD);
         self.0.lookup().ok_or_else(missing)
+    }
+
+    /// The power to see workers, of a backend that has it.
+    pub(super) fn seen(&self, operation: &'static str) -> Result<&dyn Workers> {
+        let missing = || self.unsupported(operation, "workers are to be seen", INSTEAD);
+        self.0.workers().ok_or_else(missing)
     }
 
     /// Refuses an order that this backend does not have.

@@ -18,6 +18,7 @@ mod hostility;
 mod leases;
 mod limits;
 mod outages;
+mod presence;
 mod results;
 mod runs;
 mod slots;

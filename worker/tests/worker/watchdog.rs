@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use manyhands_broker::{
     Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Error, ErrorKind, Incarnation, Interest,
     LimitKey, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, Start,
-    TaskId, Token, Waiter,
+    TaskId, Token, Waiter, Workers,
 };
 use manyhands_worker::{App, Context};
 use tokio::sync::watch;
@@ -102,6 +102,10 @@ impl Broker for Wedged {
 
     async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>> {
         self.inner.outcomes(queue, ids).await
+    }
+
+    fn workers(&self) -> Option<&dyn Workers> {
+        self.inner.workers()
     }
 
     fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {

@@ -10,7 +10,7 @@ use crate::{
     DeadTask, Doctor,
     Durability::{Power, Process},
     Enqueued, Fsck, Incarnation, Interest, Lookup, NewTask, Outcome, QueueName, QueueOptions, QueueStatus,
-    Result, Revived, Settled, Settlement, TaskId, Token, Waiter,
+    Result, Revived, Settled, Settlement, TaskId, Token, Waiter, Workers,
     sabotage::{Defect, planted},
 };
 
@@ -151,6 +151,10 @@ impl Broker for LocalBroker {
     }
 
     fn lookup(&self) -> Option<&dyn Lookup> {
+        Some(self)
+    }
+
+    fn workers(&self) -> Option<&dyn Workers> {
         Some(self)
     }
 

@@ -60,6 +60,11 @@ impl LocalConfig {
         self.dir.join("bell")
     }
 
+    /// What workers told of themselves.
+    pub(super) fn workers(&self) -> PathBuf {
+        self.dir.join("workers")
+    }
+
     pub(super) fn incarnations(&self) -> PathBuf {
         self.dir.join("incarnations")
     }

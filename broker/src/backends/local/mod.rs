@@ -32,6 +32,7 @@ mod steps;
 mod transaction;
 mod turn;
 mod wakeup;
+mod workers;
 mod writer;
 
 pub use config::LocalConfig;

@@ -1,6 +1,10 @@
 //! The life of a session: opening, taking care of the dead, closing.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::sync::{oneshot, watch};
 
@@ -13,6 +17,7 @@ use super::{
     log::Log,
     turn::Turn,
     wakeup::{Bell, Ears, Stop, Watch},
+    workers,
     writer::{Call, Writer},
 };
 use crate::crash::{Point, at};
@@ -95,6 +100,7 @@ impl LocalBroker {
             changes: changes.clone(),
             writer: writer.clone(),
             incarnations: config.incarnations(),
+            workers: config.workers(),
         };
         std::thread::Builder::new()
             .name("mh-watch".to_owned())
@@ -122,7 +128,8 @@ struct Watcher {
     watch: Watch,
     changes: watch::Sender<u64>,
     writer: Writer,
-    incarnations: std::path::PathBuf,
+    incarnations: PathBuf,
+    workers: PathBuf,
 }
 
 impl Watcher {
@@ -166,6 +173,8 @@ impl Watcher {
                     if tasks > 0 {
                         tracing::info!(%incarnation, tasks, "took back the tasks of a process that died");
                     }
+                    // If something stays it is not listed: nobody tells it anew.
+                    let _ = workers::forget(&self.workers, incarnation);
                     dead.forget();
                     at(Point::DeadForgotten);
                 }

@@ -9,7 +9,7 @@ use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
     DeadTask, Doctor, Enqueued, Fsck, Holder, Incarnation, Interest, Lookup, Mark, NewTask, Outcome,
     QueueName, QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, State, TaskDetail, TaskId,
-    TaskPage, Token, Waiter, Why,
+    TaskPage, Token, Waiter, Why, Workers,
 };
 
 #[async_trait]
@@ -103,6 +103,10 @@ impl Broker for MemoryBroker {
     }
 
     fn lookup(&self) -> Option<&dyn Lookup> {
+        Some(self)
+    }
+
+    fn workers(&self) -> Option<&dyn Workers> {
         Some(self)
     }
 

@@ -7,5 +7,6 @@ mod broker;
 mod doctor;
 mod fsck;
 mod session;
+mod workers;
 
 pub use session::MemoryBroker;

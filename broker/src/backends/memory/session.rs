@@ -1,12 +1,13 @@
 //! Sessions of a memory broker: several may share one machine, each with an incarnation of its own.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::watch;
 
+use super::workers::Told;
 use crate::{
     Incarnation,
     clock::{Clock, Now, ProcessClock},
@@ -28,6 +29,8 @@ pub(super) struct Shared {
     clock: Arc<dyn Clock>,
     /// Those that are open.
     sessions: Mutex<BTreeSet<Incarnation>>,
+    /// What workers told of themselves.
+    workers: Mutex<BTreeMap<Incarnation, Told>>,
     /// Counts what may concern somebody who waits.
     changes: watch::Sender<u64>,
 }
@@ -43,8 +46,8 @@ impl MemoryBroker {
     #[must_use]
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
         let machine = Mutex::new(Machine::new(1));
-        let (sessions, changes) = (Mutex::default(), watch::Sender::new(0));
-        Self::join(Arc::new(Shared { machine, clock, sessions, changes }))
+        let (sessions, workers, changes) = (Mutex::default(), Mutex::default(), watch::Sender::new(0));
+        Self::join(Arc::new(Shared { machine, clock, sessions, workers, changes }))
     }
 
     /// Opens another session with the same broker.
@@ -78,6 +81,7 @@ impl Drop for MemoryBroker {
     fn drop(&mut self) {
         let now = self.shared.now();
         self.shared.sessions().remove(&self.incarnation);
+        self.shared.workers().remove(&self.incarnation);
         self.shared.lock().expire_holder(self.incarnation, now);
         self.shared.ring();
     }
@@ -92,6 +96,10 @@ impl Shared {
 
     pub(super) fn sessions(&self) -> MutexGuard<'_, BTreeSet<Incarnation>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn workers(&self) -> MutexGuard<'_, BTreeMap<Incarnation, Told>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn now(&self) -> Now {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, DeadLetters, Doctor, Enqueued, Error, ErrorKind,
     Incarnation, Interest, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled,
-    Settlement, TaskId, Token, Waiter, machine::Configuration,
+    Settlement, TaskId, Token, Waiter, Workers, machine::Configuration,
 };
 
 #[async_trait]
@@ -89,6 +89,10 @@ impl Broker for RabbitMqBroker {
     }
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(self)
+    }
+
+    fn workers(&self) -> Option<&dyn Workers> {
         Some(self)
     }
 

@@ -15,6 +15,7 @@ use super::{
     names::Names,
     replies::Replies,
     waiters::Waiters,
+    workers::Presence,
 };
 use crate::{ErrorKind, Incarnation, Result, TaskId};
 
@@ -43,6 +44,7 @@ pub(super) struct Link {
     pub(super) waiters: Arc<Waiters>,
     pub(super) doubtful: Mutex<Doubtful>,
     pub(super) replies: Arc<Replies>,
+    pub(super) presence: Arc<Presence>,
     /// The last one that was given to a dead task.
     mark: Mutex<u64>,
 }
@@ -59,6 +61,7 @@ impl Link {
             waiters: Arc::default(),
             doubtful: Mutex::default(),
             replies: Arc::default(),
+            presence: Arc::default(),
             mark: Mutex::default(),
         })
     }

@@ -35,6 +35,7 @@ use super::{
     replies::Replies,
     topology,
     waiters::Waiters,
+    workers::Presence,
 };
 use crate::{Incarnation, Order, QueueName, Result};
 
@@ -74,8 +75,9 @@ pub(super) struct Live {
     /// Why the directory cannot be read any more.
     unreadable: OnceLock<Unreadable>,
     intake: Mutex<Intake>,
-    /// Those of the session, which has them also without a connection.
+    /// What the session has also without a connection.
     pub(super) replies: Arc<Replies>,
+    pub(super) presence: Arc<Presence>,
     /// One at a time changes who consumes.
     pub(super) claiming: tokio::sync::Mutex<()>,
     /// One at a time looks how full a queue is.
@@ -132,6 +134,7 @@ impl Live {
             unreadable: OnceLock::new(),
             intake: Mutex::default(),
             replies: Arc::clone(&link.replies),
+            presence: Arc::clone(&link.presence),
             claiming: tokio::sync::Mutex::default(),
             gauging: tokio::sync::Mutex::default(),
             looking: tokio::sync::Mutex::default(),

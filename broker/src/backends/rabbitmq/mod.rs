@@ -41,6 +41,7 @@ mod tls;
 mod topology;
 mod waiters;
 mod waiting;
+mod workers;
 
 pub use config::RabbitMqConfig;
 pub use session::RabbitMqBroker;

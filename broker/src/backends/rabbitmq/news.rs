@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt};
 use lapin::{BasicProperties, message::Delivery, options::BasicPublishOptions};
 use serde::{Deserialize, Serialize};
 
-use super::{ask::Question, directory::Directory, live::Live};
+use super::{ask::Question, directory::Directory, live::Live, workers::RollCall};
 use crate::{Interest, QueueName, Result};
 
 /// The kinds of what is told.
@@ -19,6 +19,8 @@ pub(super) const DIRECTORY: &str = "directory";
 pub(super) const QUESTION: &str = "question";
 pub(super) const ANSWER: &str = "answer";
 pub(super) const OUTCOME: &str = "outcome";
+pub(super) const ROLL_CALL: &str = "roll call";
+pub(super) const WORKER: &str = "worker";
 
 /// The least time between two times that a session tells of changes. Each goes to all sessions, so it must not be as often as there are
 /// calls.
@@ -79,6 +81,15 @@ impl Live {
                 }
             }
             OUTCOME => self.read_outcome(letter),
+            ROLL_CALL => {
+                if let Ok(call) = serde_json::from_slice::<RollCall>(&letter.data) {
+                    tokio::spawn(Arc::clone(self).answer_roll_call(call));
+                }
+            }
+            WORKER => {
+                let to = letter.properties.correlation_id().as_ref().map_or("", |id| id.as_str());
+                self.read_worker(to, &letter.data);
+            }
             _ => {}
         }
     }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
     Doctor, End, Enqueued, Fsck, Incarnation, Interest, Lookup, NewTask, Outcome, QueueName, QueueOptions,
-    QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter,
+    QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter, Workers,
     clock::millis,
     machine::{Configuration, check_fits, repeated},
 };
@@ -226,6 +226,10 @@ impl Broker for RedisBroker {
     }
 
     fn fsck(&self) -> Option<&dyn Fsck> {
+        Some(self)
+    }
+
+    fn workers(&self) -> Option<&dyn Workers> {
         Some(self)
     }
 

@@ -54,6 +54,11 @@ impl Keys {
         std::iter::once(self.namespace()).chain(batches).collect()
     }
 
+    /// What workers told of themselves.
+    pub(super) fn of_workers(&self) -> Vec<String> {
+        ["workers", "workers:heard", "workers:drain"].map(|part| format!("{}:{part}", self.prefix)).into()
+    }
+
     /// The answers of the enqueue calls of one process start.
     pub(super) fn calls(&self, incarnation: Incarnation) -> String {
         format!("{}:calls:{incarnation}", self.prefix)
@@ -156,6 +161,7 @@ mod tests {
         assert!(all.iter().all(|key| key.starts_with("mh:{mh}")), "{all:?}");
         assert!(all[..4].iter().all(|key| keys.queue_of(key).is_none()), "{all:?}");
         assert!(keys.queue_of(&keys.calls(Incarnation::generate())).is_none());
+        assert!(keys.of_workers().iter().all(|key| keys.queue_of(key).is_none()));
         assert!(all[4..23].iter().all(|key| keys.queue_of(key) == Some(a.clone())), "{all:?}");
         let others = ["mh:{mh}", "mh:{mh}:news", "mh:{mh}:other:a", "mh:{other}:body:a", "mh:{mh}:body:a b"];
         assert!(others.iter().all(|key| keys.queue_of(key).is_none()), "{others:?}");

@@ -27,6 +27,7 @@ mod scripts;
 mod sentinel;
 mod session;
 mod tls;
+mod workers;
 
 pub use config::RedisConfig;
 pub use session::RedisBroker;

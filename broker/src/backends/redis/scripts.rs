@@ -56,6 +56,20 @@ scripts_with_a_short_way! {
     SETTLE: "lua/plain.lua" "lua/settle_plain.lua", then "lua/tasks.lua" "lua/settle.lua";
 }
 
+/// Scripts that have nothing to do with queues.
+macro_rules! scripts_of_workers {
+    ($($name:ident: $file:literal),+ $(,)?) => {
+        $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!($file)));)+
+    };
+}
+
+scripts_of_workers! {
+    REPORT: "lua/report.lua",
+    LEAVE: "lua/leave.lua",
+    LIVE: "lua/live.lua",
+    DRAIN: "lua/drain.lua",
+}
+
 scripts! {
     OPEN: "lua/open.lua",
     DECLARE: "lua/declare.lua" "lua/status.lua",

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use manyhands_broker::{
     Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, Enqueued, Error, ErrorKind, Incarnation, Interest,
     NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId, Token,
-    Waiter,
+    Waiter, Workers,
 };
 use tokio::sync::watch;
 
@@ -198,6 +198,10 @@ impl Broker for Flaky {
 
     async fn outcomes(&self, queue: &QueueName, ids: &[TaskId]) -> Result<Vec<Outcome>> {
         self.inner.outcomes(queue, ids).await
+    }
+
+    fn workers(&self) -> Option<&dyn Workers> {
+        self.inner.workers()
     }
 
     fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {

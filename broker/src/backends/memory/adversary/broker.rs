@@ -8,7 +8,7 @@ use super::{Adversary, Call, Fault, Manners, Turn, lock, nothing};
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
     DeadTask, Doctor, End, Enqueued, Fsck, Incarnation, Interest, Lookup, NewTask, Order, Outcome, QueueName,
-    QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, TaskId, Token, Waiter,
+    QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, TaskId, Token, Waiter, Workers,
     capabilities::Returns,
 };
 
@@ -124,6 +124,11 @@ impl Broker for Adversary {
     }
 
     fn fsck(&self) -> Option<&dyn Fsck> {
+        Some(&self.0.inner)
+    }
+
+    /// Nothing depends on what workers tell of themselves.
+    fn workers(&self) -> Option<&dyn Workers> {
         Some(&self.0.inner)
     }
 
