@@ -40,10 +40,7 @@ impl Engine {
         let mut engine = Self { compose, folder: tempfile::tempdir().unwrap(), broker, site: String::new() };
         let mut site = engine.up("site");
         engine.site = site.until("listens on ");
-        let check = engine.compose.services["site"].healthcheck.as_ref().unwrap();
-        let check: Vec<_> = check.test[2..].iter().map(|word| engine.address(word)).collect();
-        let output = engine.program(&check).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(engine.is_healthy("site"));
         (engine, site)
     }
 
@@ -79,6 +76,13 @@ impl Engine {
         let mut child = program.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Container { service: service.to_owned(), child, lines }
+    }
+
+    /// Whether the health check of a service succeeds. As all are on one host here, it is asked of the workers of all.
+    fn is_healthy(&self, service: &str) -> bool {
+        let check = self.compose.services[service].healthcheck.as_ref().unwrap();
+        let words: Vec<_> = check.test[2..].iter().map(|word| self.address(word)).collect();
+        self.program(&words).env("MANYHANDS_BROKER", &self.broker).output().unwrap().status.success()
     }
 
     /// What a command of the operator's prints, a JSON object a line.
@@ -138,6 +142,8 @@ fn exit_code_from_saver(engine: &Engine, saver: Container, others: Vec<Container
     assert_eq!(code, Some(0), "{said:?}");
     assert!(last.starts_with("250 films in ") && last.ends_with(", equal to what the site made"), "{last}");
     engine.check_films();
+    // Nothing is to be fetched any more, but who stays goes on asking.
+    while !["fetcher", "parser"].iter().all(|service| engine.is_healthy(service)) {}
     let mut words = Vec::new();
     for mut other in others {
         let ended = other.child.try_wait().unwrap();
@@ -180,15 +186,16 @@ fn a_fetcher_that_is_killed_and_started_again_loses_nothing() {
     let (engine, site) = Engine::start(redis.url());
     kill::stop(site.child.id()).unwrap();
     let mut fetchers: Vec<_> = (0..4).map(|_| engine.up("fetcher")).collect();
-    let mut others = vec![site];
-    others.extend(["parser", "producer"].map(|service| engine.up(service)));
-    let saver = engine.up("saver");
+    let (parser, saver) = (engine.up("parser"), engine.up("saver"));
+    let mut producer = engine.up("producer");
+    producer.until("all is sent");
     let pid = holder(&engine);
     let victim = fetchers.iter().position(|fetcher| fetcher.child.id() == pid).unwrap();
     kill::kill(pid).unwrap();
     fetchers.remove(victim);
     fetchers.push(engine.up("fetcher"));
-    kill::resume(others[0].child.id()).unwrap();
+    kill::resume(site.child.id()).unwrap();
+    let mut others = vec![site, parser, producer];
     others.append(&mut fetchers);
     let said = exit_code_from_saver(&engine, saver, others);
     assert!(said.iter().any(|line| line.ends_with("is taken over from a process that died")), "{said:?}");
