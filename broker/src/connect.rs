@@ -15,6 +15,8 @@ use crate::{
 
 /// Opens a session with the broker of a URL.
 ///
+/// Logs a warning where a Redis server may lose what it is given, as it writes nothing to its disk, or does not tell.
+///
 /// # Errors
 /// What the backend's `open` says: it cannot be reached, its data cannot be used, or this build lacks it.
 pub async fn connect(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
@@ -41,9 +43,9 @@ pub async fn connect(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
         }
         #[cfg(feature = "redis")]
         Place::Redis(server) => {
-            let config = backends::redis::RedisConfig::new(server.expose(), url.namespace.clone())?;
-            let config = config.with_options(server.options())?;
-            Ok(Arc::new(Guard::new(backends::redis::RedisBroker::open(config).await?)))
+            let broker = redis(server, url).await?;
+            broker.warn_if_volatile().await;
+            Ok(Arc::new(Guard::new(broker)))
         }
         #[cfg(not(feature = "local"))]
         Place::Local(_) => Err(lacks(url, "local")),
@@ -60,6 +62,12 @@ fn rabbitmq(server: &crate::ServerUrl, url: &BrokerUrl) -> Result<backends::rabb
     Ok(config.with_options(server.options()))
 }
 
+#[cfg(feature = "redis")]
+async fn redis(server: &crate::ServerUrl, url: &BrokerUrl) -> Result<backends::redis::RedisBroker> {
+    let config = backends::redis::RedisConfig::new(server.expose(), url.namespace.clone())?;
+    backends::redis::RedisBroker::open(config.with_options(server.options())?).await
+}
+
 /// As [`connect`], for whoever only looks: it also takes a broker that [`connect`] refuses because tasks in it can be lost, and a RabbitMQ server
 /// on which no session can begin, which is called only when it is examined.
 ///
@@ -71,11 +79,12 @@ pub async fn connect_to_examine(url: &BrokerUrl) -> Result<Arc<dyn Broker>> {
         let broker = backends::rabbitmq::RabbitMqBroker::unconnected(rabbitmq(server, url)?)?;
         return Ok(Arc::new(Guard::new(broker)));
     }
-    let mut url = url.clone();
-    if let Place::Redis(server) = url.place {
-        url.place = Place::Redis(server.with_eviction_allowed());
+    #[cfg(feature = "redis")]
+    if let Place::Redis(server) = &url.place {
+        let broker = redis(&server.clone().with_eviction_allowed(), url).await?;
+        return Ok(Arc::new(Guard::new(broker)));
     }
-    connect(&url).await
+    connect(url).await
 }
 
 #[cfg(not(all(feature = "local", feature = "rabbitmq", feature = "redis")))]

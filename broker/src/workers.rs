@@ -36,8 +36,8 @@ pub trait Workers: Debug + Send + Sync {
     /// `after` if one is given.
     ///
     /// # Behavior
-    /// Lists fewer than `max`, but one at least, where they have much to tell: the list has ended when it is empty. Where nobody stores
-    /// what was told, the workers are asked, and those that do not answer within a second are not listed.
+    /// Fewer than `max` are the last ones. Where nobody stores what was told, the workers are asked, and those that do not answer within a
+    /// second are not listed.
     async fn live(&self, after: Option<Incarnation>, max: usize) -> Result<Vec<LiveWorker>>;
 
     /// Asks a worker to drain: to claim nothing more, to let its running tasks end within its grace, and to end. Tells whether there is such a

@@ -103,9 +103,12 @@ impl Desk {
         let (mut all, mut after) = (Vec::new(), None);
         loop {
             let page = self.workers(operation)?.live(after, limits::MAX_BATCH).await?;
-            let Some(last) = page.last() else { return Ok(all) };
-            after = Some(last.incarnation);
+            after = page.last().map(|worker| worker.incarnation);
+            let ended = page.len() < limits::MAX_BATCH;
             all.extend(page);
+            if ended {
+                return Ok(all);
+            }
         }
     }
 }

@@ -94,6 +94,31 @@ fn a_server_that_is_set_up_well_is_ok_and_nothing_is_left_on_it() {
     assert_eq!(say(&server, "KEYS *doctor*"), "*0\r\n+OK\r\n");
 }
 
+/// What another command says of the server that it uses.
+fn warned(broker: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_manyhands"));
+    let output = command.args(["queues", "list", "--broker", broker]).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    said.lines().filter(|line| line.contains("WARN")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn whoever_connects_to_a_server_that_keeps_nothing_is_warned_once() {
+    let server = Redis::start().unwrap();
+    let said = warned(&server.url());
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("redis may lose what it is given: neither appendonly nor snapshots"), "{said}");
+    assert!(said.contains("redis-cli config set appendonly yes"), "{said}");
+    say(&server, "ACL SETUSER queues on >secret ~mh:* &mh:* +@all -@dangerous +info");
+    let said = warned(&format!("redis://queues:secret@127.0.0.1:{}", server.port()));
+    assert!(said.lines().count() == 1 && said.contains("this user may not ask for snapshots"), "{said}");
+    for kept in [Redis::options().append_only(), Redis::options().with("save", "3600 1")] {
+        let said = warned(&kept.start().unwrap().url());
+        assert_eq!(said, "", "it keeps what it is given, or some of it");
+    }
+}
+
 /// Managed servers often forbid CONFIG.
 #[test]
 fn what_may_not_be_asked_is_said_and_the_rest_is_told() {

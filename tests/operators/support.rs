@@ -31,7 +31,8 @@ enum Kept {
 /// One broker of each kind that finds tasks by their ids.
 pub(crate) fn places() -> Vec<Place> {
     let folder = tempfile::tempdir().unwrap();
-    let server = Redis::start().unwrap();
+    // It keeps what it is given, so that no command has to warn of it.
+    let server = Redis::options().append_only().start().unwrap();
     vec![
         Place { url: format!("local:{}", folder.path().display()), _kept: Kept::Folder { _folder: folder } },
         Place { url: server.url(), _kept: Kept::Server { _server: server } },

@@ -150,9 +150,11 @@ async fn a_list_goes_on_after_its_last(stage: &dyn Stage) -> Outcome {
     loop {
         let page = power(&*sessions[0])?.live(after, 2).await?;
         holds!(page.len() <= 2, "{} workers are more than were asked for", page.len());
-        let Some(last) = page.last() else { break };
-        after = Some(last.incarnation);
+        after = page.last().map(|worker| worker.incarnation);
         found.extend(page.iter().map(|worker| worker.incarnation));
+        if page.len() < 2 {
+            break;
+        }
     }
     same!(found, wanted, "all workers");
     Ok(())

@@ -34,10 +34,19 @@ impl Workers for RedisBroker {
     }
 
     async fn live(&self, after: Option<Incarnation>, max: usize) -> Result<Vec<LiveWorker>> {
-        let arguments = vec![after.map(text).unwrap_or_default(), text(max), text(silent())];
-        let reply: Vec<Value> = self.call("live", &scripts::LIVE, self.keys.of_workers(), arguments).await?;
-        let all: Option<Vec<_>> = reply.chunks(4).map(live).collect();
-        Ok(page(all.ok_or_else(|| unexpected("live"))?, after, max))
+        let (mut all, mut last) = (Vec::new(), after);
+        // A reply with long reports has fewer than were asked for.
+        while all.len() < max {
+            let arguments = vec![last.map(text).unwrap_or_default(), text(max - all.len()), text(silent())];
+            let reply: Vec<Value> =
+                self.call("live", &scripts::LIVE, self.keys.of_workers(), arguments).await?;
+            let some: Option<Vec<_>> = reply.chunks(4).map(live).collect();
+            let some = some.ok_or_else(|| unexpected("live"))?;
+            let Some(worker) = some.last() else { break };
+            last = Some(worker.incarnation);
+            all.extend(some);
+        }
+        Ok(page(all, after, max))
     }
 
     async fn drain(&self, worker: Incarnation) -> Result<bool> {

@@ -40,18 +40,46 @@ impl Doctor for RedisBroker {
 }
 
 impl RedisBroker {
+    /// Logs a warning where what the server is given may be gone with its process, or where that cannot be told.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn warn_if_volatile(&self) {
+        let mut command = redis::cmd("INFO");
+        command.arg("persistence");
+        // Whoever cannot be asked is asked again by the next call, which says why.
+        let Ok(info) = self.ask("connect", command).await.map(Info::new) else { return };
+        if info.get("aof_enabled") == "1" {
+            return;
+        }
+        let save = self.setting("save").await;
+        if save.as_ref().is_none_or(String::is_empty) {
+            let Check { found, advice, .. } = facts::persistence(&info, None, save.as_deref());
+            let advice = advice.unwrap_or_default();
+            tracing::warn!("redis may lose what it is given: {found}; {advice}");
+        }
+    }
+
+    /// One setting, where this user may ask for it.
+    async fn setting(&self, name: &str) -> Option<String> {
+        let mut command = redis::cmd("CONFIG");
+        command.arg("GET").arg(name);
+        match self.ask::<BTreeMap<String, String>>("doctor", command).await {
+            Ok(mut setting) => setting.remove(name),
+            // What is not known is said where it is needed.
+            Err(error) => {
+                tracing::debug!(error = %error.report(), "{name} cannot be asked for");
+                None
+            }
+        }
+    }
+
     /// What the server is told in its configuration, as far as this user may ask.
     async fn settings(&self) -> BTreeMap<String, String> {
         let mut settings = BTreeMap::new();
         // Older servers take one name at a time.
         for name in ["appendfsync", "save", "maxclients", "min-replicas-to-write"] {
-            let mut command = redis::cmd("CONFIG");
-            command.arg("GET").arg(name);
-            match self.ask::<BTreeMap<String, String>>("doctor", command).await {
-                Ok(setting) => settings.extend(setting),
-                // What is not known is said where it is needed.
-                Err(error) => tracing::debug!(error = %error.report(), "{name} cannot be asked for"),
-            }
+            settings.extend(self.setting(name).await.map(|value| (name.to_owned(), value)));
         }
         settings
     }
