@@ -223,7 +223,7 @@ fn a_producer_that_comes_late_has_nothing_to_send() {
 #[cfg(feature = "redis")]
 #[test]
 fn a_broker_that_is_not_there_yet_is_waited_for() {
-    let mut redis = Redis::start().unwrap();
+    let mut redis = Redis::options().append_only().start().unwrap();
     redis.kill().unwrap();
     let relay = Relay::start(redis.port()).unwrap();
     let place = Place::new();
