@@ -134,16 +134,17 @@ impl Drop for Container {
     }
 }
 
-/// Waits for the saver's end, which must find all films, and before which no other container may end; then stops those, as
-/// `--exit-code-from saver` does, and returns what they said.
-fn exit_code_from_saver(engine: &Engine, saver: Container, others: Vec<Container>) -> Vec<String> {
+/// Waits for the saver's end, which must find all films.
+fn assert_all_saved(engine: &Engine, saver: Container) {
     let (code, said) = saver.end();
     let last = said.last().map(String::as_str).unwrap_or_default();
     assert_eq!(code, Some(0), "{said:?}");
     assert!(last.starts_with("250 films in ") && last.ends_with(", equal to what the site made"), "{last}");
     engine.check_films();
-    // Nothing is to be fetched any more, but who stays goes on asking.
-    while !["fetcher", "parser"].iter().all(|service| engine.is_healthy(service)) {}
+}
+
+/// Stops the others, as `--exit-code-from saver` does when that has ended; none may have ended before. Returns what they said.
+fn stop(others: Vec<Container>) -> Vec<String> {
     let mut words = Vec::new();
     for mut other in others {
         let ended = other.child.try_wait().unwrap();
@@ -164,7 +165,10 @@ fn the_saver_ends_first_and_with_all_films() {
     let mut others = vec![site];
     others.extend((0..4).map(|_| engine.up("fetcher")));
     others.extend(["parser", "producer"].map(|service| engine.up(service)));
-    let said = exit_code_from_saver(&engine, engine.up("saver"), others);
+    assert_all_saved(&engine, engine.up("saver"));
+    // Nothing is to be fetched any more, but who stays goes on asking.
+    while !["fetcher", "parser"].iter().all(|service| engine.is_healthy(service)) {}
+    let said = stop(others);
     for (what, times) in [("fetched page-", 10), ("parsed page-", 10), ("sent page-", 10)] {
         assert_eq!(said.iter().filter(|line| line.starts_with(what)).count(), times, "{what}: {said:?}");
     }
@@ -197,6 +201,7 @@ fn a_fetcher_that_is_killed_and_started_again_loses_nothing() {
     kill::resume(site.child.id()).unwrap();
     let mut others = vec![site, parser, producer];
     others.append(&mut fetchers);
-    let said = exit_code_from_saver(&engine, saver, others);
+    assert_all_saved(&engine, saver);
+    let said = stop(others);
     assert!(said.iter().any(|line| line.ends_with("is taken over from a process that died")), "{said:?}");
 }
