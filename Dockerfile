@@ -24,9 +24,11 @@ RUN for crate in . bench broker cli producer worker tests/recorder tests/support
     done && \
     mkdir -p src/bin && \
     echo 'fn main() {}' | tee src/main.rs src/bin/worker.rs src/bin/producer.rs bench/src/main.rs >xtask/src/main.rs && \
-    cargo build --release --locked --bin manyhands
+    cargo build --release --locked --bin manyhands && \
+    # None of them may stay beside ours: an example is a file or a folder, not both.
+    find . -name target -prune -o -name '*.rs' -exec rm {} +
 COPY . .
-# Cargo goes by times, and ours may be older than those of the empty crates.
+# Cargo goes by times, and ours may be older than what it made of the empty crates.
 RUN find . -name target -prune -o -name '*.rs' -exec touch {} + && \
     cargo build --release --locked --bin manyhands
 

@@ -9,12 +9,18 @@ use std::{
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
 
+#[cfg(feature = "redis")]
+use manyhands_test_support::{relay::Relay, servers::Redis};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 #[allow(dead_code, reason = "the site's half of the file is not needed here")]
 #[path = "../src/demo/films.rs"]
 mod films;
+
+/// How long may pass until what must come has come. Only a broken machine takes that long.
+#[cfg(feature = "redis")]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// A folder with a store in it, where roles work.
 struct Place(TempDir);
@@ -66,11 +72,16 @@ impl Role {
     }
 
     /// Waits for its end, which must be a good one, and returns what else it said.
-    fn end(mut self) -> Vec<String> {
+    fn end(self) -> Vec<String> {
+        self.end_with(0)
+    }
+
+    /// Waits for its end with this exit code and no error, and returns what else it said.
+    fn end_with(mut self, code: i32) -> Vec<String> {
         let rest = self.lines.by_ref().map(Result::unwrap).collect();
         let status = self.child.wait().unwrap();
         let errors = std::io::read_to_string(self.child.stderr.take().unwrap()).unwrap();
-        assert_eq!((status.code(), errors.as_str()), (Some(0), ""), "{rest:?}");
+        assert_eq!((status.code(), errors.as_str()), (Some(code), ""), "{rest:?}");
         rest
     }
 
@@ -149,13 +160,50 @@ fn what_a_stopped_one_left_the_next_one_does() {
     let mut saver = place.start(&["saver"]);
     saver.until("saver started");
     saver.stop();
-    saver.end();
+    // Its exit code says whether all films are there.
+    let said = saver.end_with(130);
+    assert!(said.last().unwrap().ends_with("start it again, and it goes on"), "{said:?}");
     let others = [["parser"], ["saver"]].map(|args| place.start(&args));
     assert_eq!(before + fetched(&place.start(&["fetcher"]).end()), 10);
     for role in others {
         role.end();
     }
     check_films(&place.films());
+}
+
+#[test]
+fn those_that_are_to_stay_end_when_they_are_told_to() {
+    let place = Place::new();
+    let mut site = place.start(&["site"]);
+    let url = site.until("listens on ");
+    let roles: [&[&str]; 3] =
+        [&["producer", "--stay", "--site", &url], &["fetcher", "--stay"], &["parser", "--stay"]];
+    let roles = roles.map(|args| place.start(args));
+    place.start(&["saver"]).end();
+    check_films(&place.films());
+    for mut role in roles {
+        role.until("all is ");
+        assert!(role.child.try_wait().unwrap().is_none());
+        role.stop();
+        assert_eq!(role.end(), Vec::<String>::new());
+    }
+    site.stop();
+    site.end();
+}
+
+#[test]
+fn the_site_is_healthy_while_it_serves() {
+    let place = Place::new();
+    // Pages take longer than any check may.
+    let mut site = place.start(&["site", "--delay", "1h"]);
+    let url = site.until("listens on ");
+    place.start(&["site", "--check", &url]).end();
+    site.stop();
+    site.end();
+    let Output { status, stderr, .. } = place.role(&["site", "--check", &url]).output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(said.starts_with(&format!("site: no answer from {url}/health: ")), "{said}");
 }
 
 /// Long after the pages were sent, their ids are forgotten, and the queue refuses them.
@@ -169,6 +217,23 @@ fn a_producer_that_comes_late_has_nothing_to_send() {
     });
     let said = place.start(&["producer", "--site", "http://nowhere"]).end();
     assert_eq!(said.last().unwrap(), "all pages were sent before");
+}
+
+/// As of a container that is started at the same time as its broker's.
+#[cfg(feature = "redis")]
+#[test]
+fn a_broker_that_is_not_there_yet_is_waited_for() {
+    let mut redis = Redis::options().append_only().start().unwrap();
+    redis.kill().unwrap();
+    let relay = Relay::start(redis.port()).unwrap();
+    let place = Place::new();
+    let broker = relay.url(&redis.url());
+    let mut parser = place.start(&["parser", "--broker", &broker, "--wait-for-broker", "1m"]);
+    relay.wait(PATIENCE, |stats| stats.accepted >= 2).unwrap();
+    redis.restart().unwrap();
+    parser.until("parser started");
+    parser.stop();
+    parser.end();
 }
 
 #[test]

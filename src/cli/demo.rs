@@ -51,7 +51,7 @@ enum Role {
     /// Only a fetcher, of which there may be many: ends when all pages are fetched
     Fetcher(Part<demo::FetcherArgs>),
     /// Only a parser, of which there may be many: ends when all pages are parsed
-    Parser(Part<demo::StageArgs>),
+    Parser(Part<demo::ParserArgs>),
     /// Only the saver, of which there must be one: ends when all films are in the file
     Saver(Part<demo::SaverArgs>),
 }

@@ -36,7 +36,7 @@ mod words;
 
 pub(crate) use director::{Plan, direct};
 pub(crate) use fetcher::{FetcherArgs, fetcher_role};
-pub(crate) use parser::{StageArgs, parser_role};
+pub(crate) use parser::{ParserArgs, parser_role};
 pub(crate) use producer::{ProducerArgs, producer_role};
 pub(crate) use role::{RoleName, Scene, play};
 pub(crate) use saver::{SaverArgs, saver_role};

@@ -4,25 +4,27 @@ use manyhands::{Context, QueueName, Task, TaskError};
 
 use super::{
     page,
-    role::{Scene, patiently},
+    role::{BrokerArgs, Scene, StayArgs, patiently},
     tasks::{self, Parse, Save},
 };
 
 /// Where to work.
 #[derive(Debug, clap::Args)]
-pub(crate) struct StageArgs {
-    /// The broker: local:, local:/path, redis://host:port or amqp://host:port. By the environment, other users of the host cannot read it
-    #[arg(long, value_name = "URL", env = "MANYHANDS_BROKER", hide_env_values = true)]
-    broker: String,
+pub(crate) struct ParserArgs {
+    #[command(flatten)]
+    broker: BrokerArgs,
+    #[command(flatten)]
+    end: StayArgs,
 }
 
 /// Parses until no more pages will come, then closes the saver's queue.
-pub(crate) async fn parser_role(args: StageArgs, scene: Scene) -> anyhow::Result<()> {
+pub(crate) async fn parser_role(args: ParserArgs, scene: Scene) -> anyhow::Result<()> {
     let broker = scene.session(&args.broker).await?;
-    scene.work(broker.clone(), tasks::app().handle_blocking(parse), 1).await?;
+    let app = || tasks::app().handle_blocking(parse);
+    scene.work(broker.clone(), app(), 1).await?;
     let next = QueueName::new(Save::QUEUE)?;
     patiently(|| broker.close(&next)).await?;
-    Ok(())
+    if args.end.stay { scene.stay(broker, app(), 1).await } else { Ok(()) }
 }
 
 fn parse(task: Parse, ctx: &Context) -> Result<(), TaskError> {

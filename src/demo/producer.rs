@@ -5,20 +5,20 @@ use manyhands::{Client, ErrorKind, NewTask, QueueName, Task, TaskId, capabilitie
 use super::{
     events::Audience,
     films::{FILMS, PAGE},
-    role::{Scene, patiently},
+    role::{BrokerArgs, Scene, StayArgs, patiently},
     tasks::Fetch,
 };
 
 /// Where to send what.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProducerArgs {
-    /// The broker: local:, local:/path, redis://host:port or amqp://host:port. By the environment, other users of the host
-    /// cannot read it
-    #[arg(long, value_name = "URL", env = "MANYHANDS_BROKER", hide_env_values = true)]
-    broker: String,
+    #[command(flatten)]
+    broker: BrokerArgs,
     /// The site whose pages are to be fetched
     #[arg(long, value_name = "URL")]
     site: String,
+    #[command(flatten)]
+    end: StayArgs,
     /// Stop after so many pages and wait to be killed
     #[arg(long, hide = true)]
     halt_after: Option<u32>,
@@ -28,7 +28,12 @@ pub(crate) struct ProducerArgs {
 /// enqueues nothing twice. Where it cannot, some pages are fetched twice, and the saver drops what it has.
 pub(crate) async fn producer_role(args: ProducerArgs, scene: Scene) -> anyhow::Result<()> {
     let client = Client::new(scene.session(&args.broker).await?);
-    scene.unless_stopped(produce(&client, &args, scene.audience)).await
+    scene.unless_stopped(produce(&client, &args, scene.audience)).await?;
+    if args.end.stay {
+        scene.audience.remark("all is sent: stays until a signal");
+        scene.shutdown.stopping().await;
+    }
+    Ok(())
 }
 
 async fn produce(client: &Client, args: &ProducerArgs, audience: Audience) -> anyhow::Result<()> {

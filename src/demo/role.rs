@@ -13,7 +13,11 @@ use manyhands_broker::{
     Place,
     sabotage::{Defect, planted},
 };
-use manyhands_worker::entry::{LogArgs, Signals, resolve, start_logging, until_signal};
+use manyhands_cli::text;
+use manyhands_worker::{
+    WorkerBuilder,
+    entry::{LogArgs, Signals, resolve, start_logging, until_signal},
+};
 
 use super::events::Audience;
 
@@ -30,8 +34,28 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The time between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What a role ends with that was told to end by a second signal.
+/// What a role ends with that was told to end by a second signal, and a saver by any.
 const INTERRUPTED: u8 = 130;
+
+/// The broker of a role.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BrokerArgs {
+    /// The broker: local:, local:/path, redis://host:port or amqp://host:port. By the environment, other users of the host
+    /// cannot read it
+    #[arg(long = "broker", value_name = "URL", env = "MANYHANDS_BROKER", hide_env_values = true)]
+    url: String,
+    /// Wait so long for a broker that cannot be reached, as one that is being started
+    #[arg(long, value_name = "DURATION", value_parser = text::duration, default_value = "0s")]
+    wait_for_broker: Duration,
+}
+
+/// Whether a role ends with its work.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct StayArgs {
+    /// Do not end when there is nothing more to do, but stay until a signal: for a supervisor that takes every end for a failure
+    #[arg(long)]
+    pub(super) stay: bool,
+}
 
 /// The parts in the play.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,37 +121,47 @@ impl Scene {
     }
 
     /// Opens the session of a role.
-    pub(super) async fn session(&self, broker: &str) -> anyhow::Result<Arc<dyn Broker>> {
-        let url = resolve(Some(broker))?;
+    pub(super) async fn session(&self, args: &BrokerArgs) -> anyhow::Result<Arc<dyn Broker>> {
+        let url = resolve(Some(&args.url))?;
         anyhow::ensure!(url.place != Place::Memory, "memory: is for one process, and the demo has six");
-        let broker = self.unless_stopped(async { Ok(manyhands::connect(&url).await?) }).await?;
+        let connect = repeatedly(args.wait_for_broker, || manyhands::connect(&url));
+        let broker = self.unless_stopped(async { Ok(connect.await?) }).await?;
         self.audience.remark(&format!("{} started, broker {url}", self.role));
         Ok(broker)
     }
 
     /// Runs a stage of the pipeline: a worker that ends with its queues.
     pub(super) async fn work(&self, broker: Arc<dyn Broker>, app: App, slots: usize) -> anyhow::Result<()> {
-        let worker = Worker::builder(broker)
+        let shutdown = match self.audience {
+            Audience::Director => until_signal()?.0,
+            Audience::Reader => self.shutdown.clone(),
+        };
+        self.worker(broker, app, slots).until_ended(true).build()?.run(&shutdown).await?;
+        if shutdown.is_stopping() { Err(Stopped.into()) } else { Ok(()) }
+    }
+
+    /// Goes on with a stage whose work is done, so that its worker is as alive as before, until the order to end.
+    pub(super) async fn stay(&self, broker: Arc<dyn Broker>, app: App, slots: usize) -> anyhow::Result<()> {
+        self.audience.remark("all is done: stays until a signal");
+        self.worker(broker, app, slots).build()?.run(&self.shutdown).await?;
+        Ok(())
+    }
+
+    fn worker(&self, broker: Arc<dyn Broker>, app: App, slots: usize) -> WorkerBuilder {
+        Worker::builder(broker)
             .app(app)
             .concurrency(slots)
             .threads(slots)
             .lease(LEASE)
             .grace(GRACE)
-            .until_ended(true)
             .observer(self.audience.observer(self.role))
-            .build()?;
-        let shutdown = match self.audience {
-            Audience::Director => until_signal()?.0,
-            Audience::Reader => self.shutdown.clone(),
-        };
-        worker.run(&shutdown).await?;
-        if shutdown.is_stopping() { Err(Stopped.into()) } else { Ok(()) }
     }
 }
 
 /// Runs a role until it is done: for a director, with which it ends, or on its own, until a signal tells it to end.
 ///
-/// Exit codes on its own: 0 when it is done, or has ended cleanly after a signal; 1 when it failed; 130 when a second signal came.
+/// Exit codes on its own: 0 when it is done, or has ended cleanly after a signal; 1 when it failed; 130 when a second signal came,
+/// and from a saver that was stopped before all films were in the file: its 0 says that they are.
 pub(crate) fn play<F>(role: RoleName, directed: bool, act: impl FnOnce(Scene) -> F) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
@@ -154,7 +188,8 @@ where
         match result {
             Err(error) if audience == Audience::Reader && error.is::<Stopped>() => {
                 audience.remark(&format!("{error}: start it again, and it goes on"));
-                Ok(if signals.count() > 1 { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+                let unfinished = signals.count() > 1 || role == RoleName::Saver;
+                Ok(if unfinished { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
             }
             result => result.map(|()| ExitCode::SUCCESS),
         }
@@ -188,7 +223,12 @@ fn end_with_parent() {
 
 /// Makes a call again while the broker cannot be reached, for a time.
 pub(super) async fn patiently<T, F: Future<Output = Result<T>>>(call: impl Fn() -> F) -> Result<T> {
-    let end = Instant::now() + PATIENCE;
+    repeatedly(PATIENCE, call).await
+}
+
+/// The same for so long as is said.
+async fn repeatedly<T, F: Future<Output = Result<T>>>(patience: Duration, call: impl Fn() -> F) -> Result<T> {
+    let end = Instant::now() + patience;
     loop {
         match call().await {
             Err(error) if error.kind() == ErrorKind::Unavailable && Instant::now() < end => {

@@ -16,7 +16,7 @@ use manyhands::{Context, TaskError};
 
 use super::{
     films::{FILMS, Film},
-    role::Scene,
+    role::{BrokerArgs, Scene},
     tasks::{self, Save},
     verdict::check_films,
 };
@@ -24,9 +24,8 @@ use super::{
 /// What to write where.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SaverArgs {
-    /// The broker: local:, local:/path, redis://host:port or amqp://host:port. By the environment, other users of the host cannot read it
-    #[arg(long, value_name = "URL", env = "MANYHANDS_BROKER", hide_env_values = true)]
-    broker: String,
+    #[command(flatten)]
+    broker: BrokerArgs,
     /// The unfinished file, which the director made
     #[arg(long, hide = true)]
     part: Option<PathBuf>,
@@ -45,7 +44,7 @@ pub(crate) async fn saver_role(args: SaverArgs, scene: Scene) -> anyhow::Result<
 }
 
 /// Saves into an unfinished file that it makes itself, or finds where a saver before it was stopped; checks and finishes it.
-async fn save_alone(broker: &str, out: &Path, scene: &Scene) -> anyhow::Result<()> {
+async fn save_alone(broker: &BrokerArgs, out: &Path, scene: &Scene) -> anyhow::Result<()> {
     let name = out.file_name().with_context(|| format!("--out {}: this is no file's name", out.display()))?;
     let part = out.with_file_name(format!("{}.part", name.to_string_lossy()));
     OpenOptions::new()
@@ -67,7 +66,7 @@ async fn save_alone(broker: &str, out: &Path, scene: &Scene) -> anyhow::Result<(
 }
 
 /// Saves into a file that is there; tells how many films are in it then, or that it was finished before.
-async fn save_films(broker: &str, part: &Path, scene: &Scene) -> anyhow::Result<Option<usize>> {
+async fn save_films(broker: &BrokerArgs, part: &Path, scene: &Scene) -> anyhow::Result<Option<usize>> {
     let broker = scene.session(broker).await?;
     let lines = match Lines::open(part) {
         // The saver before this one was killed after it had renamed the file: all is done.

@@ -12,15 +12,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use manyhands_cli::text;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::fetch::Http;
 use super::films;
 use super::page;
 use super::role::Scene;
 
-/// How long the site takes for a page.
-const DELAY: Duration = Duration::from_millis(300);
+/// Where the site is asked whether it serves. It answers at once, however long pages take.
+const HEALTH: &str = "/health";
 
 /// Where the site listens.
 #[derive(Debug, clap::Args)]
@@ -28,14 +30,24 @@ pub(crate) struct SiteArgs {
     /// Where to listen: address and port, port 0 for any that is free
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: std::net::SocketAddr,
+    /// How long a page takes; a fetcher waits for it 10s at most
+    #[arg(long, value_name = "DURATION", value_parser = text::duration, default_value = "300ms")]
+    delay: Duration,
+    /// Do not serve, but ask the site at this URL whether it does: exit code 0 if so
+    #[arg(long, value_name = "URL", conflicts_with_all = ["listen", "delay"])]
+    check: Option<String>,
 }
 
-/// Serves the films until it is told to end.
+/// Serves the films until it is told to end, or looks whether another process does.
 pub(crate) async fn site_role(args: SiteArgs, scene: Scene) -> anyhow::Result<()> {
+    if let Some(url) = args.check {
+        Http::new().get(&format!("{}{HEALTH}", url.trim_end_matches('/'))).await?;
+        return Ok(());
+    }
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     scene.audience.listening(listener.local_addr()?.to_string());
-    serve(listener, DELAY, scene.shutdown.stopping()).await?;
+    serve(listener, args.delay, scene.shutdown.stopping()).await?;
     Ok(())
 }
 
@@ -93,13 +105,17 @@ async fn converse(stream: TcpStream, delay: Duration) {
 
 /// The answer to one request.
 async fn answer<B: Body>(request: &Request<B>, delay: Duration) -> Response<Full<Bytes>> {
-    if request.uri().path() != "/" {
+    let path = request.uri().path();
+    if path != "/" && path != HEALTH {
         return plain(StatusCode::NOT_FOUND, "no such page\n");
     }
     if request.method() != Method::GET {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
         return response;
+    }
+    if path == HEALTH {
+        return plain(StatusCode::OK, "healthy\n");
     }
     let Some(start) = start(request.uri().query().unwrap_or_default()) else {
         return plain(StatusCode::BAD_REQUEST, "start must be a whole number\n");
@@ -141,7 +157,6 @@ mod tests {
     use tokio::sync::oneshot;
     use tokio::task::JoinHandle;
 
-    use super::super::fetch::Http;
     use super::*;
 
     /// A site in a task of its own, on a free port.

@@ -58,10 +58,13 @@ impl Dialer {
         let patience = self.patience();
         let both = async {
             let dial = || self.dial_once(server, name, patience);
-            tokio::try_join!(dial(), dial())
+            // Both to their end, though one failure is enough: each is on a thread of the client's that uses this runtime, and panics
+            // where that is gone, as it is soon after an error.
+            tokio::join!(dial(), dial())
         };
         match tokio::time::timeout(patience, both).await {
-            Ok(connected) => connected.map_err(|e| error::connecting(operation, server, &e)),
+            Ok((Ok(publishes), Ok(consumes))) => Ok((publishes, consumes)),
+            Ok((Err(e), _) | (_, Err(e))) => Err(error::connecting(operation, server, &e)),
             Err(_) => Err(error::unconnected(operation, server)),
         }
     }
