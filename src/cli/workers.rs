@@ -56,13 +56,13 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// Tells whether the workers of a host are well: each has told so, and its last claim was answered; for health checks
+    /// Tells whether there are workers on a host, and the last claim of each was answered; for health checks
     Check {
         /// The host, as the list names it  [default: this one]
         #[arg(long, value_name = "HOST")]
         host: Option<String>,
 
-        /// How long ago the last answer may be, and the last that was heard
+        /// How long ago the last answer to a claim may be; who has been silent for longer counts as gone
         #[arg(long, value_name = "DURATION", value_parser = text::duration, default_value = "10s")]
         within: Duration,
 
@@ -290,7 +290,9 @@ async fn drain(desk: &mut Desk, ids: &[String], wait: Option<Duration>) -> Resul
 
 async fn check(desk: &mut Desk, host: &str, within: Duration) -> Result<bool> {
     let all = desk.live_workers("check").await?;
-    let here: Vec<_> = all.iter().filter(|worker| worker.report.host == host).collect();
+    // One that is silent may have been killed, and another may have come in its place.
+    let is_here = |worker: &&LiveWorker| worker.report.host == host && worker.heard <= within;
+    let here: Vec<_> = all.iter().filter(is_here).collect();
     for worker in &here {
         let trouble = worker.trouble(within);
         if desk.json {
@@ -304,7 +306,7 @@ async fn check(desk: &mut Desk, host: &str, within: Duration) -> Result<bool> {
         }
     }
     if here.is_empty() {
-        desk.note(&format!("there is no live worker on {host}"));
+        desk.note(&format!("no worker on {host} has told of itself for {}", print::duration(within)));
     }
     Ok(!here.is_empty() && here.iter().all(|worker| worker.trouble(within).is_none()))
 }

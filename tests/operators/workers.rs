@@ -138,7 +138,10 @@ fn a_host_is_well_when_all_its_workers_are() {
             let check = ["workers", "check", "--within", "1h"];
             let (code, out, said) = answers(&place, &check).await;
             assert_eq!((code, out.as_str()), (Some(1), ""), "{}", place.url);
-            assert!(said.starts_with("there is no live worker on "), "{said}");
+            assert!(
+                said.starts_with("no worker on ") && said.ends_with(" has told of itself for 1h\n"),
+                "{said}"
+            );
             let (id, mut report) = (broker.incarnation(), report());
             tell(&broker, &report).await;
             let process = format!("worker {id}, process {}", report.pid);
