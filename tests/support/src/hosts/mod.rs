@@ -10,6 +10,7 @@
 mod counters;
 mod holder;
 mod host;
+mod rules;
 mod switch;
 
 use std::{io, net::Ipv4Addr, process::Command, sync::Arc};

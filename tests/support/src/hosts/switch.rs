@@ -2,9 +2,7 @@
 
 use std::io;
 
-use serde_json::Value;
-
-use super::{Holder, run};
+use super::{Holder, rules::Chain, run};
 
 /// Which packets of a host are lost, without a word to anybody.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,8 +15,8 @@ pub enum Direction {
     Both,
 }
 
-/// The table in which packets are dropped, and its chain.
-const CHAIN: [&str; 3] = ["bridge", "cuts", "forward"];
+/// Where packets between the ports are lost.
+const CUTS: Chain = Chain(["bridge", "cuts", "forward"]);
 
 /// A bridge in a namespace of its own.
 #[derive(Debug)]
@@ -31,8 +29,7 @@ impl Switch {
         let this = Self { holder: Holder::start(None)? };
         this.ip(&["link", "add", "name", "switch", "type", "bridge"])?;
         this.ip(&["link", "set", "switch", "up"])?;
-        this.nft(&["add", "table", CHAIN[0], CHAIN[1]])?;
-        this.nft_chain("add chain", &["{", "type", "filter", "hook", "forward", "priority", "0", ";", "}"])?;
+        CUTS.create(&this.holder)?;
         Ok(this)
     }
 
@@ -56,63 +53,26 @@ impl Switch {
             Direction::From => &[from],
             Direction::Both => &[to, from],
         };
-        for [way, port] in ways {
-            self.nft_chain("add rule", &[way, port, "counter", "drop"])?;
-        }
-        Ok(())
+        ways.iter().try_for_each(|[way, port]| CUTS.add(&self.holder, &[way, port, "counter", "drop"]))
     }
 
     /// Loses nothing of this port any more; tells how many packets it had lost.
     pub(super) fn heal(&self, port: &str) -> io::Result<u64> {
         let mut lost = 0;
-        for rule in self.rules()?.iter().filter(|rule| rule.port == port) {
-            lost += rule.lost;
-            self.nft_chain("delete rule", &["handle", &rule.handle.to_string()])?;
+        for rule in CUTS.rules(&self.holder)?.iter().filter(|rule| rule.interface == port) {
+            lost += rule.packets;
+            CUTS.remove(&self.holder, rule)?;
         }
         Ok(lost)
     }
 
     /// How many packets of this port are lost by now.
     pub(super) fn lost(&self, port: &str) -> io::Result<u64> {
-        Ok(self.rules()?.iter().filter(|rule| rule.port == port).map(|rule| rule.lost).sum())
-    }
-
-    fn rules(&self) -> io::Result<Vec<Rule>> {
-        let text = self.nft(&[&["--json", "list", "chain"], &CHAIN[..]].concat())?;
-        let list: Value = serde_json::from_str(&text)?;
-        let entries = list["nftables"].as_array().cloned().unwrap_or_default();
-        let rules: Option<Vec<_>> =
-            entries.iter().filter_map(|entry| entry.get("rule")).map(Rule::read).collect();
-        rules.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, text))
+        let rules = CUTS.rules(&self.holder)?;
+        Ok(rules.iter().filter(|rule| rule.interface == port).map(|rule| rule.packets).sum())
     }
 
     fn ip(&self, args: &[&str]) -> io::Result<()> {
         run(self.holder.in_network("ip").args(args)).map(drop)
-    }
-
-    fn nft(&self, args: &[&str]) -> io::Result<String> {
-        run(self.holder.in_network("nft").args(args))
-    }
-
-    fn nft_chain(&self, what: &str, args: &[&str]) -> io::Result<()> {
-        let what: Vec<_> = what.split(' ').collect();
-        self.nft(&[&what[..], &CHAIN[..], args].concat()).map(drop)
-    }
-}
-
-/// A rule that loses packets.
-struct Rule {
-    handle: u64,
-    port: String,
-    lost: u64,
-}
-
-impl Rule {
-    /// Reads what the kernel tells of it.
-    fn read(rule: &Value) -> Option<Self> {
-        let parts = rule["expr"].as_array()?;
-        let port = parts.iter().find_map(|part| part["match"]["right"].as_str())?.to_owned();
-        let lost = parts.iter().find_map(|part| part["counter"]["packets"].as_u64())?;
-        Some(Self { handle: rule["handle"].as_u64()?, port, lost })
     }
 }
