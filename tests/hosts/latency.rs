@@ -12,16 +12,16 @@ use crate::{
     server::Kind,
 };
 
-/// How much later what is said arrives, each way.
-const LATENCY: Duration = Duration::from_millis(200);
+/// How much later what is said arrives, each way: an answer takes 200 ms.
+const LATENCY: Duration = Duration::from_millis(100);
 
-/// The host that works behind the gateway.
-const SLOW: usize = 2;
+/// The hosts that work behind the gateway. The third, which is near, does not do all that is sent.
+const SLOW: [usize; 2] = [1, 2];
 
-/// How many tasks it does.
-const DONE: usize = 40;
+/// How many tasks each of them does.
+const DONE: usize = 25;
 
-/// One of three workers and who sends are behind it: nothing is lost, and nothing is run twice.
+/// Two of three workers and who sends are behind it: nothing is lost, and nothing is run twice.
 pub(crate) fn play(kind: Kind) {
     let mut scene = Scene::new(kind);
     let gateway = scene.lan.host("gateway").unwrap();
@@ -29,15 +29,16 @@ pub(crate) fn play(kind: Kind) {
     let [here, there] = [here, there].map(|address| SocketAddrV4::new(address, scene.server.port()));
     let relay = gateway.inside(|| Relay::start_at(here, there)).unwrap().unwrap();
     relay.set(Fault::Latency(LATENCY)).unwrap();
-    [SLOW, PRODUCER].iter().for_each(|member| scene.broker_of(*member, gateway.address()));
-    // As long as they are unless told otherwise: until its second connection is there, which is made when a lease is first renewed, a worker needs some
-    // two seconds here.
+    SLOW.iter().chain(&[PRODUCER]).for_each(|member| scene.broker_of(*member, gateway.address()));
+    // As long as they are unless told otherwise. Nobody is to be missed here, and with short ones a worker would be: its second connection, which is made
+    // when a lease is first renewed, takes a second.
     scene.lease = Duration::from_secs(30);
     scene.start();
-    scene.until("work behind the gateway", |scene| scene.told(SLOW).done.len() >= DONE);
-    scene.until("work on all hosts", |scene| scene.workers().all(|told| told.done.len() >= DONE));
+    scene.until("work behind the gateway", |scene| {
+        SLOW.iter().all(|worker| scene.told(*worker).done.len() >= DONE)
+    });
     let report = scene.end();
     assert!(report.doubled.is_empty() && report.overlapping.is_empty(), "a run is repeated: {report}");
     assert_eq!(report.runs, report.confirmed, "{report}");
-    assert!(relay.stats().accepted >= 2, "both were behind the gateway: {:?}", relay.stats());
+    assert!(relay.stats().accepted >= 3, "all three were behind the gateway: {:?}", relay.stats());
 }

@@ -2,8 +2,10 @@
 //! what came of it is judged by the ledgers alone.
 //!
 //! The hosts are network namespaces, which only root can make: what is missing for that fails these tests. Each trial has hosts and a server
-//! of its own. At its end the kernel's counters must show that nothing went over the loopback of any host while it ran, and that no two hosts
-//! have an address in common: so all that was said went over the cables, from one address to another.
+//! of its own. At its end the kernel's counters must show that nothing went over the loopback of any host while it ran, and no two hosts may
+//! have an address in common: so all that was said went over the cables, from one address to another. Two things are not counted: what the
+//! kernel says to itself (ICMP: nobody has that address), and, on the broker's host, what a node of RabbitMQ says to its epmd, for which
+//! Erlang knows no other way.
 //!
 //! The programs on the hosts are this one, started again: where `MANYHANDS_TEST_HOSTS` is set, it tells what to be.
 

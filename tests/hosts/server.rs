@@ -43,7 +43,9 @@ impl Server {
             Kind::Redis => Self::Redis(Redis::options().synced().at(host.address()).start().unwrap()),
             Kind::RabbitMq => {
                 let options = RabbitMq::options().heartbeat(HEARTBEAT).at(host.address());
-                Self::RabbitMq(options.start().unwrap())
+                let rabbit = options.start().unwrap();
+                host.discount(rabbit.epmd_port()).unwrap();
+                Self::RabbitMq(rabbit)
             }
         };
         host.inside(start).unwrap()
@@ -86,7 +88,10 @@ impl Server {
     pub(crate) fn start_again(&mut self, host: &Host, address: std::net::Ipv4Addr) {
         let start = || match self {
             Self::Redis(redis) => redis.restart_at(address).unwrap(),
-            Self::RabbitMq(rabbit) => rabbit.restart_at(address).unwrap(),
+            Self::RabbitMq(rabbit) => {
+                host.discount(rabbit.epmd_port()).unwrap();
+                rabbit.restart_at(address).unwrap();
+            }
         };
         host.inside(start).unwrap();
     }

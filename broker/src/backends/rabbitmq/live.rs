@@ -78,6 +78,8 @@ pub(super) struct Live {
     pub(super) replies: Arc<Replies>,
     /// One at a time changes who consumes.
     pub(super) claiming: tokio::sync::Mutex<()>,
+    /// One at a time makes sure of a queue.
+    pub(super) using: tokio::sync::Mutex<()>,
     /// One at a time looks how full a queue is.
     pub(super) gauging: tokio::sync::Mutex<()>,
     /// One at a time looks at the dead.
@@ -133,6 +135,7 @@ impl Live {
             intake: Mutex::default(),
             replies: Arc::clone(&link.replies),
             claiming: tokio::sync::Mutex::default(),
+            using: tokio::sync::Mutex::default(),
             gauging: tokio::sync::Mutex::default(),
             looking: tokio::sync::Mutex::default(),
             asks: Mutex::default(),

@@ -192,6 +192,18 @@ impl Host {
         Ok(LOOPBACK.rules(&self.holder)?.iter().map(|rule| rule.packets).sum())
     }
 
+    /// Lets what is said on this port of its loopback not count from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel cannot be told.
+    pub fn discount(&self, port: u16) -> io::Result<()> {
+        let port = port.to_string();
+        ["sport", "dport"].iter().try_for_each(|side| {
+            LOOPBACK.insert(&self.holder, &["iifname", "lo", "tcp", side, &port, "accept"])
+        })
+    }
+
     /// What went over its cable.
     ///
     /// # Errors

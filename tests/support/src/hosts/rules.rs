@@ -34,17 +34,23 @@ impl Chain {
         self.edit(at, ["add", "rule"], rule)
     }
 
+    /// Adds a rule before all others.
+    pub(super) fn insert(self, at: &Holder, rule: &[&str]) -> io::Result<()> {
+        self.edit(at, ["insert", "rule"], rule)
+    }
+
     pub(super) fn remove(self, at: &Holder, rule: &Rule) -> io::Result<()> {
         self.edit(at, ["delete", "rule"], &["handle", &rule.handle.to_string()])
     }
 
-    /// Its rules, with what they counted.
+    /// Its rules that count, with what they counted.
     pub(super) fn rules(self, at: &Holder) -> io::Result<Vec<Rule>> {
         let text = nft(at, &[&["--json", "list", "chain"], &self.0[..]].concat())?;
         let list: Value = serde_json::from_str(&text)?;
         let entries = list["nftables"].as_array().cloned().unwrap_or_default();
-        let rules: Option<Vec<_>> =
-            entries.iter().filter_map(|entry| entry.get("rule")).map(Rule::read).collect();
+        let counting = |rule: &&Value| rule["expr"].to_string().contains("\"counter\"");
+        let rules = entries.iter().filter_map(|entry| entry.get("rule")).filter(counting);
+        let rules: Option<Vec<_>> = rules.map(Rule::read).collect();
         rules.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, text))
     }
 

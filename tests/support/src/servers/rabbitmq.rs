@@ -228,6 +228,12 @@ impl RabbitMq {
         self.ports.amqp
     }
 
+    /// The port of 127.0.0.1 on which its epmd listens, whom the node asks once a minute whether it is still known.
+    #[must_use]
+    pub fn epmd_port(&self) -> u16 {
+        self.ports.names
+    }
+
     /// The port of 127.0.0.1 on which it listens for encrypted connections, if it does.
     #[must_use]
     pub fn tls_port(&self) -> Option<u16> {
