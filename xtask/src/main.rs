@@ -8,6 +8,7 @@
 mod bench;
 mod sabotage;
 mod servers;
+mod targets;
 mod test;
 mod workspace;
 

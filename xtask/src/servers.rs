@@ -27,6 +27,9 @@ pub(crate) const TESTS: &[Needed] = &[
     Needed { package: "rabbitmq-server", there: RabbitMq::is_installed },
     // Moves the clock of a server under test.
     Needed { package: "libfaketime", there: has_faketime },
+    // Hosts of their own, and what is lost between them.
+    Needed { package: "iproute2", there: has_ip },
+    Needed { package: "nftables", there: has_nft },
     // Real pages, to be crawled.
     Needed { package: "python3-doc", there: has_documentation },
 ];
@@ -115,14 +118,26 @@ fn has_redis() -> bool {
     starts("redis-server")
 }
 
+fn has_ip() -> bool {
+    says_its_version("ip", "-Version")
+}
+
+fn has_nft() -> bool {
+    starts("nft")
+}
+
 fn has_nats() -> bool {
     starts("nats-server")
 }
 
 /// Whether a server is there that can say its version.
 fn starts(server: &str) -> bool {
-    let mut command = Command::new(server);
-    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    says_its_version(server, "--version")
+}
+
+fn says_its_version(program: &str, flag: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg(flag).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 

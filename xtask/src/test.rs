@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use manyhands_test_support::servers::RabbitMq;
 
 use crate::servers;
+use crate::targets::{self, Selection};
 use crate::workspace::Workspace;
 
 /// The flags of `cargo xtask test`.
@@ -20,15 +21,58 @@ pub(crate) struct Options {
     #[arg(long)]
     long: bool,
 
-    /// Leave this part out; may be given more than once.
-    #[arg(long, value_name = "NAME")]
-    without: Vec<Part>,
+    /// Run only the tests of this target, as `hosts` for `tests/hosts/`, and what they need; may be given more than once.
+    #[arg(long, value_name = "NAME", value_parser = target)]
+    only: Vec<String>,
+
+    /// Leave this part, or the tests of this target, out; may be given more than once.
+    #[arg(long, value_name = "NAME", value_parser = left_out)]
+    without: Vec<LeftOut>,
+}
+
+/// What `--without` names.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum LeftOut {
+    /// A part.
+    Part(Part),
+    /// A test target.
+    Target(String),
+}
+
+/// Reads the name of a test target.
+fn target(name: &str) -> Result<String, String> {
+    let all =
+        Workspace::find().and_then(|workspace| targets::all(&workspace)).map_err(|e| format!("{e:#}"))?;
+    let names: Vec<_> = all.iter().map(String::as_str).collect();
+    let unknown = || format!("there are no tests of this name; there are: {}", names.join(", "));
+    all.get(name).cloned().ok_or_else(unknown)
+}
+
+/// Reads the name of a part or of a test target.
+fn left_out(name: &str) -> Result<LeftOut, String> {
+    if let Ok(part) = Part::from_str(name, false) {
+        return Ok(LeftOut::Part(part));
+    }
+    let parts: Vec<_> = Part::value_variants().iter().map(Part::to_string).collect();
+    let unknown = |why| format!("it is none of the parts {}; {why}", parts.join(", "));
+    target(name).map(LeftOut::Target).map_err(unknown)
 }
 
 impl Options {
     /// Tells whether this part is not wanted.
     fn leaves_out(&self, part: Part) -> bool {
-        self.without.contains(&part)
+        // A few tests are wanted, and what they need.
+        let beside = !self.only.is_empty() && ![Part::Servers, Part::Tests].contains(&part);
+        beside || self.without.contains(&LeftOut::Part(part))
+    }
+
+    /// The test targets that are wanted.
+    fn selection(&self) -> Selection {
+        let target = |left: &LeftOut| match left {
+            LeftOut::Target(name) => Some(name.clone()),
+            LeftOut::Part(_) => None,
+        };
+        Selection { only: self.only.clone(), without: self.without.iter().filter_map(target).collect() }
     }
 }
 
@@ -104,15 +148,21 @@ impl Part {
 #[derive(Debug)]
 struct Call {
     /// What follows `cargo`, its words parted by single spaces.
-    words: &'static str,
+    words: String,
     /// A variable to set for this call.
     env: Option<(&'static str, &'static str)>,
 }
 
 impl Call {
     /// Makes a call from what follows `cargo`.
-    fn new(words: &'static str) -> Self {
-        Self { words, env: None }
+    fn new(words: impl Into<String>) -> Self {
+        Self { words: words.into(), env: None }
+    }
+
+    /// Adds further words, each after a space.
+    fn with(mut self, words: &str) -> Self {
+        self.words.push_str(words);
+        self
     }
 
     /// Sets a variable for this call.
@@ -175,7 +225,9 @@ fn run_tests(workspace: &Workspace, options: &Options) -> Result<()> {
     servers::check(servers::TESTS)?;
     // Ends when it is dropped, and also if this process is killed.
     let rabbit = RabbitMq::start()?;
+    let chosen = options.selection().arguments(&targets::all(workspace)?)?;
     let calls = Part::Tests.calls(options.long, workspace.has("nextest"));
+    let calls: Vec<_> = calls.into_iter().map(|call| call.with(&chosen)).collect();
     // A message says more than where it came from, and the two together bury each other in a log.
     let env = [("MANYHANDS_TEST_RABBITMQ", rabbit.url()), ("RUST_BACKTRACE", "0".to_owned())];
     run_part(workspace, Part::Tests, &calls, &env)?;
@@ -207,7 +259,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     print!("{}", table(&rows));
     if !options.leaves_out(Part::Tests) {
         run_tests(&workspace, options)?;
-        println!("{}", conformance(&workspace)?);
+        let Selection { only, without } = options.selection();
+        let suite = "conformance".to_owned();
+        if (only.is_empty() || only.contains(&suite)) && !without.contains(&suite) {
+            println!("{}", conformance(&workspace)?);
+        }
     }
     Ok(())
 }
@@ -282,10 +338,27 @@ mod tests {
     #[test]
     fn an_unknown_name_is_an_error_that_lists_the_names() {
         let error = parse("--without format").unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidValue);
+        assert_eq!(error.kind(), ErrorKind::ValueValidation);
         assert_eq!(error.exit_code(), 2);
         let text = error.to_string();
         assert!(text.contains("servers, fmt, clippy, doc, features, deny, doctests, tests"), "{text}");
+        for line in ["--without format", "--only host", "--only fmt"] {
+            let error = parse(line).unwrap_err();
+            let text = error.to_string();
+            assert!(error.exit_code() == 2 && text.contains("hosts, ledgers"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_few_tests_run_with_what_they_need_alone() {
+        let options = parse("--only hosts --only ledgers --without servers").unwrap();
+        let parts: Vec<_> =
+            Part::value_variants().iter().filter(|&&part| !options.leaves_out(part)).collect();
+        assert_eq!(parts, [&Part::Tests]);
+        assert_eq!(options.selection().only, ["hosts", "ledgers"]);
+        let options = parse("--without hosts").unwrap();
+        assert!(Part::value_variants().iter().all(|&part| !options.leaves_out(part)));
+        assert_eq!(options.selection().without, ["hosts"]);
     }
 
     #[test]

@@ -49,12 +49,17 @@ impl Workspace {
 
     /// The folder that cargo builds in, wherever it was told to.
     pub(crate) fn target(&self) -> Result<PathBuf> {
+        let metadata = self.metadata()?;
+        let target = metadata.get("target_directory").and_then(serde_json::Value::as_str);
+        Ok(target.context("cargo metadata names no target_directory")?.into())
+    }
+
+    /// What cargo tells of the packages of the workspace.
+    pub(crate) fn metadata(&self) -> Result<serde_json::Value> {
         let mut command = self.cargo();
         command.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]).stdin(Stdio::null());
         let output = command.stderr(Stdio::inherit()).output().context("cannot start cargo metadata")?;
         ensure!(output.status.success(), "cargo metadata failed ({})", output.status);
-        let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-        let target = metadata.get("target_directory").and_then(serde_json::Value::as_str);
-        Ok(target.context("cargo metadata names no target_directory")?.into())
+        serde_json::from_slice(&output.stdout).context("cargo metadata wrote no JSON")
     }
 }

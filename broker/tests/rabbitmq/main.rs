@@ -8,6 +8,7 @@ mod dead;
 mod delays;
 mod differences;
 mod faults;
+mod first_use;
 mod load;
 mod replies;
 mod urls;

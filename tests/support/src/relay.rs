@@ -1,12 +1,12 @@
 //! A network between a client and a server that fails on command.
 //!
-//! The relay listens on a port of the loopback and forwards to a server. Its [`Fault`] can be changed while it runs.
+//! The relay listens on a port, of the loopback unless told otherwise, and forwards to a server. Its [`Fault`] can be changed while it runs.
 
 mod connection;
 
 use std::{
     io,
-    net::{self, Ipv4Addr},
+    net::{self, Ipv4Addr, SocketAddrV4},
     sync::{Arc, mpsc as std_mpsc},
     thread::JoinHandle,
     time::Duration,
@@ -81,21 +81,31 @@ impl Relay {
     ///
     /// If no port or no thread can be had.
     pub fn start(upstream: u16) -> io::Result<Self> {
+        let local = |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        Self::start_at(local(ports::free()?), local(upstream))
+    }
+
+    /// Starts a relay that listens here, in the network of the calling thread, and forwards there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Relay::start`]; also if somebody has the port.
+    pub fn start_at(here: SocketAddrV4, upstream: SocketAddrV4) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let port = ports::free()?;
-        let listener = listen(port)?;
+        let port = here.port();
+        let listener = listen(here)?;
         let (orders, received) = mpsc::unbounded_channel();
         let (sender, stats) = watch::channel(Stats::default());
         let shared =
             Shared { upstream, stats: Arc::new(sender), fault: watch::channel(Fault::None).0.into() };
         let thread = std::thread::Builder::new().name(format!("relay-{port}"));
         let thread = thread.spawn(move || {
-            runtime.block_on(shared.serve(port, listener, received));
+            runtime.block_on(shared.serve(here, listener, received));
         })?;
         Ok(Self { port, orders, stats, thread: Some(thread) })
     }
 
-    /// The port of 127.0.0.1 on which clients reach the server.
+    /// The port on which clients reach the server.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -171,21 +181,26 @@ impl Drop for Relay {
 /// What the relay and its connections share.
 #[derive(Clone, Debug)]
 struct Shared {
-    upstream: u16,
+    upstream: SocketAddrV4,
     stats: Arc<watch::Sender<Stats>>,
     fault: Arc<watch::Sender<Fault>>,
 }
 
 impl Shared {
     /// Accepts connections and takes orders until there are no more to come.
-    async fn serve(self, port: u16, first: net::TcpListener, mut orders: mpsc::UnboundedReceiver<Order>) {
+    async fn serve(
+        self,
+        here: SocketAddrV4,
+        first: net::TcpListener,
+        mut orders: mpsc::UnboundedReceiver<Order>,
+    ) {
         let mut listener = TcpListener::from_std(first).ok();
         loop {
             tokio::select! {
                 biased;
                 order = orders.recv() => {
                     let Some((fault, done)) = order else { break };
-                    let _ = done.send(self.put_on(fault, port, &mut listener).await);
+                    let _ = done.send(self.put_on(fault, here, &mut listener).await);
                 }
                 stream = accept(listener.as_ref()) => self.take(stream),
             }
@@ -194,7 +209,12 @@ impl Shared {
         self.cut().await;
     }
 
-    async fn put_on(&self, fault: Fault, port: u16, listener: &mut Option<TcpListener>) -> io::Result<()> {
+    async fn put_on(
+        &self,
+        fault: Fault,
+        here: SocketAddrV4,
+        listener: &mut Option<TcpListener>,
+    ) -> io::Result<()> {
         if fault == Fault::Cut {
             *listener = None;
             self.cut().await;
@@ -202,7 +222,7 @@ impl Shared {
         }
         self.fault.send_replace(fault);
         if listener.is_none() {
-            *listener = Some(TcpListener::from_std(listen(port)?)?);
+            *listener = Some(TcpListener::from_std(listen(here)?)?);
         }
         Ok(())
     }
@@ -233,8 +253,8 @@ impl Shared {
 }
 
 /// Not tokio's own, so that it can be made where no runtime is, or another one.
-fn listen(port: u16) -> io::Result<net::TcpListener> {
-    let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+fn listen(here: SocketAddrV4) -> io::Result<net::TcpListener> {
+    let listener = net::TcpListener::bind(here)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

@@ -80,6 +80,8 @@ pub(super) struct Live {
     pub(super) presence: Arc<Presence>,
     /// One at a time changes who consumes.
     pub(super) claiming: tokio::sync::Mutex<()>,
+    /// One at a time makes sure of a queue.
+    pub(super) using: tokio::sync::Mutex<()>,
     /// One at a time looks how full a queue is.
     pub(super) gauging: tokio::sync::Mutex<()>,
     /// One at a time looks at the dead.
@@ -136,6 +138,7 @@ impl Live {
             replies: Arc::clone(&link.replies),
             presence: Arc::clone(&link.presence),
             claiming: tokio::sync::Mutex::default(),
+            using: tokio::sync::Mutex::default(),
             gauging: tokio::sync::Mutex::default(),
             looking: tokio::sync::Mutex::default(),
             asks: Mutex::default(),

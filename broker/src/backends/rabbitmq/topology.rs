@@ -291,11 +291,23 @@ impl Live {
         operation: &'static str,
         queue: &QueueName,
     ) -> Result<()> {
+        if self.uses(queue) {
+            return Ok(());
+        }
+        // One of several calls at a time makes sure, and the others believe it: each by itself, they would do so one after the other.
+        let _alone = self.using.lock().await;
         self.ensure_queue(operation, queue).await?;
         if self.entry(queue).is_none() {
             self.tell(operation, &Change::Use(queue.clone())).await?;
         }
         Ok(())
+    }
+
+    /// Whether it is known that a queue exists, and that the directory has it.
+    fn uses(&self, queue: &QueueName) -> bool {
+        let known = self.known();
+        let exists = |class| known.contains(&self.names.work(queue, class));
+        self.entry(queue).is_some() && self.classes(queue).all(exists)
     }
 
     /// Makes the inbox of this session and begins to read it.

@@ -1,6 +1,6 @@
 //! One connection through the relay.
 
-use std::{io, net::Ipv4Addr, time::Duration};
+use std::{io, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -79,7 +79,7 @@ async fn connect(shared: &Shared, end: &mut End) -> Option<TcpStream> {
         }
         server = async {
             let _ = faults.wait_for(|fault| *fault != Fault::BlackHole).await;
-            TcpStream::connect((Ipv4Addr::LOCALHOST, shared.upstream)).await
+            TcpStream::connect(shared.upstream).await
         } => server.ok(),
     }
 }

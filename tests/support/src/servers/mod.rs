@@ -10,6 +10,7 @@ pub(crate) mod ports;
 mod process;
 mod rabbitmq;
 mod rabbitmq_cluster;
+mod rabbitmq_ports;
 mod redis;
 mod sentinel;
 

@@ -1,9 +1,8 @@
 //! A RabbitMQ server.
 
 use std::{
-    fs,
-    io::{self, Read, Write},
-    net::{Ipv4Addr, TcpStream},
+    fs, io,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
@@ -11,9 +10,10 @@ use std::{
 };
 
 use super::{
-    Detached, TRIES, missing, ports,
+    Detached, TRIES, missing,
     process::{Home, Process, Recipe, failed},
     program,
+    rabbitmq_ports::Ports,
 };
 use crate::kill::Signal;
 
@@ -46,50 +46,10 @@ pub struct RabbitMq {
 #[derive(Clone, Debug, Default)]
 pub struct RabbitMqOptions {
     lines: Vec<String>,
-    management: bool,
-    encrypts: bool,
-}
-
-/// Where a server listens.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ports {
-    amqp: u16,
-    /// The one that encrypts.
-    tls: Option<u16>,
-    /// For other nodes.
-    nodes: u16,
-    /// Of its epmd, who tells nodes where others listen. Each server has its own: a shared one could not be ended.
-    names: u16,
-    /// Of the management plugin, where it is enabled.
-    management: u16,
-}
-
-impl Ports {
-    fn free(options: &RabbitMqOptions) -> io::Result<Self> {
-        Self::of(ports::free()?, options)
-    }
-
-    /// Those of a server that another epmd knows, too.
-    pub(super) fn of(names: u16, options: &RabbitMqOptions) -> io::Result<Self> {
-        let tls = options.encrypts.then(ports::free).transpose()?;
-        let management = options.management.then(ports::free).transpose()?.unwrap_or_default();
-        Ok(Self { amqp: ports::free()?, tls, nodes: ports::free()?, names, management })
-    }
-
-    fn url(self) -> String {
-        format!("amqp://guest:guest@127.0.0.1:{}", self.amqp)
-    }
-
-    /// The part of the node's name that is the same in all of its cluster, by which their answers are told from those of another
-    /// server.
-    fn mark(&self) -> String {
-        format!("x{}@", self.names)
-    }
-
-    /// The node's name.
-    pub(super) fn node(&self) -> String {
-        format!("mh{}{}localhost", self.amqp, self.mark())
-    }
+    pub(super) management: bool,
+    pub(super) encrypts: bool,
+    /// Where it listens, unless on the loopback.
+    pub(super) address: Option<Ipv4Addr>,
 }
 
 impl RabbitMqOptions {
@@ -121,6 +81,13 @@ impl RabbitMqOptions {
         self.config(format!("ssl_options.cacertfile = {}", ca.display()))
             .config(format!("ssl_options.certfile = {}", cert.display()))
             .config(format!("ssl_options.keyfile = {}", key.display()))
+    }
+
+    /// Listens for clients on this address instead of the loopback's, where the node still finds itself. To be started, killed and started again
+    /// in the network that has the address: see [`Host::inside`](crate::hosts::Host::inside).
+    #[must_use]
+    pub fn at(self, address: Ipv4Addr) -> Self {
+        Self { address: Some(address), ..self }
     }
 
     /// Starts the server and waits until it speaks AMQP.
@@ -180,15 +147,14 @@ impl RabbitMqOptions {
     }
 
     fn prepare(&self, folder: &Path, ports: Ports) -> io::Result<()> {
-        let mut text = format!(
-            "listeners.tcp.1 = 127.0.0.1:{}\nloopback_users = none\nlog.console = false\n",
-            ports.amqp
-        );
-        text.extend(ports.tls.map(|port| format!("listeners.ssl.1 = 127.0.0.1:{port}\n")));
+        let Ports { address, amqp, .. } = ports;
+        let mut text =
+            format!("listeners.tcp.1 = {address}:{amqp}\nloopback_users = none\nlog.console = false\n");
+        text.extend(ports.tls.map(|port| format!("listeners.ssl.1 = {address}:{port}\n")));
         self.lines.iter().for_each(|line| text.extend([line.as_str(), "\n"]));
         if self.management {
             text.push_str(&format!(
-                "management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {}\n",
+                "management.tcp.ip = {address}\nmanagement.tcp.port = {}\n",
                 ports.management
             ));
         }
@@ -253,13 +219,19 @@ impl RabbitMq {
     /// Where its management plugin answers, if it is enabled.
     #[must_use]
     pub fn management_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports.management)
+        format!("http://{}:{}", self.ports.address, self.ports.management)
     }
 
-    /// The port of 127.0.0.1 on which it listens.
+    /// The port on which it listens, of 127.0.0.1 unless it was told another address.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.ports.amqp
+    }
+
+    /// The port of 127.0.0.1 on which its epmd listens, whom the node asks once a minute whether it is still known.
+    #[must_use]
+    pub fn epmd_port(&self) -> u16 {
+        self.ports.names
     }
 
     /// The port of 127.0.0.1 on which it listens for encrypted connections, if it does.
@@ -373,6 +345,23 @@ impl RabbitMq {
         Ok(())
     }
 
+    /// Starts it again on another address, with the same data and port; what still runs of it is killed first. To be called in the network that
+    /// has the address.
+    ///
+    /// # Errors
+    ///
+    /// As [`RabbitMq::restart`].
+    pub fn restart_at(&mut self, address: Ipv4Addr) -> io::Result<()> {
+        self.kill()?;
+        self.ports.address = address;
+        // The one that nodes ask for each other is of the host, too.
+        if let Some(names) = &mut self.names {
+            self.home.kill(names)?;
+            *names = self.home.start(&epmd(self.ports.names)?, &log(self.home.path()))?;
+        }
+        self.restart()
+    }
+
     /// Ends it and removes what it wrote, as dropping it does.
     pub fn stop(self) {}
 }
@@ -426,27 +415,9 @@ fn wait(
     ports: Ports,
     end: impl Fn(&mut Process) -> io::Result<()>,
 ) -> io::Result<bool> {
-    let ready = server.ready(|| greets(ports).unwrap_or(false));
+    let ready = server.ready(|| ports.greets().unwrap_or(false));
     if !matches!(ready, Ok(true)) {
         end(server)?;
     }
     ready
-}
-
-/// Begins a connection, up to the server's first frame, and asks whether it is this server.
-fn greets(ports: Ports) -> io::Result<bool> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, ports.amqp))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.write_all(b"AMQP\0\0\x09\x01")?;
-    // The kind of the frame, its channel, its length.
-    let mut head = [0; 7];
-    stream.read_exact(&mut head)?;
-    let [kind, _, _, length @ ..] = head;
-    let mut body = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap_or_default().min(1 << 16)];
-    stream.read_exact(&mut body)?;
-    // connection.start is method 10 of class 10; among the server's properties is the node's name, or that of one of its
-    // cluster, though with the machine's for its second half.
-    let mark = ports.mark();
-    let ours = body.windows(mark.len()).any(|part| part == mark.as_bytes());
-    Ok(kind == 1 && body.starts_with(&[0, 10, 0, 10]) && ours)
 }

@@ -5,7 +5,8 @@ use std::{fs, io, os::unix::fs::PermissionsExt};
 use super::{
     RabbitMq, RabbitMqOptions, TRIES, ports,
     process::{Home, Process},
-    rabbitmq::{Ports, epmd, log},
+    rabbitmq::{epmd, log},
+    rabbitmq_ports::Ports,
 };
 
 /// By which the nodes know that they belong together: nobody else can reach them.

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, Read, Write},
-    net::{Ipv4Addr, Shutdown, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -31,6 +31,8 @@ pub struct RedisOptions {
     clock: bool,
     settings: Vec<(String, String)>,
     tls_port: Option<u16>,
+    /// Where it listens, unless on the loopback.
+    address: Option<Ipv4Addr>,
 }
 
 impl RedisOptions {
@@ -56,6 +58,13 @@ impl RedisOptions {
     /// Whether it goes by [`RedisOptions::clock`].
     pub(super) fn has_clock(&self) -> bool {
         self.clock
+    }
+
+    /// Listens on this address instead of the loopback's, and for whoever can reach it, without a password. To be started, killed and started
+    /// again in the network that has the address: see [`Host::inside`](crate::hosts::Host::inside).
+    #[must_use]
+    pub fn at(self, address: Ipv4Addr) -> Self {
+        Self { address: Some(address), ..self }
     }
 
     /// Gives the server a setting of its configuration file, as `maxclients`; for good, also when it is started again.
@@ -101,8 +110,9 @@ impl RedisOptions {
         for _ in 0..TRIES {
             let port = ports::free()?;
             let mut server = self.recipe(folder, port)?.detach(&log(folder))?;
-            if wait(&mut server, port, |server| server.kill(|_| Ok(())))? {
-                return Detached::new(url(port), &[&server]);
+            let at = self.address(port);
+            if wait(&mut server, at, |server| server.kill(|_| Ok(())))? {
+                return Detached::new(url(at), &[&server]);
             }
         }
         Err(failed("redis-server", &log(folder)))
@@ -111,12 +121,21 @@ impl RedisOptions {
     /// Starts a server; `None` if it cannot have the port.
     fn serve(&self, home: &Home, port: u16) -> io::Result<Option<Process>> {
         let mut server = home.start(&self.recipe(home.path(), port)?, &log(home.path()))?;
-        Ok(wait(&mut server, port, |server| home.kill(server))?.then_some(server))
+        Ok(wait(&mut server, self.address(port), |server| home.kill(server))?.then_some(server))
+    }
+
+    /// Where it listens with this port.
+    fn address(&self, port: u16) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address.unwrap_or(Ipv4Addr::LOCALHOST), port)
     }
 
     fn recipe(&self, folder: &Path, port: u16) -> io::Result<Recipe> {
         let recipe = Recipe::new(program("redis-server", "redis-server")?);
-        let recipe = recipe.arg("--port").arg(port.to_string()).arg("--bind").arg("127.0.0.1");
+        let recipe = recipe.arg("--port").arg(port.to_string());
+        let mut recipe = recipe.arg("--bind").arg(self.address(port).ip().to_string());
+        if self.address.is_some() {
+            recipe = recipe.arg("--protected-mode").arg("no");
+        }
         let recipe = recipe.arg("--save").arg("").arg("--dir").arg(folder);
         let mut recipe = recipe.arg("--appendonly").arg(if self.append_only { "yes" } else { "no" });
         if let Some(port) = self.tls_port {
@@ -161,10 +180,10 @@ impl Redis {
     /// Where it listens, as a broker's URL.
     #[must_use]
     pub fn url(&self) -> String {
-        url(self.port)
+        url(self.options.address(self.port))
     }
 
-    /// The port of 127.0.0.1 on which it listens.
+    /// The port on which it listens, of 127.0.0.1 unless it was told another address.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -210,7 +229,7 @@ impl Redis {
     ///
     /// If it does not answer within 20 s.
     pub fn say(&self, line: &str) -> io::Result<String> {
-        say(self.port, line)
+        say(self.options.address(self.port), line)
     }
 
     /// SIGSTOP: the kernel still takes connections and bytes for it, but nobody answers.
@@ -252,6 +271,17 @@ impl Redis {
         Ok(())
     }
 
+    /// Starts it again on another address, with the same data and port; one that still runs is killed first. To be called in the network that
+    /// has the address.
+    ///
+    /// # Errors
+    ///
+    /// As [`Redis::restart`].
+    pub fn restart_at(&mut self, address: Ipv4Addr) -> io::Result<()> {
+        self.options.address = Some(address);
+        self.restart()
+    }
+
     /// Ends it and removes what it wrote, as dropping it does.
     pub fn stop(self) {}
 }
@@ -262,8 +292,8 @@ impl Drop for Redis {
     }
 }
 
-fn url(port: u16) -> String {
-    format!("redis://127.0.0.1:{port}")
+fn url(at: SocketAddrV4) -> String {
+    format!("redis://{at}")
 }
 
 pub(super) fn log(folder: &Path) -> PathBuf {
@@ -273,29 +303,29 @@ pub(super) fn log(folder: &Path) -> PathBuf {
 /// Waits until the server works, and ends it otherwise; false if it ended by itself.
 pub(super) fn wait(
     server: &mut Process,
-    port: u16,
+    at: SocketAddrV4,
     kill: impl Fn(&mut Process) -> io::Result<()>,
 ) -> io::Result<bool> {
     let pid = server.pid();
-    let ready = server.ready(|| answers(port, pid).unwrap_or(false));
+    let ready = server.ready(|| answers(at, pid).unwrap_or(false));
     if !matches!(ready, Ok(true)) {
         kill(server)?;
     }
     ready
 }
 
-/// Asks whether the server on this port has read all its data, and whether it is this one.
-fn answers(port: u16, pid: u32) -> io::Result<bool> {
-    let answer = talk(port, "PING\r\nINFO server", Duration::from_secs(1))?;
+/// Asks whether the server that listens here has read all its data, and whether it is this one.
+fn answers(at: SocketAddrV4, pid: u32) -> io::Result<bool> {
+    let answer = talk(at, "PING\r\nINFO server", Duration::from_secs(1))?;
     Ok(answer.starts_with("+PONG") && answer.contains(&format!("process_id:{pid}\r\n")))
 }
 
-pub(super) fn say(port: u16, line: &str) -> io::Result<String> {
-    talk(port, line, Duration::from_secs(20))
+pub(super) fn say(at: SocketAddrV4, line: &str) -> io::Result<String> {
+    talk(at, line, Duration::from_secs(20))
 }
 
-fn talk(port: u16, line: &str, patience: Duration) -> io::Result<String> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+fn talk(at: SocketAddrV4, line: &str, patience: Duration) -> io::Result<String> {
+    let mut stream = TcpStream::connect(at)?;
     stream.set_read_timeout(Some(patience))?;
     stream.write_all(format!("{line}\r\n").as_bytes())?;
     // What was said is answered before the end is seen. A Sentinel knows no QUIT.

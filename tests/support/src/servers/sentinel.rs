@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    net::{Ipv4Addr, SocketAddrV4},
     time::{Duration, Instant},
 };
 
@@ -36,7 +37,7 @@ impl Sentinel {
             fs::write(&file, own + &lines.join("\n") + "\n")?;
             let recipe = Recipe::new(program("redis-server", "redis-server")?).arg(&file).arg("--sentinel");
             let mut server = home.start(&recipe, &log(home.path()))?;
-            if wait(&mut server, port, |server| home.kill(server))? {
+            if wait(&mut server, local(port), |server| home.kill(server))? {
                 return Ok(Self { home, port, server });
             }
         }
@@ -55,7 +56,7 @@ impl Sentinel {
     ///
     /// If it does not answer within 20 s.
     pub fn say(&self, line: &str) -> io::Result<String> {
-        say(self.port, line)
+        say(local(self.port), line)
     }
 
     /// SIGKILL, and returns when it is dead.
@@ -192,4 +193,8 @@ impl Watched {
         }
         Err(io::Error::new(io::ErrorKind::TimedOut, "master, replicas and sentinels do not agree"))
     }
+}
+
+fn local(port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
 }
