@@ -87,7 +87,7 @@ fn it_tells_in_json() {
 
 #[test]
 fn it_looks_at_redis() {
-    let server = Redis::start().unwrap();
+    let server = Redis::options().append_only().start().unwrap();
     send(&server.url(), &["a"]);
     let wanted = (Some(0), "1 tasks in 1 queues: all is well\n".to_owned(), String::new());
     assert_eq!(fsck(&server.url(), &[]), wanted);

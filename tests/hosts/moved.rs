@@ -38,7 +38,10 @@ pub(crate) fn play(kind: Kind) {
     all_work(&mut scene);
     scene.ledger.fault("the broker's address is another host's", None, from).unwrap();
     let report = scene.end();
-    assert_eq!(report.resettled, [""; 0], "settled twice");
+    // With RabbitMQ the session that holds a task says whether it was settled, and not the server, which may have taken it away.
+    if kind == Kind::Redis {
+        assert_eq!(report.resettled, [""; 0], "settled twice");
+    }
 }
 
 /// Waits until more is sent, and all have done more and renewed a lease: until then it is not over for them.

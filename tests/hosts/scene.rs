@@ -222,6 +222,13 @@ impl Scene {
         for pairs in [&mut report.doubled, &mut report.overlapping, &mut report.stale, &mut report.reused] {
             pairs.retain(once);
         }
+        let both = report.resettled.len();
+        report.resettled.retain(|id| !twins.contains(id));
+        println!(
+            "{} settled twice, and {} of those that may be there twice",
+            report.resettled.len(),
+            both - report.resettled.len()
+        );
         let [first, second, third] = [0, 1, 2].map(|worker| self.told(worker).begun.len());
         println!("{} may be there twice; by host {first} {second} {third}; {report}", twins.len());
         assert_eq!(report.defects(), Vec::<String>::new());
