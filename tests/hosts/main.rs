@@ -14,6 +14,8 @@
 
 mod cut_off;
 mod half_open;
+#[path = "../insistence/mod.rs"]
+mod insistence;
 mod latency;
 mod moved;
 mod producer;
@@ -25,17 +27,14 @@ mod worker;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use libtest_mimic::{Arguments, Trial};
-use manyhands::Error;
 use manyhands_cli::{Color, LogArgs, start_logging};
 use serde::{Deserialize, Serialize};
 
+use insistence::insist;
 use server::Kind;
 
 /// What makes this program one of those that a test starts on a host.
 const ROLE: &str = "MANYHANDS_TEST_HOSTS";
-
-/// How long until a call is repeated that had no answer.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// What such a program is told.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -92,17 +91,6 @@ fn main() -> ExitCode {
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
-}
-
-/// Repeats a call while it may succeed later.
-async fn insist<T>(mut call: impl AsyncFnMut() -> Result<T, Error>) -> T {
-    loop {
-        match call().await {
-            Ok(answer) => return answer,
-            Err(error) if error.is_retryable() => tokio::time::sleep(PAUSE).await,
-            Err(error) => panic!("{}", error.report()),
-        }
-    }
 }
 
 /// In a program on a host: tells the test, in one write.

@@ -6,7 +6,12 @@ use manyhands::{Client, NewTask, QueueName, Task, TaskId, capabilities::Ids};
 use manyhands_test_support::ledger::{Ledger, Outcome};
 use tokio::sync::{Semaphore, watch};
 
-use crate::{PAUSE, Role, insist, runtime, say, worker::Work};
+use crate::{
+    Role,
+    insistence::{PAUSE, insist, outcome},
+    runtime, say,
+    worker::Work,
+};
 
 /// A task is sent so often, if the broker takes it.
 const EVERY: Duration = Duration::from_millis(25);
@@ -71,11 +76,7 @@ async fn send(client: Client, ledger: Arc<Ledger>, task: NewTask) {
     let id = task.id.to_string();
     loop {
         let sent = client.send_task(task.clone()).await;
-        let outcome = match &sent {
-            Ok(_) => Outcome::Confirmed,
-            Err(error) if error.is_retryable() => Outcome::Unknown,
-            Err(_) => Outcome::Refused,
-        };
+        let outcome = outcome(&sent);
         ledger.sent(&id, outcome).unwrap();
         match (outcome, client.broker().capabilities().ids) {
             (Outcome::Confirmed, _) => return say("sent", &id),
@@ -84,6 +85,7 @@ async fn send(client: Client, ledger: Arc<Ledger>, task: NewTask) {
             (Outcome::Unknown, _) => say("failed", &id),
             (Outcome::Refused, _) => panic!("{id} is refused: {}", sent.unwrap_err().report()),
         }
+        // Nothing tells when a broker answers again.
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -9,6 +9,8 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
 #![allow(clippy::print_stdout, reason = "the workers' words to their parent, and the figures")]
 
+#[path = "../insistence/mod.rs"]
+mod insistence;
 mod outages;
 mod scene;
 mod worker;
@@ -16,10 +18,8 @@ mod worker;
 use std::{
     collections::BTreeSet,
     sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
 };
 
-use manyhands::Error;
 use manyhands_test_support::{
     checker::Pair,
     ledger::now,
@@ -27,6 +27,7 @@ use manyhands_test_support::{
     servers::{RabbitMq, Redis},
 };
 
+use insistence::insist;
 use scene::{PATIENCE, Scene, Sending};
 use worker::{SLOTS, worked};
 
@@ -41,22 +42,8 @@ const BETWEEN: usize = 40;
 /// So many of the last tasks must be taken from the dead.
 const HELD: usize = SLOTS;
 
-/// How long until a call is repeated that had no answer.
-const PAUSE: Duration = Duration::from_millis(20);
-
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
-}
-
-/// Repeats a call while it may succeed later.
-async fn insist<T>(mut call: impl AsyncFnMut() -> Result<T, Error>) -> T {
-    loop {
-        match call().await {
-            Ok(answer) => return answer,
-            Err(error) if error.is_retryable() => tokio::time::sleep(PAUSE).await,
-            Err(error) => panic!("{}", error.report()),
-        }
-    }
 }
 
 /// Workers are killed in the middle of the work, and those that hold its end when there is nothing else left. The queue

@@ -21,7 +21,8 @@ use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
 use crate::{
-    insist, runtime,
+    insistence::{insist, outcome},
+    runtime,
     worker::{BROKER, FOLDER, POINT, Work},
 };
 
@@ -65,11 +66,7 @@ async fn produce(url: &str, ledger: &Ledger, lead: &Semaphore, sending: Sending)
         let id = task.id.to_string();
         insist(async || {
             let sent = client.send_task(task.clone()).await;
-            let outcome = match &sent {
-                Ok(_) => Outcome::Confirmed,
-                Err(error) if error.is_retryable() => Outcome::Unknown,
-                Err(_) => Outcome::Refused,
-            };
+            let outcome = outcome(&sent);
             ledger.sent(&id, outcome).unwrap();
             if outcome == Outcome::Unknown && ids == Ids::Unknown {
                 twins.insert(id.clone());

@@ -41,21 +41,19 @@ impl Beats {
         slots: Arc<Slots>,
     ) -> io::Result<Self> {
         let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let all = async move {
+            let renew = renew_for_ever(&*broker, &leases, lease);
+            let all = async { tokio::join!(renew, presence.tell(&*broker, &leases, &slots)) };
+            stopped.run_until_cancelled(all).await
+        };
         if planted(Defect::BeatsAmongHandlers) {
-            let stopped = stop.clone();
-            tokio::spawn(async move {
-                stopped.run_until_cancelled(renew_for_ever(&*broker, &leases, lease)).await
-            });
+            tokio::spawn(all);
             return Ok(Self { _stop: stop.drop_guard() });
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let stopped = stop.clone();
         let run = move || {
-            let all = async {
-                let tell = presence.tell_for_ever(&*broker, &leases, &slots);
-                tokio::join!(renew_for_ever(&*broker, &leases, lease), tell)
-            };
-            runtime.block_on(stopped.run_until_cancelled(all));
+            runtime.block_on(all);
         };
         std::thread::Builder::new().name("mh-beats".to_owned()).spawn(run)?;
         Ok(Self { _stop: stop.drop_guard() })

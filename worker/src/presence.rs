@@ -12,6 +12,8 @@ use manyhands_broker::{
     Broker, Error, LastClaim, QueueName, Request, RunningTask, TaskName, WorkerReport, limits,
 };
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{Shutdown, leases::Leases, slots::Slots};
 
 /// How often it tells. What somebody asks of it is heard so much later at most.
@@ -32,6 +34,10 @@ pub(crate) struct Presence {
     slots: usize,
     shutdown: Shutdown,
     claims: Mutex<Claims>,
+    /// The worker has ended, and so does what tells of it.
+    ended: CancellationToken,
+    /// The broker has forgotten the worker, as far as it answers.
+    left: CancellationToken,
 }
 
 /// What became of its claims.
@@ -50,7 +56,9 @@ impl Presence {
         slots: usize,
         shutdown: Shutdown,
     ) -> Self {
-        Self { began: Instant::now(), queues, handlers, slots, shutdown, claims: Mutex::default() }
+        let (began, claims) = (Instant::now(), Mutex::default());
+        let (ended, left) = (CancellationToken::new(), CancellationToken::new());
+        Self { began, queues, handlers, slots, shutdown, claims, ended, left }
     }
 
     fn claims(&self) -> MutexGuard<'_, Claims> {
@@ -74,18 +82,22 @@ impl Presence {
         (claims.error, claims.held_back) = (Some(text), false);
     }
 
-    /// Tells of the worker again and again, and lets it drain when somebody asked for that.
-    pub(crate) async fn tell_for_ever(&self, broker: &dyn Broker, leases: &Leases, slots: &Slots) {
-        let Some(workers) = broker.workers() else { return std::future::pending().await };
+    /// Tells of the worker again and again until it has ended, and lets it drain when somebody asked for that.
+    pub(crate) async fn tell(&self, broker: &dyn Broker, leases: &Leases, slots: &Slots) {
+        let _left = self.left.clone().drop_guard();
+        let Some(workers) = broker.workers() else { return };
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut told = true;
         loop {
             tokio::select! {
+                biased;
+                () = self.ended.cancelled() => break,
                 _ = ticks.tick() => {}
                 // Others should know soon that it drains.
                 () = self.shutdown.stopping(), if told && !self.shutdown.is_stopping() => {}
             }
+            // Driven to its end, whatever happens: one that comes after the worker has left would put it on the list again.
             match workers.report(&self.report(leases, slots)).await {
                 Ok(request) => {
                     told = true;
@@ -105,14 +117,15 @@ impl Presence {
                 }
             }
         }
+        if let Err(error) = workers.leave().await {
+            tracing::debug!(error = %error.report(), "this worker is listed until it has been silent for a while");
+        }
     }
 
-    /// Says that the worker has ended.
-    pub(crate) async fn leave(broker: &dyn Broker) {
-        let Some(workers) = broker.workers() else { return };
-        if let Ok(Err(error)) = tokio::time::timeout(LEAVING, workers.leave()).await {
-            tracing::debug!(error = %error.report(), "this worker will be listed until it has been silent for a while");
-        }
+    /// Ends what tells of the worker, and waits until the broker has forgotten it, if that answers in time.
+    pub(crate) async fn leave(&self) {
+        self.ended.cancel();
+        let _ = tokio::time::timeout(LEAVING, self.left.cancelled()).await;
     }
 
     fn report(&self, leases: &Leases, slots: &Slots) -> WorkerReport {

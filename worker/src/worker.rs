@@ -127,14 +127,8 @@ impl Worker {
     /// # Cancel safety
     /// Not cancel safe: handlers would go on without anybody to settle them. Use `shutdown`.
     pub async fn run(self, shutdown: &Shutdown) -> Result<Summary> {
-        let broker = Arc::clone(&self.broker);
         // Somebody may ask this worker alone to drain.
-        let result = self.run_until(&shutdown.child()).await;
-        Presence::leave(&*broker).await;
-        result
-    }
-
-    async fn run_until(self, shutdown: &Shutdown) -> Result<Summary> {
+        let shutdown = &shutdown.child();
         if !self.declare(shutdown).await? {
             return Ok(Summary::default());
         }
@@ -144,12 +138,11 @@ impl Worker {
             () = shutdown.aborting() => return Ok(Summary::default()),
         };
         let processes = self.processes();
-        let presence = self.presence(shutdown);
+        let presence = Arc::new(self.presence(shutdown));
         let Settings { strict, concurrency, threads, lease, grace, until_ended, observer, .. } =
             self.settings;
         let slots = Slots::new(concurrency, threads, processes);
         let leases = Arc::new(Leases::default());
-        let presence = Arc::new(presence);
         let (broker, told) = (Arc::clone(&self.broker), Arc::clone(&presence));
         let _beats =
             Beats::start(broker, Arc::clone(&leases), lease, told, Arc::clone(&slots)).map_err(|e| {
@@ -181,7 +174,7 @@ impl Worker {
             settler,
             solitude: Solitude::default(),
             reports,
-            presence,
+            presence: Arc::clone(&presence),
         };
         // A task of the runtime's own, like those that it starts: they begin on its thread, without another one being woken. A worker
         // is often awaited by a thread that runs no tasks.
@@ -202,6 +195,7 @@ impl Worker {
         };
         let strays = finish(&slots, &leases, shutdown, grace).await;
         settling.abort();
+        presence.leave().await;
         result.map(|()| Summary { strays })
     }
 }

@@ -107,7 +107,7 @@ pub(super) async fn claim_soon(broker: &dyn Broker, queue: &QueueName) -> Result
     tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// Waits until something is so that another process must first notice.
+/// Waits until something is so that another process must first notice, and of which no hint tells.
 pub(super) async fn eventually<F: Future<Output = Result<bool, Failure>>>(
     what: &str,
     is_so: impl Fn() -> F,

@@ -7,7 +7,7 @@ use manyhands_worker::{App, Context, Ending, Shutdown, TaskError, WorkerBuilder}
 
 use crate::support::{
     AWAY, Bench, Event, Flaky, Gate, Gauge, Job, Log, Mode, OnDrop, Step, Sum, World, claim, claim_one,
-    complete, job, let_others_run, listen, on_both, queue, soon, start, sum,
+    complete, gated, job, let_others_run, listen, on_both, queue, soon, start, sum,
 };
 
 on_both! {
@@ -28,19 +28,6 @@ on_both! {
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// Jobs that wait at the gate and are counted while they are inside.
-fn gated(gate: &Gate, inside: &Gauge) -> App {
-    let (gate, inside) = (gate.clone(), inside.clone());
-    App::new().handle(move |Job(_), _| {
-        let (gate, inside) = (gate.clone(), inside.enter());
-        async move {
-            gate.pass().await;
-            drop(inside);
-            Ok(())
-        }
-    })
-}
 
 /// Sums that say whether they were told to stop, and fail then.
 fn listening(told: &Log<bool>) -> App {

@@ -3,22 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use manyhands_broker::{LiveWorker, limits};
-use manyhands_worker::App;
 
-use crate::support::{AWAY, Bench, Gate, Gauge, Job, Mode, job, queue, soon, start};
-
-/// Jobs that wait at the gate and are counted while they are inside.
-fn gated(gate: &Gate, inside: &Gauge) -> App {
-    let (gate, inside) = (gate.clone(), inside.clone());
-    App::new().handle(move |Job(_), _| {
-        let (gate, inside) = (gate.clone(), inside.enter());
-        async move {
-            gate.pass().await;
-            drop(inside);
-            Ok(())
-        }
-    })
-}
+use crate::support::{AWAY, Bench, Gate, Gauge, Mode, gated, job, queue, soon, start};
 
 async fn live(bench: &Bench) -> Vec<LiveWorker> {
     bench.broker.workers().unwrap().live(None, limits::MAX_BATCH).await.unwrap()

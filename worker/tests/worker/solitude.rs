@@ -3,7 +3,9 @@
 use manyhands_broker::{End, NewTask, Settlement};
 use manyhands_worker::{App, Context, WorkerBuilder};
 
-use crate::support::{Bench, Gate, Gauge, Job, World, claim, job, let_others_run, on_both, queue, start};
+use crate::support::{
+    Bench, Gate, Gauge, Job, World, claim, gated, job, let_others_run, on_both, queue, start,
+};
 
 on_both! {
     suspects_run_one_at_a_time_and_then_others_side_by_side_again,
@@ -20,19 +22,6 @@ async fn suspects(bench: &Bench, name: &str, tasks: Vec<NewTask>) {
         assert_eq!(claim(&*session, name, many).await.len(), many);
         drop(session);
     }
-}
-
-/// Jobs that wait at the gate and are counted while they are inside.
-fn gated(gate: &Gate, inside: &Gauge) -> App {
-    let (gate, inside) = (gate.clone(), inside.clone());
-    App::new().handle(move |Job(_), _| {
-        let (gate, inside) = (gate.clone(), inside.enter());
-        async move {
-            gate.pass().await;
-            drop(inside);
-            Ok(())
-        }
-    })
 }
 
 async fn suspects_run_one_at_a_time_and_then_others_side_by_side_again(world: World) {

@@ -8,13 +8,13 @@ use std::{
     time::Instant,
 };
 
-use manyhands_worker::Context;
+use manyhands_worker::{App, Context};
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, watch},
 };
 
-use super::{PATIENCE, soon};
+use super::{Job, PATIENCE, soon};
 
 /// Holds handlers until it is opened, for so many of them.
 #[derive(Clone, Debug)]
@@ -91,6 +91,19 @@ impl<F: FnOnce()> Drop for OnDrop<F> {
             call();
         }
     }
+}
+
+/// Jobs that wait at the gate and are counted while they are inside.
+pub(crate) fn gated(gate: &Gate, inside: &Gauge) -> App {
+    let (gate, inside) = (gate.clone(), inside.clone());
+    App::new().handle(move |Job(_), _| {
+        let (gate, inside) = (gate.clone(), inside.enter());
+        async move {
+            gate.pass().await;
+            drop(inside);
+            Ok(())
+        }
+    })
 }
 
 /// What a blocking handler does that listens: it goes on until it is told to stop. Tells whether it was.

@@ -23,7 +23,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 pub(crate) use self::{
     flaky::{AWAY, Flaky, Mode},
-    gate::{Gate, Gauge, OnDrop, listen},
+    gate::{Gate, Gauge, OnDrop, gated, listen},
     world::{Named, World, on_both},
 };
 
