@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use lapin::{ErrorKind as Lapin, uri::AMQPUri};
+use lapin::{
+    ErrorKind as Lapin,
+    uri::{AMQPScheme, AMQPUri},
+};
 
 use super::config;
 use crate::{Error, ErrorKind};
@@ -123,6 +126,13 @@ pub(super) fn connecting(operation: &'static str, server: &AMQPUri, error: &lapi
             format!("RabbitMQ at {at} and this program do not accept each other's certificates"),
             "amqps://NAME with a name that is in the server's certificate, and ?ca=FILE with the certificate of whoever signed it; where the server asks for one, also &cert=FILE&key=FILE",
         ),
+        // The server says why and closes at once, and what it said may be lost with what it did not read.
+        0 if server.scheme == AMQPScheme::AMQPS && lower.contains("reset by peer") => (
+            format!(
+                "RabbitMQ at {at} ended the connection at once: it and this program may not accept each other's certificates"
+            ),
+            "see the server's log; where it asks for a certificate, ?cert=FILE&key=FILE, and ?ca=FILE with the certificate of whoever signed the server's",
+        ),
         0 if lower.contains("corrupt message") => (
             format!("what answers at {at} does not encrypt"),
             "amqps:// with the port that encrypts, which is 5671 unless the server says otherwise (listeners.ssl)",
@@ -183,4 +193,20 @@ pub(super) fn lost(operation: &'static str) -> Error {
 pub(super) fn internal(operation: &'static str, error: serde_json::Error) -> Error {
     Error::new(ErrorKind::Internal, operation, "what is to be stored cannot be written as JSON")
         .because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Arc};
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_is_reset_at_once_is_blamed_on_certificates_only_where_there_are_some() {
+        let reset = io::Error::from_raw_os_error(104);
+        let reset: lapin::Error = Lapin::IOError(Arc::new(reset)).into();
+        let said = |url: &str| connecting("connect", &url.parse().unwrap(), &reset).report();
+        assert!(said("amqps://localhost").contains("may not accept each other's certificates"));
+        assert!(said("amqp://localhost").contains("cannot be reached"));
+    }
 }
