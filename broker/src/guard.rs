@@ -99,7 +99,7 @@ impl<B: Broker> Broker for Guard<B> {
         check_tasks("settle", children(), bytes)?;
         self.check_supported("settle", children())?;
         for Settlement { lease, end } in settlements {
-            if let End::Retry { delay, .. } = end {
+            if let End::Retry { delay, .. } | End::Crash { delay, .. } = end {
                 self.check_delay(lease, *delay)?;
             }
         }

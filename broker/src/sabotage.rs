@@ -53,6 +53,8 @@ defects! {
     CancelledComesBack = "cancelled-comes-back",
     /// The death of a process is charged to every task that it held.
     EveryoneIsBlamed = "everyone-is-blamed",
+    /// A crash that is charged to a task counts as an attempt, too.
+    CrashIsAnAttempt = "crash-is-an-attempt",
     /// A power cut loses what was promised: tasks are confirmed before they are synced.
     PromisedUnsynced = "promised-unsynced",
     /// The lease of one task is renewed, and those that were claimed with it have theirs renewed, too.

@@ -46,6 +46,16 @@ pub enum End {
         /// How long the task is put off.
         delay: Duration,
     },
+    /// The process that ran this task and no other died of it: the crash is charged to the task, and no attempt. It is ready again after
+    /// `delay` where it stood, to run alone; dead when that was its last crash.
+    ///
+    /// For a holder that outlives the process of its handler. What dies with its holder says nothing, and its lease ends by itself.
+    Crash {
+        /// How the process ended.
+        error: String,
+        /// How long the task is put off.
+        delay: Duration,
+    },
     /// The task cannot succeed: it is dead at once.
     Bury {
         /// Why.

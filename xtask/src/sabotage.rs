@@ -46,6 +46,7 @@ fn noticed_by(defect: Defect) -> &'static str {
         | Defect::PauseIgnored
         | Defect::CancelledComesBack
         | Defect::EveryoneIsBlamed
+        | Defect::CrashIsAnAttempt
         | Defect::DrainReachesAll => "package(manyhands-broker) & test(memory::)",
         Defect::GenerationNotRaised | Defect::OneInTenThousandDropped => {
             "package(manyhands-broker) & binary(local)"

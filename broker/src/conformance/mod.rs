@@ -11,6 +11,7 @@ mod beat;
 mod cancel;
 mod claim;
 mod close;
+mod crash;
 mod dead;
 mod declare;
 mod enqueue;
@@ -132,6 +133,7 @@ pub fn cases(capabilities: &Capabilities) -> Vec<Case> {
         settle::CASES,
         beat::CASES,
         expire::CASES,
+        crash::CASES,
         close::CASES,
         wait::CASES,
         start::CASES,

@@ -128,8 +128,9 @@ async fn too_long_a_delay_is_refused(stage: &dyn Stage) -> Outcome {
     let task = claim_one(&*a, &q).await?;
     let long = a.capabilities().max_delay() + Duration::from_secs(1);
     let kind = if long > limits::MAX_DELAY { ErrorKind::Invalid } else { ErrorKind::Unsupported };
-    let settlement = [Settlement::new(task.lease.clone(), retry(long))];
-    refused(a.settle(&settlement).await, kind)?;
+    for end in [retry(long), crash(long)] {
+        refused(a.settle(&[Settlement::new(task.lease.clone(), end)]).await, kind)?;
+    }
     same!(counts(&*a, &q).await?, (0, 0, 1, 0), "the queue after the refusal");
     same!(
         settle(&*a, &task, retry(a.capabilities().max_delay())).await?,
@@ -244,7 +245,7 @@ async fn a_lease_is_settled_once(stage: &dyn Stage) -> Outcome {
     let task = claim_one(&*a, &q).await?;
     same!(settle(&*a, &task, complete()).await?, Settled::Settled, "the first settlement");
     let children = tasks(&q, &["2"])?;
-    for end in [End::complete(children), retry(Duration::ZERO), End::Release, End::Park] {
+    for end in [End::complete(children), retry(Duration::ZERO), crash(Duration::ZERO), End::Release, End::Park] {
         same!(settle(&*a, &task, end.clone()).await?, Settled::Lost, "a second settlement by {end:?}");
     }
     same!(counts(&*a, &q).await?, (0, 0, 0, 0), "the queue after that");

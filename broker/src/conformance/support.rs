@@ -170,6 +170,10 @@ pub(super) fn retry(delay: Duration) -> End {
     End::Retry { error: "it failed".to_owned(), delay }
 }
 
+pub(super) fn crash(delay: Duration) -> End {
+    End::Crash { error: "it was killed".to_owned(), delay }
+}
+
 /// The power over dead tasks, which must be there.
 pub(super) fn dead_letters(broker: &dyn Broker) -> Result<&dyn DeadLetters, Failure> {
     broker.dead_letters().ok_or_else(|| Failure("there is no power over dead tasks".to_owned()))

@@ -45,7 +45,8 @@ impl Machine {
 }
 
 impl Queue {
-    /// Arrow `promote`: what is due becomes ready, or held, in order of due time, under a new sequence.
+    /// Arrow `promote`: what is due becomes ready, or held, in order of due time, under a new sequence. What must run alone was
+    /// charged with a crash, and comes back under its old one, as all that was lost with its process.
     fn promote(&mut self, now: Now) {
         for _ in 0..limits::UPKEEP {
             let Some((due, _, id)) = self.scheduled.first().cloned() else { break };
@@ -54,10 +55,11 @@ impl Queue {
             }
             // The old sequence is part of the index key, so the task leaves before it gets the new one.
             self.leave(&id);
-            let sequence = self.next_sequence();
+            let comes_back = self.tasks.get(&id).is_some_and(|record| record.progress.must_run_alone());
+            let sequence = if comes_back { None } else { Some(self.next_sequence()) };
             if let Some(record) = self.tasks.get_mut(&id) {
-                record.sequence = sequence;
-                record.returned = false;
+                record.sequence = sequence.unwrap_or(record.sequence);
+                record.returned = comes_back;
             }
             self.line_up(&id, now);
         }

@@ -12,7 +12,7 @@ use crate::{
 /// What happened to one task so far.
 ///
 /// Invariants: `epoch` never falls. `alone` is set only while the task is leased. `crashes` grows only
-/// when a process died while this task was all that it ran.
+/// when a process died while this task was all that it ran. While the task is scheduled, `deaths` is 0, or at least 2 after a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Counts the claims; the fence.
@@ -25,8 +25,8 @@ pub struct Progress {
     pub crashes: u32,
     /// How many crashes make it dead.
     pub max_crashes: u32,
-    /// Counts the processes that died in a row while they held it. Any other end of a lease sets it to 0,
-    /// but for a release, which tells nothing about the task.
+    /// Counts the processes that died in a row while they held it, or of it; one that died of it counts as two if it is the first. Any other
+    /// end of a lease sets it to 0, but for a release, which tells nothing about the task.
     pub deaths: u32,
     /// Whether the present lease is one to run alone.
     pub alone: bool,
@@ -50,7 +50,7 @@ pub enum Fate {
     Done,
     /// It is ready again under the sequence that it had.
     Ready,
-    /// It becomes ready, under a new sequence, at this wall-clock millisecond.
+    /// It becomes ready at this wall-clock millisecond: under a new sequence, unless it must run alone.
     Scheduled(u64),
     /// It was cancelled and is gone.
     Cancelled,
@@ -92,7 +92,8 @@ impl Progress {
     ///
     /// Not at the first death: then it is run again at once, beside others, as most processes die for
     /// reasons of their own (a deploy, the kernel, an operator) and a whole worker's tasks run one by one
-    /// would be the dearer mistake. At the second in a row it is a suspect; only a crash while alone is charged.
+    /// would be the dearer mistake. At the second in a row it is a suspect; only a crash while alone is charged. One that was charged
+    /// because its holder outlived it leaves a suspect at once.
     #[must_use]
     pub fn must_run_alone(&self) -> bool {
         self.deaths >= 2
@@ -136,22 +137,20 @@ impl Progress {
         if matches!(end, End::Release) {
             return self.unless_cancelled(Fate::Ready);
         }
-        self.deaths = 0;
+        if !matches!(end, End::Crash { .. }) {
+            self.deaths = 0;
+        }
         if let End::Park = end {
             let fate = self.park(now);
             return self.unless_cancelled(fate);
         }
         (self.parks, self.parked_since) = (0, 0);
         match end {
+            End::Crash { error, delay } => self.crash(error, *delay, now),
             End::Retry { error, delay } => {
                 self.attempts = self.attempts.saturating_add(1);
                 self.fail(error, now);
-                let last = self.attempts >= self.max_attempts;
-                if last {
-                    Fate::Dead
-                } else {
-                    self.unless_cancelled(Fate::Scheduled(now.wall.saturating_add(millis(*delay))))
-                }
+                if self.attempts >= self.max_attempts { Fate::Dead } else { self.put_off(*delay, now) }
             }
             End::Bury { error } => {
                 self.fail(error, now);
@@ -159,6 +158,26 @@ impl Progress {
             }
             End::Complete { .. } | End::Release | End::Park => Fate::Done,
         }
+    }
+
+    /// The process that ran it and no other died of it.
+    fn crash(&mut self, error: &str, delay: Duration, now: Now) -> Fate {
+        self.crashes = self.crashes.saturating_add(1);
+        self.deaths = self.deaths.saturating_add(1).max(2);
+        self.fail(error, now);
+        if planted(Defect::CrashIsAnAttempt) {
+            self.attempts = self.attempts.saturating_add(1);
+        }
+        if self.crashes < self.max_crashes {
+            return self.put_off(delay, now);
+        }
+        let error = format!("crash {} of {}: {error}", self.crashes, self.max_crashes);
+        self.error = Some(cut(&error, limits::MAX_ERROR));
+        Fate::Dead
+    }
+
+    fn put_off(&self, delay: Duration, now: Now) -> Fate {
+        self.unless_cancelled(Fate::Scheduled(now.wall.saturating_add(millis(delay))))
     }
 
     /// Takes down what went wrong last.

@@ -1,4 +1,4 @@
-//! Arrows `complete`, `retry`, `bury`, `release` and `park`: what a holder says of its lease.
+//! Arrows `complete`, `retry`, `crash`, `bury`, `release` and `park`: what a holder says of its lease.
 
 use super::{Machine, outcome::done};
 use crate::{End, Result, Settled, Settlement, clock::Now};

@@ -173,6 +173,7 @@ impl Earlier {
 pub(crate) enum EndSpec {
     Complete(Vec<TaskSpec>, Option<u8>),
     Retry(u64),
+    Crash(u64),
     Bury,
     Release,
     Park,
@@ -243,7 +244,7 @@ fn seconds(any: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = u64> {
 
 /// Tasks that ask for nothing, so that a backend may keep them together; sometimes there is another one among them.
 fn many() -> impl Strategy<Value = Vec<TaskSpec>> {
-    let limits = (1..=3_u32, 1..=2_u32);
+    let limits = (1..=3_u32, 1..=3_u32);
     (0..QUEUES.len(), limits, 2..=8_usize, prop::option::weighted(0.2, (task(), any::<Index>()))).prop_map(
         |(queue, (max_attempts, max_crashes), count, other)| {
             let mut tasks =
@@ -259,7 +260,7 @@ fn many() -> impl Strategy<Value = Vec<TaskSpec>> {
 fn task() -> impl Strategy<Value = TaskSpec> {
     let hold = prop_oneof![3 => prop_oneof![Just(0), seconds(0..=10)].prop_map(HoldSpec::For), 2 => Just(HoldSpec::Batch)];
     let key = (0..KEYS.len(), hold);
-    let limits = (1..=3_u32, 1..=2_u32);
+    let limits = (1..=3_u32, 1..=3_u32);
     // A priority in a queue of another order refuses the whole call.
     let asks = (
         prop::option::weighted(0.2, seconds(0..=10)),
@@ -296,6 +297,7 @@ fn end() -> impl Strategy<Value = EndSpec> {
         4 => (vec(task(), 0..=2), option::of(any::<u8>()))
             .prop_map(|(children, result)| EndSpec::Complete(children, result)),
         3 => seconds(0..=10).prop_map(EndSpec::Retry),
+        3 => seconds(0..=10).prop_map(EndSpec::Crash),
         1 => Just(EndSpec::Bury),
         2 => Just(EndSpec::Release),
         2 => Just(EndSpec::Park),

@@ -411,6 +411,7 @@ impl Pair {
                 result: result.map(|result| Payload::encode(&result).unwrap()),
             },
             EndSpec::Retry(delay) => End::Retry { error, delay: Duration::from_secs(*delay) },
+            EndSpec::Crash(delay) => End::Crash { error, delay: Duration::from_secs(*delay) },
             EndSpec::Bury => End::Bury { error },
             EndSpec::Release => End::Release,
             EndSpec::Park => End::Park,

@@ -118,12 +118,12 @@ pub(super) const LAPSED: &str = task!(
 );
 
 /// 1 queue, 2 now, 3 most
-pub(super) const DUE: &str = "SELECT task, limit_key FROM tasks \
+pub(super) const DUE: &str = "SELECT task, limit_key, sequence, deaths >= 2 FROM tasks \
     WHERE state = 1 AND queue = ?1 AND due <= ?2 ORDER BY due, sequence LIMIT ?3";
 
-/// 1 task, 2 sequence, 3 place, 4 state
-pub(super) const PROMOTE: &str =
-    "UPDATE tasks SET state = ?4, due = NULL, sequence = ?2, place = ?3 WHERE task = ?1";
+/// 1 task, 2 sequence, 3 place, 4 state, 5 must_alone, 6 returned
+pub(super) const PROMOTE: &str = "UPDATE tasks SET state = ?4, due = NULL, sequence = ?2, place = ?3, must_alone = ?5, \
+    returned = ?6 WHERE task = ?1";
 
 /// 1 queue, 2 limit_key
 pub(super) const LINE: &str =

@@ -176,15 +176,15 @@ fn revived(Seen { task, data, properties, .. }: Seen, to: To) -> Outgoing {
 fn dead_task(Seen { id, task, data, properties, obituary, .. }: Seen) -> Result<DeadTask> {
     let Obituary { died, mark } = obituary;
     match task {
-        Ok(Stored { id, name, payload, progress, .. }) => Ok(DeadTask {
-            id,
-            name,
-            payload,
+        Ok(stored) => Ok(DeadTask {
+            crashes: stored.crashes(),
+            id: stored.id,
+            name: stored.name,
+            payload: stored.payload,
             // What the server gave up by itself, for a policy of its operator, has no error of ours.
-            error: progress.error.unwrap_or_else(|| "RabbitMQ gave it up".to_owned()),
-            history: failures(progress.history),
-            attempts: progress.attempts,
-            crashes: progress.deaths.saturating_sub(2),
+            error: stored.progress.error.unwrap_or_else(|| "RabbitMQ gave it up".to_owned()),
+            history: failures(stored.progress.history),
+            attempts: stored.progress.attempts,
             died: time(died),
             mark,
         }),

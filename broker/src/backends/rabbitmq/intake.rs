@@ -359,8 +359,7 @@ impl Intake {
                 payload: stored.payload.clone(),
                 attempts: progress.attempts,
                 max_attempts: progress.max_attempts,
-                // Who is to blame cannot be told: these are the losses since it was handed out to run alone.
-                crashes: progress.deaths.saturating_sub(2),
+                crashes: stored.crashes(),
                 deaths: progress.deaths,
                 result_wanted: stored.reply_to.is_some(),
                 run_limit: stored.run_limit,

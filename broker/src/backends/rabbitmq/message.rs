@@ -93,6 +93,7 @@ impl Stored {
             epoch: number(headers, "mh-epoch").and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
                 + u64::from(returned),
             attempts: small("mh-attempts"),
+            crashes: small("mh-crashes"),
             deaths: small("mh-deaths").saturating_add(returned),
             parks: small("mh-parks"),
             parked_since: number(headers, "mh-parked-since").and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
@@ -122,6 +123,12 @@ impl Stored {
         })
     }
 
+    /// How many processes died of it, as far as can be told: those whose holders said so, or, as nobody tells whom a loss is to be blamed
+    /// on, the losses since it was handed out to run alone.
+    pub(super) fn crashes(&self) -> u32 {
+        self.progress.crashes.max(self.progress.deaths.saturating_sub(2))
+    }
+
     /// A fresh copy that goes to the dead.
     pub(super) fn copy_for_dead(&self, to: To, obituary: Obituary) -> Outgoing {
         let body = self.payload.as_str().as_bytes().to_vec();
@@ -140,6 +147,7 @@ impl Stored {
             epoch,
             attempts,
             max_attempts,
+            crashes,
             max_crashes,
             deaths,
             parks,
@@ -165,6 +173,9 @@ impl Stored {
         }
         if *attempts > 0 {
             set("mh-attempts", i64::from(*attempts));
+        }
+        if *crashes > 0 {
+            set("mh-crashes", i64::from(*crashes));
         }
         if *deaths > 0 {
             set("mh-deaths", i64::from(*deaths));
@@ -325,6 +336,7 @@ mod tests {
         let mut stored = Stored::new(&task().with_priority(2), true, Some("sender".into()));
         stored.progress.claim(0);
         stored.progress.attempts = 2;
+        stored.progress.crashes = 3;
         stored.progress.deaths = 1;
         stored.progress.error = Some("ü".to_owned());
         (stored.progress.parks, stored.progress.parked_since) = (3, 99);
@@ -355,9 +367,19 @@ mod tests {
         }
         let properties =
             persistent().with_message_id("a".into()).with_type("work".into()).with_headers(headers);
-        let Progress { epoch, attempts, max_attempts, max_crashes, deaths, .. } =
+        let Progress { epoch, attempts, max_attempts, crashes, max_crashes, deaths, .. } =
             Stored::take(&mut delivery(properties, b"1")).unwrap().progress;
-        assert_eq!((epoch, attempts, max_attempts, max_crashes, deaths), (4, 2, 9, 8, 1));
+        assert_eq!((epoch, attempts, max_attempts, crashes, max_crashes, deaths), (4, 2, 9, 0, 8, 1));
+    }
+
+    /// A crash that its holder told of, and the losses after it.
+    #[test]
+    fn crashes_are_those_that_were_told_or_the_losses_while_alone() {
+        let mut stored = Stored::new(&task(), false, None);
+        for (crashes, deaths, shown) in [(0, 0, 0), (0, 2, 0), (0, 5, 3), (1, 2, 1), (2, 3, 2), (1, 5, 3)] {
+            (stored.progress.crashes, stored.progress.deaths) = (crashes, deaths);
+            assert_eq!(stored.crashes(), shown, "{crashes} crashes, {deaths} deaths");
+        }
     }
 
     #[test]

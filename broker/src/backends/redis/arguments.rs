@@ -140,6 +140,7 @@ impl<'a> Settlements<'a> {
                 ("complete", result, Duration::ZERO, children.as_slice())
             }
             End::Retry { error, delay } => ("retry", error.as_str(), *delay, [].as_slice()),
+            End::Crash { error, delay } => ("crash", error.as_str(), *delay, [].as_slice()),
             End::Bury { error } => ("bury", error.as_str(), Duration::ZERO, [].as_slice()),
             End::Release => ("release", "", Duration::ZERO, [].as_slice()),
             End::Park => ("park", "", Duration::ZERO, [].as_slice()),

@@ -211,8 +211,9 @@ impl Books<'_> {
                 "alone = deaths >= 2",
             ),
             Rule::new(
-                "state = 1 AND deaths <> 0",
-                "it is scheduled, which ends a row of deaths, but has one",
+                // What crashed is put off, and runs alone when it is due.
+                "state = 1 AND deaths <> 0 AND (deaths < 2 OR crashes = 0)",
+                "it is scheduled, which ends a row of deaths but for a crash, and has one",
                 "the row is cleared",
                 "deaths = 0",
             ),

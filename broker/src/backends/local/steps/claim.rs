@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rusqlite::Row;
+
 use super::{QueueRow, Steps};
 use crate::{
     Claim, ClaimReply, Incarnation, QueueName,
@@ -12,7 +14,7 @@ use crate::{
     clock::Now,
     crash::{Point, at},
     limits,
-    machine::place,
+    machine::{held_place, place},
 };
 
 /// What of a queue comes next.
@@ -37,6 +39,22 @@ impl Next {
         let wall = wall.map(|time| time.saturating_sub(now.wall));
         let steady = self.until.map(|until| until.saturating_sub(now.steady));
         wall.into_iter().chain(steady).min().map(Duration::from_millis)
+    }
+}
+
+/// A task that was put off and is due.
+struct Due {
+    task: i64,
+    limit: Option<StoredLimit>,
+    /// Its sequence, if it keeps that: it was charged with a crash, and must run alone.
+    comes_back: Option<u64>,
+}
+
+impl Due {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let alone: bool = row.get(3)?;
+        let sequence = uint(row.get(2)?);
+        Ok(Self { task: row.get(0)?, limit: row.get(1)?, comes_back: alone.then_some(sequence) })
     }
 }
 
@@ -110,16 +128,21 @@ impl Steps<'_, '_> {
     /// Arrow `promote`.
     fn promote(&mut self, name: &QueueName) -> rusqlite::Result<()> {
         let params = (self.queue_or_new(name)?.key, int(self.now.wall), int(limits::UPKEEP as u64));
-        let due: Vec<(i64, Option<StoredLimit>)> =
-            self.list(statements::DUE, params, |row| Ok((row.get(0)?, row.get(1)?)))?;
-        for (task, limit) in due {
+        for Due { task, limit, comes_back } in self.list(statements::DUE, params, Due::read)? {
             let queue = self.queue_or_new(name)?;
             queue.scheduled -= 1;
-            let state = if limit.is_some() { state::HELD } else { state::READY };
-            *if limit.is_some() { &mut queue.held } else { &mut queue.ready } += 1;
-            let sequence = queue.next_sequence();
-            let place = place(queue.order(), sequence, false);
-            self.execute(statements::PROMOTE, (task, int(sequence), place, state))?;
+            let order = queue.order();
+            let sequence = comes_back.unwrap_or_else(|| queue.next_sequence());
+            let (alone, returned) = (comes_back.is_some(), comes_back.is_some() && limit.is_some());
+            let (state, place) = if limit.is_some() {
+                queue.held += 1;
+                (state::HELD, held_place(order, sequence, alone))
+            } else {
+                queue.ready += 1;
+                queue.ready_alone += u64::from(alone);
+                (state::READY, place(order, sequence, alone))
+            };
+            self.execute(statements::PROMOTE, (task, int(sequence), place, state, alone, returned))?;
             at(Point::StepPromoted);
             self.news = true;
             if let Some(StoredLimit(key)) = limit {

@@ -1,4 +1,4 @@
-//! Arrows `complete`, `retry`, `bury`, `release` and `park`.
+//! Arrows `complete`, `retry`, `crash`, `bury`, `release` and `park`.
 
 use super::{Steps, TaskRow};
 use crate::{

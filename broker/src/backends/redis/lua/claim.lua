@@ -19,12 +19,15 @@ local function lapse(id, p, h)
   go_dead(q, id, p, h)
 end
 
--- Arrow promote, of a task that was taken out of due.
+-- Arrow promote, of a task that was taken out of due. One that must run alone was charged with a crash, and comes back under its sequence.
 local function promote(id)
-  if not by_priority(q) and not info.limits then return line_up(q, id) end
+  local p = stored(q, id)
+  local comes_back = p.deaths and p.deaths >= 2
+  if not by_priority(q) and not info.limits and not comes_back then return line_up(q, id) end
   local body = redis.call('HGET', q.body, id)
   if not body then return drop(id) end
-  local p, h = stored(q, id), header(body)
+  local h = header(body)
+  if comes_back then return give_back(q, id, p, h) end
   if not h.key then return line_up(q, id, p, h) end
   p.seq = next_sequence(q)
   p.returned = nil

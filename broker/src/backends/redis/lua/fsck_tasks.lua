@@ -113,8 +113,9 @@ local function look_at(number, id, seqs, known, held)
   elseif to == 'due' and seq ~= p.seq then
     note('it stands at another sequence than its own', 'its own')
   end
-  if to == 'due' and p.deaths > 0 then
-    note('it is due later, which ends a row of deaths, but has one', 'the row is cleared')
+  -- What crashed is put off, and runs alone when it is due.
+  if to == 'due' and p.deaths > 0 and (p.deaths < 2 or p.crashes == 0) then
+    note('it is due later, which ends a row of deaths but for a crash, and has one', 'the row is cleared')
     p.deaths = 0
   end
   local alone = to == 'lease' and p.deaths >= 2

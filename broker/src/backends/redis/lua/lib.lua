@@ -12,7 +12,7 @@
 --             priority: ZSET of entries by score, those that were given back too
 --   returned  ZSET   fifo, lifo: entries of tasks that were given back, by score; they go before all of ready
 --   alone     ZSET   entries of tasks that were given back and must run alone, by score
---   due       ZSET   entries that become ready, by when, in ms; under a new sequence then
+--   due       ZSET   entries that become ready, by when, in ms; under a new sequence then, unless they are to run alone
 --   held      ZSET   tasks that wait for their key, all with score 0: the key, a zero byte, rank and place in 16 bytes, the id
 --   lease     ZSET   ids that somebody has, by until when, in ms. There is no second list of what runs
 --   dead      ZSET   ids that were given up, by the order in which they were

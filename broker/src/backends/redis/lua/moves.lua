@@ -83,8 +83,8 @@ local function end_lease(q, id, p, h)
   if h.key then give_back_permit(q, id, h) end
 end
 
-local function go_ready(q, id, p, h)
-  end_lease(q, id, p, h)
+-- Makes a task that is in no place ready under the sequence that it has.
+local function give_back(q, id, p, h)
   if h.key then
     p.returned = true
     save(q, id, p)
@@ -94,6 +94,11 @@ local function go_ready(q, id, p, h)
   redis.call('ZADD', to, score(q, p.seq, h), entry(p.seq, id))
   save(q, id, p)
   q.got_ready = true
+end
+
+local function go_ready(q, id, p, h)
+  end_lease(q, id, p, h)
+  give_back(q, id, p, h)
 end
 
 local function go_scheduled(q, id, p, h, due)

@@ -1,4 +1,4 @@
--- Arrows complete, retry, bury, release and park, where the short way does not go: see `settle_plain.lua`. As machine::Progress::settle.
+-- Arrows complete, retry, crash, bury, release and park, where the short way does not go: see `settle_plain.lua`. As machine::Progress::settle.
 local MAX_PARKED = 3600000
 
 -- The children, by the runs.
@@ -36,10 +36,20 @@ local function park(q, id, p, h)
   unless_cancelled(q, id, p, h, go_scheduled, now + delay)
 end
 
+-- The process that ran it and no other died of it.
+local function crash(q, id, p, h, text, delay)
+  p.crashes = p.crashes + 1
+  p.deaths = math.max(p.deaths + 1, 2)
+  fail(p, text)
+  if p.crashes < h.max_crashes then return unless_cancelled(q, id, p, h, go_scheduled, now + delay) end
+  p.error = cut('crash ' .. p.crashes .. ' of ' .. h.max_crashes .. ': ' .. text, MAX_ERROR)
+  go_dead(q, id, p, h)
+end
+
 local function settle(q, id, p, h, how, text, delay)
   p.alone = false
   if how == 'release' then return unless_cancelled(q, id, p, h, go_ready) end
-  p.deaths = 0
+  if how ~= 'crash' then p.deaths = 0 end
   if how == 'park' then return park(q, id, p, h) end
   if how == 'put off' then
     p.error = cut(text, MAX_ERROR)
@@ -47,6 +57,7 @@ local function settle(q, id, p, h, how, text, delay)
   end
   p.parks, p.since = 0, 0
   if how == 'complete' then return go(q, id, p, h, 'D' .. text) end
+  if how == 'crash' then return crash(q, id, p, h, text, delay) end
   fail(p, text)
   if how == 'bury' then return go_dead(q, id, p, h) end
   p.attempts = p.attempts + 1
