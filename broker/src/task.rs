@@ -135,6 +135,13 @@ impl NewTask {
         self
     }
 
+    /// Sets how many processes may die while they run the task alone before it is dead; at least 1.
+    #[must_use]
+    pub fn with_max_crashes(mut self, max_crashes: u32) -> Self {
+        self.max_crashes = max_crashes;
+        self
+    }
+
     /// Sets when the task may first be claimed. Until then it is scheduled.
     #[must_use]
     pub fn with_start(mut self, start: Start) -> Self {

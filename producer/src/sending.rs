@@ -61,6 +61,11 @@ impl<'c, T: Task> Sending<'c, T> {
         self.with(|task| Ok(task.with_max_attempts(max_attempts)))
     }
 
+    /// Sets how many processes may die while they run it alone before it is dead.
+    pub fn max_crashes(self, max_crashes: u32) -> Self {
+        self.with(|task| Ok(task.with_max_crashes(max_crashes)))
+    }
+
     /// Sets how long one run of it may take before it is ended and counts as a failure, where the handler's own limit is not shorter.
     pub fn run_limit(self, run_limit: Duration) -> Self {
         self.with(|task| Ok(task.with_run_limit(run_limit)))

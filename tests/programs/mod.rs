@@ -81,8 +81,10 @@ impl Place {
 
     /// Sends a task and waits for its result: the exit code, and the result or what is said instead.
     pub(crate) fn ask(&self, task: &str, payload: &str) -> (Option<i32>, String) {
-        let (code, out, err) =
-            self.run("producer", &["send", task, payload, "--wait", "50s", "--max-attempts", "1"]);
+        let (code, out, err) = self.run(
+            "producer",
+            &["send", task, payload, "--wait", "50s", "--max-attempts", "1", "--max-crashes", "1"],
+        );
         (code, if code == Some(0) { out } else { err })
     }
 

@@ -30,7 +30,11 @@ fn commands_are_judged_by_their_end() {
         ("flood", "1", "its result of 40000000 bytes cannot be kept"),
         ("bytes", "1", "neither JSON nor text in UTF-8"),
         ("three", "1", "is dead: exit code 3: what a pity"),
-        ("segv", "1", "is dead: killed by signal 11 (SIGSEGV)"),
+        (
+            "segv",
+            "1",
+            "crash 1 of 1: the handler's process crashed: killed by signal 11 (SIGSEGV), peak memory ",
+        ),
         ("gone", "1", "exit code 127: cannot run ./gone: No such file or directory"),
         ("args", "{}", "the field \"a\" of the payload is missing"),
         ("args", r#"{"a": "-x", "b": ""}"#, "begins with a dash"),

@@ -60,14 +60,14 @@ fn what_a_warm_handler_does_wrong_costs_its_own_task_alone() {
     let mut worker = place.worker(&[]);
     let cases = [
         ("brace", "a line that begins with a brace is no message of the protocol"),
-        ("wrong id", "the handler answered for another task: \"another\""),
-        ("exit", "the handler's process ended before it answered: exit code 3"),
-        ("words", "exit code 1: Traceback: the last words"),
+        ("wrong id", "the handler spoke of another task than the one that it is to run: \"another\""),
+        ("exit", "the handler's process crashed before it answered: exit code 3, peak memory "),
+        ("words", "MiB: Traceback: the last words"),
         ("segv", "killed by signal 11 (SIGSEGV)"),
         ("big", "its result of 1050002 bytes cannot be kept"),
         ("huge", "is too long: a result has at most 1 MiB"),
         ("hello", "the handler said hello twice"),
-        ("close", "the handler's process ended before it answered"),
+        ("close", "the handler's process closed its input or output before it answered, and was killed"),
     ];
     for (what, why) in cases {
         let (code, said) = place.ask("naughty", &payload(what));

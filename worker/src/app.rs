@@ -99,6 +99,17 @@ impl App {
         self
     }
 
+    /// Lets a handler that is there run in processes of its own, by this one, and on another queue if one is given.
+    #[cfg(feature = "cli")]
+    pub(crate) fn isolate(&mut self, name: &TaskName, by: Arc<dyn Handler>, queue: Option<QueueName>) {
+        if let Some(registered) = self.handlers.get_mut(name) {
+            registered.handler = by;
+            if let Some(queue) = queue {
+                registered.queue = queue;
+            }
+        }
+    }
+
     /// Whether nothing was registered, rightly or wrongly.
     #[cfg(feature = "cli")]
     pub(crate) fn is_empty(&self) -> bool {
@@ -142,16 +153,27 @@ impl App {
         scarce.unwrap_or(Mode::Async)
     }
 
-    /// How many tasks of a queue can start now, as far as its handlers know: a process must be free. Where others than
-    /// processes handle its tasks too, they only take slots.
+    /// How many tasks of a queue can start now, as far as its handlers know: where any of them runs in processes, one of these must be
+    /// free, as the claim cannot choose by name.
     pub(crate) fn room_of(&self, queue: &QueueName) -> usize {
-        let rooms: Option<Vec<_>> = self.handlers_of(queue).iter().map(|handler| handler.room()).collect();
-        rooms.map_or(usize::MAX, |rooms| rooms.into_iter().fold(0, usize::saturating_add))
+        let rooms = self.handlers_of(queue).into_iter().filter_map(|handler| handler.room());
+        rooms.reduce(usize::saturating_add).unwrap_or(usize::MAX)
+    }
+
+    /// Whether each task of a queue runs alone in a process, so that whoever crashes takes nobody along.
+    pub(crate) fn isolates(&self, queue: &QueueName) -> bool {
+        let handlers = self.handlers_of(queue);
+        !handlers.is_empty() && handlers.iter().all(|handler| handler.mode() == Mode::Process)
     }
 
     /// How many processes the handlers have.
     pub(crate) fn processes(&self) -> usize {
         self.handlers.values().map(|registered| registered.handler.processes()).sum()
+    }
+
+    /// How many tasks these may have at a time.
+    pub(crate) fn process_slots(&self) -> usize {
+        self.handlers.values().map(|registered| registered.handler.slots()).sum()
     }
 
     pub(crate) fn feeds_of(&self, queue: &QueueName) -> Vec<QueueName> {

@@ -200,7 +200,9 @@ impl Claims {
             return Ok(false);
         }
         let Served { queue, mode, feeds, .. } = self.turns.served()[index].clone();
-        let claim = Claim { queue, max, lease: self.lease, idle: taken == 0, feeds };
+        // A process of its own is as good as a worker that runs nothing else.
+        let isolated = self.app.isolates(&queue);
+        let claim = Claim { queue, max, lease: self.lease, idle: taken == 0 || isolated, feeds };
         let began = Instant::now();
         at(Point::ClaimsAsking);
         // Driven to its end, whatever happens: what is claimed for nobody would stay leased.
@@ -215,7 +217,10 @@ impl Claims {
         let full = tasks.len() == max;
         round.more |= full;
         self.turns.got(index, tasks.len(), !full);
-        if waiting_alone > 0 {
+        if isolated && waiting_alone > 0 && !tasks.is_empty() {
+            // One is handed out at a time.
+            round.more = true;
+        } else if waiting_alone > 0 {
             // It waits for this process to be idle, or for another one.
             round.starved = true;
             self.solitude.hold(index, taken + tasks.len(), self.lease);
@@ -233,7 +238,7 @@ impl Claims {
             return Ok(full);
         }
         for task in self.adopt(tasks, began).await {
-            self.solitude.running |= task.alone;
+            self.solitude.running |= task.alone && !isolated;
             self.start(task, mode, began);
         }
         Ok(full)

@@ -1,10 +1,12 @@
 //! What a handler knows of its task, and what it can do besides returning.
 
 use std::{
+    fmt::Debug,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use manyhands_broker::{
     BatchName, Broker, BrokerExt, ClaimedTask, Enqueued, ErrorKind, NewTask, Payload, QueueName, Task,
     TaskId, capabilities::Control, limits,
@@ -24,36 +26,88 @@ pub struct Context(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    broker: Arc<dyn Broker>,
+    link: Link,
     /// For handlers on threads.
     runtime: Handle,
     id: TaskId,
     queue: QueueName,
     epoch: u64,
     attempt: u32,
+    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only handlers in processes ask"))]
+    alone: bool,
     batch: Option<BatchName>,
     result_wanted: bool,
     run_limit: Option<Duration>,
-    teller: Teller,
     cancelled: CancellationToken,
     /// Enqueued with the settlement; dropped if the handler fails.
     children: Mutex<Vec<NewTask>>,
 }
 
+/// The way to the broker.
+#[derive(Debug)]
+enum Link {
+    /// The handler runs in the worker.
+    Here { broker: Arc<dyn Broker>, teller: Teller },
+    /// It runs in a process of the worker's.
+    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only programs of their own start such"))]
+    Away(Arc<dyn Parent>),
+}
+
+/// The worker, as it is reached from a process that it started.
+pub(crate) trait Parent: Debug + Send + Sync {
+    /// As [`Context::progress`].
+    fn tell(&self, id: &TaskId, progress: &Payload);
+
+    /// As [`Context::put`].
+    fn put(&self, id: &TaskId, task: NewTask) -> BoxFuture<'_, Result<Enqueued, TaskError>>;
+}
+
+/// What a handler in a process of its own is told of its task.
+#[cfg(feature = "cli")]
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) id: TaskId,
+    pub(crate) queue: QueueName,
+    pub(crate) epoch: u64,
+    pub(crate) attempt: u32,
+    pub(crate) batch: Option<BatchName>,
+    pub(crate) result_wanted: bool,
+}
+
 impl Context {
     pub(crate) fn new(broker: Arc<dyn Broker>, task: &ClaimedTask, held: &Held) -> Self {
         Self(Arc::new(Inner {
-            broker,
+            link: Link::Here { broker, teller: held.teller() },
             runtime: Handle::current(),
             id: task.lease.id.clone(),
             queue: task.lease.queue.clone(),
             epoch: task.lease.epoch,
             attempt: task.attempts + 1,
+            alone: task.alone,
             batch: task.batch.clone(),
             result_wanted: task.result_wanted,
             run_limit: task.run_limit,
-            teller: held.teller(),
             cancelled: held.cancel().clone(),
+            children: Mutex::new(Vec::new()),
+        }))
+    }
+
+    /// In a process that a worker started for the handler.
+    #[cfg(feature = "cli")]
+    pub(crate) fn away(parent: Arc<dyn Parent>, told: Told) -> Self {
+        let Told { id, queue, epoch, attempt, batch, result_wanted } = told;
+        Self(Arc::new(Inner {
+            link: Link::Away(parent),
+            runtime: Handle::current(),
+            id,
+            queue,
+            epoch,
+            attempt,
+            alone: false,
+            batch,
+            result_wanted,
+            run_limit: None,
+            cancelled: CancellationToken::new(),
             children: Mutex::new(Vec::new()),
         }))
     }
@@ -93,19 +147,29 @@ impl Context {
     /// the task's outcome gets what was told last; the broker hears of it within about a second. It is gone when the run ends.
     ///
     /// # Errors
-    /// A burial, when it is larger or cannot be written as JSON, or when the broker has nobody who could ask (RabbitMQ).
+    /// A burial, when it is larger or cannot be written as JSON, or when the broker has nobody who could ask (RabbitMQ); from a process of
+    /// its own that is a line of the worker's log instead.
     pub fn progress<T: Serialize + ?Sized>(&self, progress: &T) -> Result<(), TaskError> {
-        if self.0.broker.capabilities().control == Control::None {
-            let message = format!("{} cannot tell how far a task is", self.0.broker.backend());
+        self.tell(Payload::encode(progress).map_err(|e| TaskError::bury(e.report()))?)
+    }
+
+    /// As [`Context::progress`], for what is JSON already.
+    pub(crate) fn tell(&self, progress: Payload) -> Result<(), TaskError> {
+        if let Link::Here { broker, .. } = &self.0.link
+            && broker.capabilities().control == Control::None
+        {
+            let message = format!("{} cannot tell how far a task is", broker.backend());
             return Err(TaskError::bury(message));
         }
-        let progress = Payload::encode(progress).map_err(|e| TaskError::bury(e.report()))?;
         if progress.len() > limits::MAX_PROGRESS {
             let (len, most) = (progress.len(), limits::MAX_PROGRESS);
             let message = format!("the progress has {len} bytes, at most {most} are allowed");
             return Err(TaskError::bury(message));
         }
-        self.0.teller.tell(progress);
+        match &self.0.link {
+            Link::Here { teller, .. } => teller.tell(progress),
+            Link::Away(parent) => parent.tell(&self.0.id, &progress),
+        }
         Ok(())
     }
 
@@ -167,7 +231,11 @@ impl Context {
     /// The task may be enqueued.
     pub async fn put(&self, task: NewTask) -> Result<Enqueued, TaskError> {
         let task = self.of_batch(task);
-        let room = self.0.broker.enqueue_when_room(&task, Duration::MAX, limits::PATIENCE);
+        let broker = match &self.0.link {
+            Link::Here { broker, .. } => broker,
+            Link::Away(parent) => return parent.put(&self.0.id, task).await,
+        };
+        let room = broker.enqueue_when_room(&task, Duration::MAX, limits::PATIENCE);
         let answer = tokio::select! {
             answer = room => answer,
             () = self.stopped() => return Err(TaskError::retry("it was told to stop while it waited for room")),
@@ -201,6 +269,12 @@ impl Context {
     /// How long this run may take: as long as who sent the task said, or the handler's own limit where that is shorter.
     pub(crate) fn limit(&self, own: Option<Duration>) -> Option<Duration> {
         self.0.run_limit.into_iter().chain(own).min()
+    }
+
+    /// Whether the task is to run alone in its process: it may have killed one.
+    #[cfg(feature = "cli")]
+    pub(crate) fn alone(&self) -> bool {
+        self.0.alone
     }
 
     /// Tells the handler to stop.

@@ -39,6 +39,11 @@ pub(crate) trait Handler: Send + Sync {
     fn processes(&self) -> usize {
         0
     }
+
+    /// How many tasks these may have at a time.
+    fn slots(&self) -> usize {
+        self.processes()
+    }
 }
 
 pub(crate) struct AsyncHandler<T, F> {

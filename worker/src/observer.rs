@@ -20,6 +20,9 @@ pub enum Ending {
     Completed,
     /// It failed and is tried again after this long.
     Retried(String, Duration),
+    /// The process that ran it, and nothing else, crashed: it is tried again after this long, alone, unless it
+    /// crashed too often.
+    Crashed(String, Duration),
     /// It failed and is given up.
     Buried(String),
     /// It was stopped with the worker and is given back uncharged.

@@ -151,6 +151,7 @@ fn judge(result: Option<Stopped>, task: &ClaimedTask, context: &Context) -> (End
         Some(Stopped::Result(Err(error))) => match error.verdict {
             // A thread or a process that was told to stop, and did: that is no failure of the task.
             Verdict::Retry(_) if context.cancelled() => (Ending::Released, Some(End::Release)),
+            Verdict::Crash => crash(cut(error.message()), task),
             Verdict::Retry(after) => retry(cut(error.message()), after, task),
             Verdict::Bury => {
                 let error = cut(error.message());
@@ -172,6 +173,12 @@ fn retry(error: String, after: Option<Duration>, task: &ClaimedTask) -> (Ending,
     (ending, Some(End::Retry { error, delay }))
 }
 
+/// As [`retry`], for a task whose process died of it.
+fn crash(error: String, task: &ClaimedTask) -> (Ending, Option<End>) {
+    let delay = backoff::delay(task.crashes + 1, seed(task)).min(limits::MAX_DELAY);
+    (Ending::Crashed(error.clone(), delay), Some(End::Crash { error, delay }))
+}
+
 fn log(ending: &Ending, task: &ClaimedTask) {
     let (id, queue) = (&task.lease.id, &task.lease.queue);
     match ending {
@@ -179,6 +186,9 @@ fn log(ending: &Ending, task: &ClaimedTask) {
         Ending::Cancelled => tracing::info!(task = %id, %queue, "the task was cancelled, and stopped"),
         Ending::Retried(error, delay) => {
             tracing::info!(task = %id, %queue, %error, ?delay, "the task failed and is tried again");
+        }
+        Ending::Crashed(error, delay) => {
+            tracing::warn!(task = %id, %queue, %error, ?delay, "the task's process crashed: it is tried again alone, unless it crashed too often");
         }
         Ending::Buried(error) => tracing::warn!(task = %id, %queue, %error, "the task is dead"),
         Ending::Parked => {
@@ -200,7 +210,7 @@ fn seed(task: &ClaimedTask) -> u64 {
     hasher.finish()
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

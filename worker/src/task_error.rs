@@ -17,6 +17,9 @@ pub(crate) enum Verdict {
     Retry(Option<Duration>),
     /// It is dead.
     Bury,
+    /// The process that ran it, and nothing else, died of it.
+    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only handlers in processes crash alone"))]
+    Crash,
 }
 
 impl TaskError {
@@ -28,6 +31,12 @@ impl TaskError {
     /// The task cannot succeed, however often it is tried: it is dead at once.
     pub fn bury(message: impl Into<String>) -> Self {
         Self { message: message.into(), verdict: Verdict::Bury }
+    }
+
+    /// The process that ran the task, and nothing else, died.
+    #[cfg(feature = "cli")]
+    pub(crate) fn crash(message: impl Into<String>) -> Self {
+        Self { message: message.into(), verdict: Verdict::Crash }
     }
 
     /// Sets how long the task is put off instead of the back-off. Nothing for one that is buried.

@@ -137,7 +137,7 @@ impl Worker {
             // The broker may not answer at all.
             () = shutdown.aborting() => return Ok(Summary::default()),
         };
-        let processes = self.processes();
+        let processes = self.app.process_slots().min(self.settings.processes);
         let presence = Arc::new(self.presence(shutdown));
         let Settings { strict, concurrency, threads, lease, grace, until_ended, observer, .. } =
             self.settings;

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::{Failure, Outcome, Stage, area, holds, same, support::*};
 use crate::{
-    Ahead, Broker, Cancel, Claim, ClaimedTask, DeadTask, End, LimitKey, NewTask, Order, QueueName, QueueOptions,
-    Result, Settled, TaskId, Why, capabilities::Crashes, limits,
+    Ahead, Broker, Cancel, Claim, ClaimedTask, DeadTask, End, LimitKey, NewTask, Order, QueueName,
+    QueueOptions, Result, Settled, TaskId, Why, capabilities::Crashes, limits,
 };
 
 area!("crash": it_is_charged_and_no_attempt, it_runs_alone, the_last_crash_is_death, one_crash_can_be_the_last, a_long_error_is_cut, a_clean_end_clears_the_suspicion_and_not_the_count, a_release_leaves_it_suspect, a_loss_while_alone_is_another_crash, it_is_too_late_for_who_lost_the_lease, others_of_its_call_are_left_alone, it_is_put_off if PUNCTUAL, it_is_put_off_in_lines if STEPPED, it_comes_back_first_in_every_order if PUNCTUAL, what_was_cancelled_is_gone if CONTROLS, a_last_crash_buries_what_was_cancelled if CONTROLS, its_key_is_freed if CONTROLS, it_waits_for_its_key_and_runs_alone if CONTROLS);
@@ -99,7 +99,10 @@ async fn a_long_error_is_cut(stage: &dyn Stage) -> Outcome {
     holds!((limits::MAX_ERROR - 1..=limits::MAX_ERROR).contains(&len), "{len} bytes of error are kept");
     holds!(dead.error.starts_with("crash 1 of 1: ü"), "its beginning: {}", dead.error);
     let failure = &dead.history[0].error;
-    holds!(failure.starts_with("ü") && failure.len() <= limits::MAX_HISTORY_ERROR, "in its history: {failure}");
+    holds!(
+        failure.starts_with("ü") && failure.len() <= limits::MAX_HISTORY_ERROR,
+        "in its history: {failure}"
+    );
     Ok(())
 }
 

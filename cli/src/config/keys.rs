@@ -12,8 +12,23 @@ const WORKER: &[&str] = &["queues", "strict", "concurrency", "lease", "grace"];
 const QUEUE: &[&str] = &["order", "capacity", "key_limit", "key_interval", "remember_ids"];
 
 /// What a kind of task is told, in `[tasks.NAME]`.
-const TASK: &[&str] =
-    &["queue", "command", "process", "processes", "run_limit", "max_tasks_per_child", "max_attempts"];
+const TASK: &[&str] = &[
+    "queue",
+    "command",
+    "process",
+    "processes",
+    "run_limit",
+    "memory_limit",
+    "address_space_limit",
+    "cpu_limit",
+    "open_files_limit",
+    "file_size_limit",
+    "max_tasks_per_child",
+    "max_age_per_child",
+    "max_memory_per_child",
+    "max_attempts",
+    "max_crashes",
+];
 
 /// What a key can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,12 +6,14 @@
 mod keys;
 mod load;
 mod settings;
+mod task;
 
 use std::{fmt, path::PathBuf};
 
 pub use self::{
     load::Given,
-    settings::{Program, Settings, TaskSettings, WorkerSettings},
+    settings::{Settings, WorkerSettings},
+    task::{Program, TaskSettings},
 };
 use manyhands_broker::{BrokerUrl, Error, Result};
 

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use manyhands_broker::{BrokerUrl, Error, Order, QueueName, QueueOptions, Result, TaskName, limits};
 
-use super::{Entry, Raw, Source, keys};
+use super::{
+    Entry, Raw, Source, keys,
+    task::{OF_PROGRAMS, PER_CHILD, TaskSettings},
+};
 use crate::text;
-
-/// The most processes of one handler, or of a worker.
-const MAX_PROCESSES: u64 = 512;
 
 /// The most tasks at a time.
 const MAX_CONCURRENCY: u64 = 10_000;
@@ -52,33 +52,6 @@ pub struct WorkerSettings {
     pub grace: Option<Duration>,
 }
 
-/// What a kind of task is told, `[tasks.NAME]`.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct TaskSettings {
-    /// Its queue.
-    pub queue: Option<QueueName>,
-    /// The program that runs it, if a worker is to.
-    pub program: Option<Program>,
-    /// How many processes of the program run at a time.
-    pub processes: Option<usize>,
-    /// How long the program may run for one task.
-    pub run_limit: Option<Duration>,
-    /// How many tasks one process is given before another takes its place.
-    pub max_tasks_per_child: Option<u32>,
-    /// How many failures make a task dead.
-    pub max_attempts: Option<u32>,
-}
-
-/// A program that handles tasks: its name and arguments.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Program {
-    /// Started for each task.
-    Command(Vec<String>),
-    /// Started once, and given one task after the other.
-    Process(Vec<String>),
-}
-
 /// What holds unless anything is said, of the keys that always have a value.
 pub(super) fn defaults() -> Vec<(&'static [&'static str], Raw)> {
     vec![
@@ -106,11 +79,11 @@ impl Settings {
             if let (Some(_), Some(other)) = (key("command"), key("process")) {
                 return Err(wrong(other, "a task has a command or a process, not both"));
             }
-            if let Some(entry) = key("processes").or(key("run_limit")).filter(|_| task.program.is_none()) {
+            let any_of = |keys: &'static [&'static str]| keys.iter().find_map(|name| key(name));
+            if let Some(entry) = any_of(OF_PROGRAMS).filter(|_| task.program.is_none()) {
                 return Err(wrong(entry, "it needs a command or a process beside it"));
             }
-            let kept = matches!(task.program, Some(Program::Process(_)));
-            if let Some(entry) = key("max_tasks_per_child").filter(|_| !kept) {
+            if let Some(entry) = any_of(PER_CHILD).filter(|_| !task.is_kept()) {
                 return Err(wrong(entry, "it needs a process beside it; a command has one task anyway"));
             }
         }
@@ -153,23 +126,7 @@ impl Settings {
             }
             ["tasks", name, key] => {
                 let name = TaskName::new(name).map_err(|e| e.report())?;
-                let task = self.tasks.entry(name).or_default();
-                match *key {
-                    "queue" => task.queue = Some(QueueName::new(&value.text()?).map_err(|e| e.report())?),
-                    "command" => task.program = Some(Program::Command(value.program()?)),
-                    "process" => task.program = Some(Program::Process(value.program()?)),
-                    "processes" => task.processes = Some(size(value.number(1, MAX_PROCESSES)?)),
-                    "run_limit" => {
-                        task.run_limit = Some(value.duration()?).filter(|limit| !limit.is_zero());
-                        if task.run_limit.is_none() {
-                            return Err("a limit of nothing lets nothing run".to_owned().into());
-                        }
-                    }
-                    "max_tasks_per_child" => {
-                        task.max_tasks_per_child = u32::try_from(value.number(1, u64::from(u32::MAX))?).ok();
-                    }
-                    _ => task.max_attempts = u32::try_from(value.number(1, u64::from(u32::MAX))?).ok(),
-                }
+                self.tasks.entry(name).or_default().take(key, value)?;
             }
             // No other key has a value: see `keys`.
             _ => {}
@@ -178,12 +135,12 @@ impl Settings {
     }
 }
 
-fn size(number: u64) -> usize {
+pub(super) fn size(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// What is wrong with a value, and what to do about it where that is known.
-struct Wrong {
+pub(super) struct Wrong {
     why: String,
     advice: Option<String>,
 }
@@ -205,14 +162,14 @@ pub(super) fn wrong(entry: &Entry, why: &str) -> Error {
 }
 
 impl Raw {
-    fn text(&self) -> Result<String, String> {
+    pub(super) fn text(&self) -> Result<String, String> {
         match self {
             Self::Text(text) => Ok(text.clone()),
             other => Err(format!("{other} is no text")),
         }
     }
 
-    fn bool(&self) -> Result<bool, String> {
+    pub(super) fn bool(&self) -> Result<bool, String> {
         match self {
             Self::Bool(yes) => Ok(*yes),
             // All that the environment says is text.
@@ -222,7 +179,7 @@ impl Raw {
         }
     }
 
-    fn number(&self, least: u64, most: u64) -> Result<u64, String> {
+    pub(super) fn number(&self, least: u64, most: u64) -> Result<u64, String> {
         let number = match self {
             Self::Number(number) => u64::try_from(*number).ok(),
             Self::Text(text) => text.parse().ok(),
@@ -232,12 +189,19 @@ impl Raw {
         within.ok_or_else(|| format!("{self} is no whole number from {least} to {most}"))
     }
 
-    fn duration(&self) -> Result<Duration, String> {
+    pub(super) fn duration(&self) -> Result<Duration, String> {
         match self {
             Self::Text(text) => text::duration(text),
             other => {
                 Err(format!("{other} is no duration: write \"150ms\", \"5s\", \"2m\", \"1h\" or \"7d\""))
             }
+        }
+    }
+
+    pub(super) fn size(&self) -> Result<u64, String> {
+        match self {
+            Self::Text(text) => text::size(text),
+            other => Err(format!("{other} is no size: write \"64KiB\", \"512MiB\" or \"2GiB\"")),
         }
     }
 
@@ -248,29 +212,6 @@ impl Raw {
             "priority" => Ok(Order::Priority),
             other => Err(format!("{other:?} is no order: there are fifo, lifo and priority")),
         }
-    }
-
-    /// A program and its arguments; in the environment, a list in JSON.
-    fn program(&self) -> Result<Vec<String>, String> {
-        let parts = match self {
-            Self::List(parts) => parts.clone(),
-            Self::Text(text) if text.trim_start().starts_with('[') => {
-                serde_json::from_str(text).map_err(|_| format!("{text:?} is no list of texts in JSON"))?
-            }
-            other => {
-                return Err(format!(
-                    "{other} is no list: write the program and its arguments apart, [\"python3\", \"resize.py\"]; there is no shell"
-                ));
-            }
-        };
-        match parts.first() {
-            Some(program) if !program.is_empty() => {}
-            _ => return Err("the list names no program".to_owned()),
-        }
-        if let Some(bad) = parts.iter().find(|part| part.contains('\0')) {
-            return Err(format!("{bad:?} has a zero byte in it, which no argument can have"));
-        }
-        Ok(parts)
     }
 }
 

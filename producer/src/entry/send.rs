@@ -40,6 +40,10 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
 
+    /// How many crashes of the process that ran it alone make the task dead  [default: as the configuration file says, else 3]
+    #[arg(long, value_name = "N")]
+    max_crashes: Option<u32>,
+
     /// End a run that takes longer, as a failure; the handler's own limit holds where it is shorter
     #[arg(long, value_name = "DURATION", value_parser = text::duration)]
     run_limit: Option<Duration>,
@@ -185,6 +189,9 @@ fn task(args: &Args, target: &Target) -> Result<NewTask> {
     }
     if let Some(max_attempts) = args.max_attempts {
         task = task.with_max_attempts(max_attempts);
+    }
+    if let Some(max_crashes) = args.max_crashes {
+        task = task.with_max_crashes(max_crashes);
     }
     if let Some(run_limit) = args.run_limit {
         task = task.with_run_limit(run_limit);

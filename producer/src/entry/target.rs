@@ -14,6 +14,7 @@ pub(super) struct Target {
     /// How the queue is configured, if this configuration does so.
     options: Option<QueueOptions>,
     max_attempts: Option<u32>,
+    max_crashes: Option<u32>,
 }
 
 impl Target {
@@ -28,7 +29,9 @@ impl Target {
             (None, None) => QueueName::new(QUEUE)?,
         };
         let options = settings.queues.get(&queue).cloned();
-        Ok(Self { queue, options, max_attempts: task.and_then(|task| task.max_attempts), name })
+        let (max_attempts, max_crashes) =
+            task.map_or((None, None), |task| (task.max_attempts, task.max_crashes));
+        Ok(Self { queue, options, max_attempts, max_crashes, name })
     }
 
     /// Who configures a queue creates it so, before anything else uses it.
@@ -41,10 +44,9 @@ impl Target {
 
     /// A task of this kind.
     pub(super) fn task(&self, payload: Payload) -> NewTask {
-        let task = NewTask::new(self.queue.clone(), self.name.clone(), payload);
-        match self.max_attempts {
-            Some(max_attempts) => task.with_max_attempts(max_attempts),
-            None => task,
-        }
+        let mut task = NewTask::new(self.queue.clone(), self.name.clone(), payload);
+        task.max_attempts = self.max_attempts.unwrap_or(task.max_attempts);
+        task.max_crashes = self.max_crashes.unwrap_or(task.max_crashes);
+        task
     }
 }

@@ -2,8 +2,6 @@
 
 use std::{
     ffi::OsString,
-    os::unix::process::ExitStatusExt,
-    process::ExitStatus,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -18,9 +16,12 @@ use tokio::{
 
 use super::{
     Children, Outfit, Template,
+    exit::Exit,
     log::Log,
+    memory,
     process::Process,
-    spawner::{Plan, Spawner},
+    spawner::{Plan, Spawner, Start},
+    verdict::{over, stopped, too_long, too_much},
 };
 use crate::{
     Context, TaskError,
@@ -98,14 +99,15 @@ impl Command {
             ("MANYHANDS_ATTEMPT", context.attempt().to_string()),
             ("MANYHANDS_FENCE", context.fence().to_string()),
         ];
-        let plan = Plan { words, folder: self.outfit.folder.clone(), env };
+        let limits = self.outfit.limits;
+        let plan = Plan { start: Start::Program(words), folder: self.outfit.folder.clone(), env, limits };
         let mut process = self.spawner.start(plan).await.map_err(not_started)?;
         let log = Log::new(self.outfit.name.clone(), process.pid());
         let log_task = process.stderr.take().map(|pipe| tokio::spawn(log.clone().follow(pipe)));
         let output = Arc::new(Mutex::new(Output::default()));
         let reading = process.stdout.take().map(|pipe| tokio::spawn(collect(pipe, Arc::clone(&output))));
         let input = process.stdin.take().map(|pipe| tokio::spawn(write(pipe, payload.clone())));
-        let end = watch(&process, context.limit(self.outfit.limit), context).await;
+        let end = watch(&process, context.limit(self.outfit.limit), limits.memory, context).await;
         let status = process.reap().await;
         if let Some(input) = input {
             input.abort();
@@ -117,7 +119,8 @@ impl Command {
         match (end, status) {
             (End::Stopped, _) => Err(stopped()),
             (End::Limit(limit), _) => Err(over(limit)),
-            (End::Ended, Ok(status)) => judge(status, output, &log, context.result_wanted()),
+            (End::Memory(has), _) => Err(too_much(has, limits.memory, &log.last_words())),
+            (End::Ended, Ok(exit)) => judge(exit, output, &log, context.result_wanted()),
             (End::Ended, Err(error)) => Err(TaskError::retry(format!("its end is not known: {error}"))),
         }
     }
@@ -125,30 +128,23 @@ impl Command {
 
 /// Why a child is waited for no longer.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum End {
+enum End {
     Ended,
     Limit(Duration),
+    /// It has so much memory.
+    Memory(u64),
     Stopped,
 }
 
-/// Waits for the end of a child, of its time, or of the worker's patience.
-async fn watch(process: &Process, limit: Option<Duration>, context: &Context) -> End {
+/// Waits for the end of a child, of its time, of its memory, or of the worker's patience.
+async fn watch(process: &Process, limit: Option<Duration>, memory: Option<u64>, context: &Context) -> End {
     tokio::select! {
         biased;
         () = process.ended() => End::Ended,
         () = context.stopped() => End::Stopped,
         limit = expired(limit) => End::Limit(limit),
+        has = memory::exceeded(process.pid(), memory) => End::Memory(has),
     }
-}
-
-/// What ends a run that was told to stop: it is given back.
-pub(super) fn stopped() -> TaskError {
-    TaskError::retry("it was told to stop, and its process was killed")
-}
-
-/// What ends a run that took too long.
-pub(super) fn over(limit: Duration) -> TaskError {
-    TaskError::retry(format!("it ran for longer than its limit of {limit:?}, and its process was killed"))
 }
 
 /// What ends a run that could not begin.
@@ -161,41 +157,16 @@ fn not_started(error: std::io::Error) -> TaskError {
     TaskError::retry(format!("its process cannot be started: {error}"))
 }
 
-/// How a child ended that was not to.
-pub(super) fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => format!("killed by signal {signal}{}", name(signal)),
-        (None, None) => "an unknown end".to_owned(),
-    }
-}
-
-/// The names of the signals that programs die of.
-fn name(signal: i32) -> &'static str {
-    match signal {
-        1 => " (SIGHUP)",
-        2 => " (SIGINT)",
-        4 => " (SIGILL)",
-        6 => " (SIGABRT)",
-        7 => " (SIGBUS)",
-        8 => " (SIGFPE)",
-        9 => " (SIGKILL)",
-        11 => " (SIGSEGV)",
-        13 => " (SIGPIPE)",
-        15 => " (SIGTERM)",
-        24 => " (SIGXCPU)",
-        31 => " (SIGSYS)",
-        _ => "",
-    }
-}
-
 /// What a program's end says of its task.
-fn judge(status: ExitStatus, output: Output, log: &Log, wanted: bool) -> Result<Option<Payload>, TaskError> {
-    match status.code() {
+fn judge(exit: Exit, output: Output, log: &Log, wanted: bool) -> Result<Option<Payload>, TaskError> {
+    match exit.status.code() {
         Some(0) if wanted => result(output).map(Some).map_err(TaskError::bury),
         Some(0) => Ok(None),
         Some(BURY) => Err(TaskError::bury(format!("exit code {BURY}{}", log.last_words()))),
-        _ => Err(TaskError::retry(format!("{}{}", describe(status), log.last_words()))),
+        _ if exit.by_signal() => {
+            Err(TaskError::crash(format!("the handler's process crashed: {exit:#}{}", log.last_words())))
+        }
+        _ => Err(TaskError::retry(format!("{exit}{}", log.last_words()))),
     }
 }
 
@@ -219,11 +190,6 @@ async fn collect(mut pipe: impl AsyncRead + Unpin, output: Arc<Mutex<Output>>) {
 
 /// JSON if it is JSON, else a string; nothing is `null`.
 fn result(output: Output) -> Result<Payload, String> {
-    let too_long = |bytes: usize| {
-        format!(
-            "it ran, but its result of {bytes} bytes cannot be kept: at most 1 MiB; store it elsewhere and return a reference"
-        )
-    };
     if output.bytes > output.text.len() {
         return Err(too_long(output.bytes));
     }

@@ -9,7 +9,10 @@ use std::{
 use manyhands_broker::TaskName;
 use tokio::io::AsyncRead;
 
-use super::lines::{Line, Lines};
+use super::{
+    lines::{Line, Lines},
+    protocol::Level,
+};
 
 /// How much is kept of a line.
 const LINE: usize = 4096;
@@ -59,24 +62,48 @@ impl Log {
     /// Shows a line.
     pub(super) fn say(&self, line: &Line) {
         let (name, pid) = (&self.0.name, self.0.pid);
-        let (show, left_out) = self.state(|state| state.count());
-        if left_out > 0 {
-            tracing::warn!(target: "handler", task = %name, pid, "{left_out} lines are left out: more than {PER_SECOND} in a second");
-        }
-        if show {
+        if self.shows() {
             let text = String::from_utf8_lossy(&line.text[..line.text.len().min(LINE)]);
             let more = if line.bytes > LINE { " …" } else { "" };
             tracing::info!(target: "handler", task = %name, pid, "{}{more}", tame(text.trim_end()));
         }
     }
 
+    /// Shows a message that the child says is one for the log, of a task if it names one.
+    pub(super) fn message(&self, level: Level, text: &str, id: Option<&str>) {
+        if !self.shows() {
+            return;
+        }
+        let more = if text.len() > LINE { " …" } else { "" };
+        let text = format!("{}{more}", tame(text[..text.floor_char_boundary(LINE)].trim_end()));
+        let (name, pid, id) =
+            (&self.0.name, self.0.pid, id.map(|id| tame(&id[..id.floor_char_boundary(128)])));
+        match level {
+            Level::Error => tracing::error!(target: "handler", task = %name, id, pid, "{text}"),
+            Level::Warn => tracing::warn!(target: "handler", task = %name, id, pid, "{text}"),
+            Level::Info => tracing::info!(target: "handler", task = %name, id, pid, "{text}"),
+            Level::Debug => tracing::debug!(target: "handler", task = %name, id, pid, "{text}"),
+        }
+    }
+
+    /// Whether one more line is shown now.
+    fn shows(&self) -> bool {
+        let (show, left_out) = self.state(|state| state.count());
+        self.tell(left_out);
+        show
+    }
+
+    fn tell(&self, left_out: u64) {
+        let (name, pid) = (&self.0.name, self.0.pid);
+        if left_out > 0 {
+            tracing::warn!(target: "handler", task = %name, pid, "{left_out} lines are left out: more than {PER_SECOND} in a second");
+        }
+    }
+
     /// Tells how many lines were left out, if any.
     pub(super) fn flush(&self) {
         let left_out = self.state(|state| std::mem::take(&mut state.left_out));
-        if left_out > 0 {
-            let (name, pid) = (&self.0.name, self.0.pid);
-            tracing::warn!(target: "handler", task = %name, pid, "{left_out} lines are left out: more than {PER_SECOND} in a second");
-        }
+        self.tell(left_out);
     }
 
     /// What was said last, in one line, to be added to an error; empty if nothing was.

@@ -13,15 +13,24 @@
 //! A process that leaves its group (`setsid`) escapes all of this.
 
 mod command;
+mod exit;
+mod failures;
 mod guard;
+mod keeper;
+mod limits;
 mod lines;
 mod log;
+mod memory;
+mod outbox;
+mod own;
 mod pool;
 mod process;
 mod protocol;
+mod serving;
 mod spawner;
 mod stage;
 mod template;
+mod verdict;
 mod warm;
 
 use std::{
@@ -35,8 +44,15 @@ use std::{
 use manyhands_broker::TaskName;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use self::{command::Command, pool::Pool, template::Template};
-use self::{pool::Keeper, spawner::Spawner};
+pub(crate) use self::{
+    command::Command, limits::Limits, own::Own, pool::Pool, protocol::Routes, spawner::Start,
+    template::Template,
+};
+use self::{
+    keeper::{GOODBYE, Keeper},
+    spawner::Spawner,
+    stage::Stage,
+};
 
 /// The first argument of our own program where it is started as something else than a worker.
 const FLAG: &str = "--manyhands-child";
@@ -47,9 +63,6 @@ const GUARD: &str = "guard";
 /// The second one for what becomes a handler's program.
 const STAGE: &str = "stage";
 
-/// How long warm children get to end by themselves when the worker ends.
-const GOODBYE: Duration = Duration::from_secs(2);
-
 /// What all children of one handler have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Outfit {
@@ -57,8 +70,16 @@ pub(crate) struct Outfit {
     pub(crate) folder: PathBuf,
     /// How long they may run for one task.
     pub(crate) limit: Option<Duration>,
+    /// What they may use.
+    pub(crate) limits: Limits,
     /// How many tasks one that is kept warm is given before another takes its place.
     pub(crate) most_tasks: Option<u32>,
+    /// How old it becomes before that.
+    pub(crate) most_age: Option<Duration>,
+    /// How much resident memory it has after a task before that, in bytes.
+    pub(crate) most_memory: Option<u64>,
+    /// Where the tasks go that it hands on.
+    pub(crate) routes: Routes,
     /// The name of the tasks.
     pub(crate) name: TaskName,
 }
@@ -75,10 +96,10 @@ pub(crate) struct Children {
 }
 
 impl Children {
-    /// There are none yet.
-    pub(crate) fn new() -> Self {
+    /// There are none yet. `args` are those of our own program, for children that run its handlers.
+    pub(crate) fn new(args: Vec<OsString>) -> Self {
         Self {
-            spawner: Spawner::new(),
+            spawner: Spawner::new(args),
             ending: CancellationToken::new(),
             keepers: Arc::default(),
             kept: TaskTracker::new(),
@@ -105,16 +126,29 @@ impl Children {
     }
 }
 
+/// What a process is that a worker started.
+#[derive(Debug)]
+pub(crate) enum Role {
+    /// It has done what it was started for.
+    Over(ExitCode),
+    /// It runs one of our own program's handlers.
+    Own(Own),
+}
+
 /// Does what this process was started for, if it is no worker but was started by one.
-pub(crate) fn begin(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
-    if args.nth(1)? != FLAG {
+pub(crate) fn begin(mut args: impl Iterator<Item = OsString>) -> Option<Role> {
+    let program = args.next()?;
+    if args.next()? != FLAG {
         return None;
     }
     let role = args.next()?;
     if role == GUARD {
-        return Some(guard::stand());
+        return Some(Role::Over(guard::stand()));
     }
-    (role == STAGE).then(|| stage::enter(args))
+    (role == STAGE).then(|| match stage::enter(&mut args) {
+        Stage::Over(code) => Role::Over(code),
+        Stage::Own(name) => Role::Own(Own::new(name, std::iter::once(program).chain(args).collect())),
+    })
 }
 
 /// Our own program, also where its file was replaced since.

@@ -1,17 +1,13 @@
 //! One child while it lives.
 
-use std::{
-    io,
-    os::fd::OwnedFd,
-    process::{Child, ExitStatus},
-};
+use std::{io, os::fd::OwnedFd, process::Child};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 #[cfg(target_os = "linux")]
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 
-use super::spawner::Spawner;
+use super::{exit::Exit, spawner::Spawner};
 
 /// A child and its group. Dropped, they are killed.
 #[derive(Debug)]
@@ -68,7 +64,7 @@ impl Process {
     }
 
     /// Kills the group of a child that has ended, or is killed hereby; tells how the child ended.
-    pub(super) async fn reap(mut self) -> io::Result<ExitStatus> {
+    pub(super) async fn reap(mut self) -> io::Result<Exit> {
         self.kill();
         self.ended().await;
         match self.child.take() {

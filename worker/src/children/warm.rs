@@ -1,24 +1,24 @@
 //! One warm child: started, greeted, given one task after the other.
 
-use std::{io, process::ExitStatus, time::Duration};
-
-use manyhands_broker::Payload;
-use tokio::{
-    io::{AsyncRead, AsyncWriteExt},
-    net::unix::pipe,
-    sync::mpsc,
-    task::JoinHandle,
+use std::{
+    fmt, io,
+    time::{Duration, Instant},
 };
+
+use tokio::{io::AsyncRead, sync::mpsc, task::JoinHandle};
 
 use super::{
     Outfit,
-    command::{describe, drain},
+    command::drain,
+    exit::Exit,
     lines::Lines,
     log::Log,
+    outbox::Outbox,
     process::Process,
     protocol::{self, Said},
-    spawner::{Plan, Spawner},
+    spawner::{Plan, Spawner, Start},
 };
+use crate::TaskError;
 
 /// How many messages are read ahead. A child that says more than it was asked is stopped by its pipe.
 const AHEAD: usize = 4;
@@ -26,23 +26,44 @@ const AHEAD: usize = 4;
 /// After how long it is said that a child has not greeted yet.
 const SLOW: Duration = Duration::from_secs(10);
 
+/// How long a child that says no more gets to end by itself: how a program ends says more than that it was killed.
+const LAST_BREATH: Duration = Duration::from_millis(500);
+
 /// A child that may run tasks.
 #[derive(Debug)]
 pub(super) struct Warm {
     process: Process,
-    stdin: Option<pipe::Sender>,
+    outbox: Outbox,
     said: mpsc::Receiver<Result<Said, Wrong>>,
     log: Log,
     readers: Vec<JoinHandle<()>>,
+    began: Instant,
+    /// How many tasks it may be given beside the one that it runs.
+    ahead: usize,
+}
+
+/// The end of a child.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// How it ended, where that is known.
+    pub(super) exit: io::Result<Exit>,
+    /// Whether it was not we who killed it.
+    pub(super) by_itself: bool,
+    /// What it said last, to be added to an error.
+    pub(super) words: String,
 }
 
 /// What a child said that it should not have.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Wrong {
     /// It is no message, for this reason.
     NoMessage(String),
     /// It has so many bytes.
     TooLong(usize),
+    /// It is a message, but not one that may come now: what it said.
+    NotNow(String),
+    /// A task that it hands on is none, or one too many.
+    HandedOn(TaskError),
 }
 
 /// What is heard of a child.
@@ -62,12 +83,9 @@ impl Warm {
     ///
     /// # Cancel safety
     /// A child that is waited for no longer is killed.
-    pub(super) async fn start(spawner: &Spawner, outfit: &Outfit, words: &[String]) -> Result<Self, String> {
-        let plan = Plan {
-            words: words.iter().map(Into::into).collect(),
-            folder: outfit.folder.clone(),
-            env: Vec::new(),
-        };
+    pub(super) async fn start(spawner: &Spawner, outfit: &Outfit, start: &Start) -> Result<Self, String> {
+        let (folder, limits) = (outfit.folder.clone(), outfit.limits);
+        let plan = Plan { start: start.clone(), folder, env: Vec::new(), limits };
         let process = spawner.start(plan).await.map_err(|e| format!("its process cannot be started: {e}"))?;
         let mut warm = Self::of(process, outfit);
         let slow = tokio::time::sleep(SLOW);
@@ -82,20 +100,18 @@ impl Warm {
             }
         };
         let why = match news {
-            News::Said(Said::Hello { tasks }) if tasks.iter().any(|task| task == outfit.name.as_str()) => {
+            News::Said(Said::Hello(hello)) if hello.tasks.iter().any(|task| task == outfit.name.as_str()) => {
+                warm.ahead = hello.ahead;
                 return Ok(warm);
             }
-            News::Said(Said::Hello { tasks }) => {
-                format!("it handles {}, not \"{}\"", tasks.join(", "), outfit.name)
+            News::Said(Said::Hello(hello)) => {
+                format!("it handles {}, not \"{}\"", hello.tasks.join(", "), outfit.name)
             }
-            News::Said(Said::Answer { .. }) => "it answers before it says hello".to_owned(),
+            News::Said(_) => "it speaks of a task before it says hello".to_owned(),
             News::Wrong(wrong) => format!("instead of hello: {wrong}"),
-            News::Ended => {
-                let (status, words) = warm.end().await;
-                return Err(format!("it ended before it said hello: {status}{words}"));
-            }
+            News::Ended => return Err(format!("it ended before it said hello: {}", warm.end().await)),
         };
-        warm.end().await;
+        warm.kill().await;
         Err(why)
     }
 
@@ -109,7 +125,22 @@ impl Warm {
         if let Some(pipe) = process.stderr.take() {
             readers.push(tokio::spawn(log.clone().follow(pipe)));
         }
-        Self { stdin: process.stdin.take(), process, said, log, readers }
+        let outbox = Outbox::new(process.stdin.take());
+        Self { process, outbox, said, log, readers, began: Instant::now(), ahead: 0 }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// When it was started.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// How many tasks it may be given beside the one that it runs.
+    pub(super) fn ahead(&self) -> usize {
+        self.ahead
     }
 
     /// What the child says next, or that it has ended.
@@ -117,60 +148,59 @@ impl Warm {
     /// # Cancel safety
     /// Cancel safe.
     pub(super) async fn news(&mut self) -> News {
-        // What it said before its end comes before that: a pipe outlives who wrote to it.
-        match self.said.recv().await {
-            Some(Ok(said)) => News::Said(said),
-            Some(Err(wrong)) => News::Wrong(wrong),
-            None => News::Ended,
-        }
+        heard(self.said.recv().await)
     }
 
-    /// Gives the child a line.
-    ///
-    /// # Errors
-    /// How much it took before it read no more.
-    ///
-    /// # Cancel safety
-    /// A part of the line may be written: the child is of no use then.
-    pub(super) async fn give(stdin: &mut Option<pipe::Sender>, line: &[u8]) -> Result<(), usize> {
-        let pipe = stdin.as_mut().ok_or(0usize)?;
-        let mut written = 0;
-        while written < line.len() {
-            written += pipe.write(&line[written..]).await.map_err(|_| written)?;
-        }
-        Ok(())
+    /// What is to be written to the child, and what it says, to be used at the same time: it may write before it reads.
+    pub(super) fn split(&mut self) -> (&mut Outbox, &mut mpsc::Receiver<Result<Said, Wrong>>) {
+        (&mut self.outbox, &mut self.said)
     }
 
-    /// The pipe to the child and what is heard of it, to be used at the same time: it may write before it reads.
-    pub(super) fn split(&mut self) -> (&mut Option<pipe::Sender>, &mut mpsc::Receiver<Result<Said, Wrong>>) {
-        (&mut self.stdin, &mut self.said)
+    pub(super) fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     /// Asks the child to end, and kills it if it does not within that time.
     pub(super) async fn dismiss(mut self, within: Duration) {
-        drop(self.stdin.take());
+        self.outbox.close();
         // Either way it ends.
         let _ = tokio::time::timeout(within, self.process.ended()).await;
-        self.end().await;
+        self.kill().await;
     }
 
-    /// Kills what is left of the child and its group; how it ended, and what it said last.
-    pub(super) async fn end(self) -> (String, String) {
-        // Its end is waited for a moment where only its output has ended: how a program ends says more than that it was killed.
-        let _ = tokio::time::timeout(Duration::from_millis(100), self.process.ended()).await;
-        self.kill().await
+    /// Waits a moment for the end of a child that says no more, then kills what is left of it and its group.
+    pub(super) async fn end(self) -> Ended {
+        let by_itself = tokio::time::timeout(LAST_BREATH, self.process.ended()).await.is_ok();
+        Ended { by_itself, ..self.kill().await }
     }
 
     /// Kills the child and its group, and returns when the child is dead.
-    pub(super) async fn kill(self) -> (String, String) {
-        let Self { process, stdin, said, log, readers } = self;
-        drop((stdin, said));
-        let status: io::Result<ExitStatus> = process.reap().await;
+    pub(super) async fn kill(self) -> Ended {
+        let Self { process, outbox, said, log, readers, .. } = self;
+        drop((outbox, said));
+        let exit = process.reap().await;
         for reader in readers {
             drain(Some(reader)).await;
         }
-        let status = status.map_or_else(|e| format!("its end is not known: {e}"), describe);
-        (status, log.last_words())
+        Ended { exit, by_itself: false, words: log.last_words() }
+    }
+}
+
+/// What was said before the end comes before that: a pipe outlives who wrote to it.
+pub(super) fn heard(said: Option<Result<Said, Wrong>>) -> News {
+    match said {
+        Some(Ok(said)) => News::Said(said),
+        Some(Err(wrong)) => News::Wrong(wrong),
+        None => News::Ended,
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.exit {
+            Ok(exit) => write!(f, "{exit}{}", self.words),
+            Err(error) => write!(f, "its end is not known: {error}{}", self.words),
+        }
     }
 }
 
@@ -187,6 +217,10 @@ async fn listen(pipe: impl AsyncRead + Unpin, messages: mpsc::Sender<Result<Said
         } else {
             protocol::read(&line.text).map_err(Wrong::NoMessage)
         };
+        if let Ok(Said::Log { level, text, id }) = &said {
+            log.message(*level, text, id.as_deref());
+            continue;
+        }
         if messages.send(said).await.is_err() {
             // Nobody listens any more; it must not wait for us before it is killed.
             return;
@@ -195,23 +229,17 @@ async fn listen(pipe: impl AsyncRead + Unpin, messages: mpsc::Sender<Result<Said
     log.flush();
 }
 
-impl std::fmt::Display for Wrong {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoMessage(why) => {
                 write!(f, "a line that begins with a brace is no message of the protocol: {why}")
             }
+            Self::NotNow(what) => f.write_str(what),
+            Self::HandedOn(error) => f.write_str(error.message()),
             Self::TooLong(bytes) => {
                 write!(f, "an answer of {bytes} bytes is too long: a result has at most 1 MiB")
             }
         }
     }
-}
-
-/// What becomes of a result that is too long to be kept.
-pub(super) fn too_long(result: &Payload) -> String {
-    let bytes = result.len();
-    format!(
-        "it ran, but its result of {bytes} bytes cannot be kept: at most 1 MiB; store it elsewhere and return a reference"
-    )
 }

@@ -19,7 +19,10 @@ pub use self::{
 };
 pub use manyhands_cli::{BrokerArg, LogArgs, code, report, resolve, session, start_logging, success};
 
-use crate::{App, children};
+use crate::{
+    App,
+    children::{self, Own, Role},
+};
 
 // A worker program has no commands, only flags. What it is says the help of those.
 #[derive(Debug, Parser)]
@@ -51,22 +54,41 @@ struct Program {
 /// }
 /// ```
 pub fn main(register: impl FnOnce(App) -> App) -> ExitCode {
-    if let Some(ended) = child() {
-        return ended;
-    }
+    let own = match children::begin(std::env::args_os()) {
+        Some(Role::Over(code)) => return code,
+        Some(Role::Own(own)) => Some(own),
+        None => None,
+    };
     let name = program();
     let command = Program::command().name(name.clone()).bin_name(name.clone());
-    match command.try_get_matches().and_then(|matches| Program::from_arg_matches(&matches)) {
-        Ok(Program { args }) => run(&args, &name, register),
+    let words = own.as_ref().map_or_else(|| std::env::args_os().collect(), |own| own.args().to_vec());
+    match command.try_get_matches_from(words).and_then(|matches| Program::from_arg_matches(&matches)) {
+        Ok(Program { args }) => match own {
+            Some(own) => serve_handler(own, &args, register),
+            None => run(&args, &name, register),
+        },
         Err(error) => manyhands_cli::usage(&error),
     }
+}
+
+/// Runs one of the handlers for the worker that started this process.
+fn serve_handler(own: Own, args: &Args, register: impl FnOnce(App) -> App) -> ExitCode {
+    start_logging(&args.log);
+    own.serve(register(App::new())).unwrap_or_else(|error| report(&error, None))
 }
 
 /// Does what a worker started its own program for: `Some` with the exit code if this process is such a one, which then has
 /// nothing else to do.
 #[must_use]
 pub fn child() -> Option<ExitCode> {
-    children::begin(std::env::args_os())
+    match children::begin(std::env::args_os())? {
+        Role::Over(code) => Some(code),
+        Role::Own(_) => {
+            let error =
+                Error::new(ErrorKind::Internal, "start", "this program starts no handlers in processes");
+            Some(report(&error, None))
+        }
+    }
 }
 
 /// As [`main`], with arguments that are read already, under a name.

@@ -12,7 +12,7 @@ use manyhands_cli::config::{Configuration, Program, TaskSettings};
 
 use crate::{
     App,
-    children::{Children, Command, Outfit, Pool, Template},
+    children::{Children, Command, Limits, Outfit, Pool, Routes, Start, Template},
     handler::Handler,
 };
 
@@ -21,33 +21,66 @@ const QUEUE: &str = "default";
 
 /// Adds a handler for each kind of task that has a program.
 pub(super) fn register(mut app: App, configuration: &Configuration, children: &Children) -> Result<App> {
+    let routes = routes(&app, configuration);
     for (name, task) in &configuration.settings().tasks {
         let Some(program) = &task.program else { continue };
-        let handler = handler(&app, name, task, program, configuration, children)?;
+        let outfit = outfit(name, task, configuration, &routes);
+        let handler = handler(&app, task, program, outfit, configuration, children)?;
+        if *program == Program::Own {
+            app.isolate(name, handler, task.queue.clone());
+            continue;
+        }
         let queue = task.queue.clone().map_or_else(|| QueueName::new(QUEUE), Ok)?;
         app = app.add_named(name.clone(), queue, handler);
     }
     Ok(app)
 }
 
+/// Where tasks go that name no queue: where the configuration says, else where a handler of theirs in this program takes them.
+fn routes(app: &App, configuration: &Configuration) -> Routes {
+    let own = app.handlers.iter().map(|(name, registered)| (name.clone(), registered.queue.clone()));
+    let configured = &configuration.settings().tasks;
+    let configured = configured.iter().filter_map(|(name, task)| Some((name.clone(), task.queue.clone()?)));
+    Arc::new(own.chain(configured).collect())
+}
+
+fn outfit(name: &TaskName, task: &TaskSettings, configuration: &Configuration, routes: &Routes) -> Outfit {
+    let folder = match task.program {
+        // It is where the worker is, as any handler in Rust.
+        Some(Program::Own) => PathBuf::new(),
+        _ => configuration.settings().folder.clone(),
+    };
+    Outfit {
+        folder,
+        limit: task.run_limit,
+        limits: Limits {
+            memory: task.memory_limit,
+            address_space: task.address_space_limit,
+            cpu: task.cpu_limit.map(|time| time.as_secs()),
+            open_files: task.open_files_limit,
+            file_size: task.file_size_limit,
+        },
+        most_tasks: task.max_tasks_per_child,
+        most_age: task.max_age_per_child,
+        most_memory: task.max_memory_per_child,
+        routes: Arc::clone(routes),
+        name: name.clone(),
+    }
+}
+
 fn handler(
     app: &App,
-    name: &TaskName,
     task: &TaskSettings,
     program: &Program,
+    outfit: Outfit,
     configuration: &Configuration,
     children: &Children,
 ) -> Result<Arc<dyn Handler>> {
-    let folder = configuration.settings().folder.clone();
+    let (name, folder) = (outfit.name.clone(), outfit.folder.clone());
     let wrong = |key: &str, why: String| configuration.wrong(&["tasks", name.as_str(), key], &why);
     let one_a_core = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let processes = task.processes.unwrap_or_else(one_a_core);
-    let outfit = Outfit {
-        folder: folder.clone(),
-        limit: task.run_limit,
-        most_tasks: task.max_tasks_per_child,
-        name: name.clone(),
-    };
+    let pool = |outfit, start| Arc::new(Pool::new(children, outfit, start, processes, Arc::clone(&app.news)));
     Ok(match program {
         Program::Command(words) => {
             let template = Template::parse(words).map_err(|why| wrong("command", why))?;
@@ -56,7 +89,13 @@ fn handler(
         }
         Program::Process(words) => {
             find(&words[0], &folder).map_err(|why| wrong("process", why))?;
-            Arc::new(Pool::new(children, outfit, words.clone(), processes, Arc::clone(&app.news)))
+            pool(outfit, Start::Program(words.iter().map(Into::into).collect()))
+        }
+        Program::Own if app.handlers.contains_key(&name) => pool(outfit, Start::Own(name)),
+        Program::Own => {
+            let why = "this program has no handler of that name; for one in another language, write the program and its \
+                       arguments, [\"python3\", \"resize.py\"]";
+            return Err(wrong("process", why.to_owned()));
         }
     })
 }

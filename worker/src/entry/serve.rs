@@ -12,7 +12,7 @@ use crate::{App, Worker, children::Children, worker::MAX_THREADS, worker::Summar
 pub(super) async fn serve(args: &Args, name: &str, app: App) -> Result<ExitCode> {
     let configuration = args.broker.configuration()?;
     let settings = configuration.settings();
-    let children = Children::new();
+    let children = Children::new(std::env::args_os().skip(1).collect());
     let app = programs::register(app, configuration, &children)?;
     if app.is_empty() {
         let place = configuration.file().map_or_else(

@@ -30,7 +30,16 @@ queue = "images"
 process = ["python3", "resize.py"]
 processes = 4
 run_limit = "30s"
+memory_limit = "1GiB"
+cpu_limit = "60s"
+open_files_limit = 64
 max_tasks_per_child = 1000
+max_age_per_child = "1h"
+max_memory_per_child = "300MiB"
+max_crashes = 1
+
+[tasks.parse]
+process = true
 
 [tasks.Count-words]
 command = ["wc", "-w", "{path}"]
@@ -49,7 +58,12 @@ fn a_file_is_read() {
     let program = vec!["python3".to_owned(), "resize.py".to_owned()];
     assert_eq!(resize.program, Some(super::super::Program::Process(program)));
     assert_eq!((resize.processes, resize.run_limit), (Some(4), Some(std::time::Duration::from_secs(30))));
-    assert_eq!(resize.max_tasks_per_child, Some(1000));
+    assert_eq!((resize.max_tasks_per_child, resize.max_crashes), (Some(1000), Some(1)));
+    let minutes = |n: u64| Some(std::time::Duration::from_secs(60 * n));
+    assert_eq!((resize.max_age_per_child, resize.cpu_limit), (minutes(60), minutes(1)));
+    assert_eq!((resize.memory_limit, resize.max_memory_per_child), (Some(1 << 30), Some(300 << 20)));
+    assert_eq!(resize.open_files_limit, Some(64));
+    assert_eq!(settings.tasks[&"parse".parse().unwrap()].program, Some(super::super::Program::Own));
     assert_eq!(settings.tasks[&"Count-words".parse().unwrap()].max_attempts, Some(2));
 }
 
