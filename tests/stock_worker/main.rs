@@ -4,8 +4,12 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
 
 mod commands;
+mod crashes;
+mod faults;
 #[path = "../programs/mod.rs"]
 mod programs;
+mod protocol;
+mod replaced;
 mod warm;
 
 use self::programs::{PATIENCE, Place, all_end, repository};

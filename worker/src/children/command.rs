@@ -33,7 +33,7 @@ use crate::{
 const BURY: i32 = 65;
 
 /// How long the end of a pipe is waited for whose writers are killed: somebody who left the group may hold it.
-const DRAIN: Duration = Duration::from_secs(1);
+pub(super) const DRAIN: Duration = Duration::from_secs(1);
 
 /// The error of the system for arguments that are too long: `E2BIG`.
 const TOO_LONG: i32 = 7;

@@ -9,6 +9,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 pub(super) struct Lines<R> {
     reader: BufReader<R>,
     limit: usize,
+    /// A line that begins so is told as soon as it is too long, without its end.
+    impatient: Option<u8>,
 }
 
 /// A line without its end.
@@ -27,7 +29,13 @@ impl Line {
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     pub(super) fn new(reader: R, limit: usize) -> Self {
-        Self { reader: BufReader::with_capacity(64 * 1024, reader), limit }
+        Self { reader: BufReader::with_capacity(64 * 1024, reader), limit, impatient: None }
+    }
+
+    /// Tells a line that begins so as soon as it is too long: its end may never come.
+    pub(super) fn impatient(mut self, begin: u8) -> Self {
+        self.impatient = Some(begin);
+        self
     }
 
     /// The next line; `None` at the end. A last one may lack its end.
@@ -47,7 +55,8 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             line.text.extend_from_slice(&part[..part.len().min(room)]);
             let used = part.len() + usize::from(end.is_some());
             self.reader.consume(used);
-            if end.is_some() {
+            let too_long = line.is_cut() && line.text.first() == self.impatient.as_ref();
+            if end.is_some() || too_long {
                 return Ok(Some(line));
             }
         }
@@ -57,6 +66,13 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_line_without_an_end_is_told_all_the_same() {
+        let endless = tokio::io::AsyncReadExt::chain(&b"{"[..], tokio::io::repeat(b'x'));
+        let line = Lines::new(endless, 4).impatient(b'{').next().await.unwrap().unwrap();
+        assert!(line.is_cut() && line.text == b"{xxx");
+    }
 
     #[tokio::test]
     async fn lines_are_cut_not_held() {

@@ -1,6 +1,6 @@
 //! What is to be written to a child.
 
-use std::io;
+use std::{io, ops::Range};
 
 use tokio::{io::AsyncWriteExt, net::unix::pipe};
 
@@ -21,8 +21,8 @@ impl Outbox {
         Self { pipe, bytes: Vec::new(), at: 0, written: 0, queued: 0 }
     }
 
-    /// Adds a line, and writes what can be written at once; returns where it begins.
-    pub(super) fn push(&mut self, line: &[u8]) -> u64 {
+    /// Adds a line, and writes what can be written at once; returns where it begins and ends.
+    pub(super) fn push(&mut self, line: &[u8]) -> Range<u64> {
         let begin = self.queued;
         self.queued += line.len() as u64;
         self.bytes.extend_from_slice(line);
@@ -32,12 +32,12 @@ impl Outbox {
                 self.took(written);
             }
         }
-        begin
+        begin..self.queued
     }
 
-    /// Whether the pipe took anything of the line that begins here.
-    pub(super) fn has_begun(&self, begin: u64) -> bool {
-        self.written > begin
+    /// How far the pipe took what was to be written.
+    pub(super) fn taken(&self) -> u64 {
+        self.written
     }
 
     /// Writes what is left, and then waits for ever.

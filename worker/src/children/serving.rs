@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     future::pending,
+    ops::Range,
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -13,6 +14,7 @@ use manyhands_broker::{Enqueued, Payload};
 use tokio::time::Sleep;
 
 use super::{
+    command::DRAIN,
     keeper::{After, GOODBYE, Keeper, started},
     memory,
     pool::{Job, Shared},
@@ -38,6 +40,10 @@ pub(super) struct Serving<'k> {
     answered: u32,
     /// It is offered for no more tasks, and goes when it has answered those that it has.
     closing: bool,
+    /// It reads no more.
+    deaf: bool,
+    /// When it died.
+    dead: Option<Instant>,
     /// It is counted among the idle ones.
     idle: bool,
     /// The end of the time of the first task.
@@ -52,8 +58,8 @@ type Putting = Pin<Box<dyn Future<Output = (u64, Result<Enqueued, TaskError>)> +
 /// A task that the child has.
 struct Given {
     job: Job,
-    /// Where its line begins.
-    begin: u64,
+    /// Where its line begins and ends.
+    line: Range<u64>,
 }
 
 /// What happens next.
@@ -61,6 +67,7 @@ enum Event {
     News(News),
     Job(Option<Job>),
     Deaf,
+    Died,
     Stop,
     Limit(Duration),
     Memory(u64),
@@ -94,6 +101,8 @@ impl<'k> Serving<'k> {
             given: 0,
             answered: 0,
             closing: false,
+            deaf: false,
+            dead: None,
             idle: false,
             limit: None,
             putting: None,
@@ -108,7 +117,7 @@ impl<'k> Serving<'k> {
     pub(super) async fn serve(mut self) -> After {
         loop {
             self.offer();
-            if self.closing && self.window.is_empty() {
+            if self.closing && self.window.is_empty() && self.dead.is_none() {
                 return self.leave();
             }
             let fault = match self.event().await {
@@ -132,6 +141,19 @@ impl<'k> Serving<'k> {
                     continue;
                 }
                 Event::Job(None) | Event::NextStarted => {
+                    self.close();
+                    continue;
+                }
+                Event::Died => {
+                    // What it said is still read. What it left behind may hold the pipe, and what has left its group for ever.
+                    self.child.kill_group();
+                    self.dead = Some(Instant::now());
+                    self.close();
+                    continue;
+                }
+                Event::Deaf if self.has_first() => {
+                    // It may still answer what it has read.
+                    self.deaf = true;
                     self.close();
                     continue;
                 }
@@ -215,9 +237,9 @@ impl<'k> Serving<'k> {
         let ahead = !self.window.is_empty();
         match protocol::task(&self.keeper.pool.outfit.name, &job.payload, &job.context, limit, ahead) {
             Ok(line) => {
-                let begin = self.child.outbox().push(&line);
+                let line = self.child.outbox().push(&line);
                 self.given += 1;
-                self.window.push_back(Given { job, begin });
+                self.window.push_back(Given { job, line });
                 if !ahead {
                     self.begin_first();
                 }
@@ -229,6 +251,12 @@ impl<'k> Serving<'k> {
         if alone {
             self.close();
         }
+    }
+
+    /// Whether the child can have all of its first task.
+    fn has_first(&mut self) -> bool {
+        let taken = self.child.outbox().taken();
+        self.window.front().is_some_and(|first| taken >= first.line.end)
     }
 
     /// The time of the first task begins.
@@ -245,23 +273,26 @@ impl<'k> Serving<'k> {
     async fn event(&mut self) -> Event {
         let may_take = self.room > 0 && self.keeper.solitary.is_none();
         let busy = !self.window.is_empty();
-        let Self { keeper, child, window, limit, closing, putting, .. } = self;
+        let writes = !self.deaf || !self.has_first();
+        let Self { keeper, child, window, limit, closing, putting, dead, .. } = self;
         let Keeper { pool, next, .. } = &mut **keeper;
         let (pid, began, ahead) = (child.pid(), child.began(), child.ahead());
         let (aging, coming) = (!*closing && next.is_none(), !*closing && next.is_some());
         let first = window.front().map(|given| &given.job.context);
-        let (outbox, said) = child.split();
+        let (outbox, said, process) = child.split();
         tokio::select! {
             biased;
             said = said.recv() => Event::News(heard(said)),
             () = first.map_or_else(|| Either::Right(pending()), |first| Either::Left(first.stopped())) => Event::Stop,
             limit = over_time(limit) => Event::Limit(limit),
-            _ = outbox.flush() => Event::Deaf,
+            _ = outbox.flush(), if writes => Event::Deaf,
             (number, answer) = under_way(putting) => Event::Put(number, answer),
             job = next_job(pool, busy, ahead), if may_take => Event::Job(job),
             has = memory::exceeded(pid, pool.outfit.limits.memory), if busy => Event::Memory(has),
             () = aged(began, pool.outfit.most_age), if aging => Event::Aged,
             () = started(next), if coming => Event::NextStarted,
+            () = process.ended(), if dead.is_none() => Event::Died,
+            () = silent(*dead) => Event::News(News::Ended),
             () = pool.ending.cancelled(), if !busy => Event::Ending,
         }
     }
@@ -346,7 +377,7 @@ impl<'k> Serving<'k> {
         let (began, answered) = (self.child.began(), self.answered);
         let first = self.window.pop_front();
         // A child that reads nothing and is gone never had the task.
-        let given = first.as_ref().is_some_and(|first| self.child.outbox().has_begun(first.begin));
+        let given = first.as_ref().is_some_and(|first| self.child.outbox().taken() > first.line.start);
         let ended = match &fault {
             Fault::Ended | Fault::Deaf => self.child.end().await,
             _ => self.child.kill().await,
@@ -376,7 +407,7 @@ impl<'k> Serving<'k> {
                 )),
             }),
             Fault::Wrong(Wrong::HandedOn(error)) => Err(error),
-            Fault::Wrong(wrong @ Wrong::TooLong(_)) => Err(TaskError::bury(wrong.to_string())),
+            Fault::Wrong(wrong @ Wrong::TooLong) => Err(TaskError::bury(wrong.to_string())),
             Fault::Wrong(wrong) => Err(TaskError::retry(format!("{wrong}{}", ended.words))),
             Fault::Stopped => Err(stopped()),
             Fault::Limit(limit) => Err(over(limit)),
@@ -401,6 +432,14 @@ async fn over_time(limit: &mut Option<(Duration, Pin<Box<Sleep>>)>) -> Duration 
 async fn under_way(putting: &mut Option<Putting>) -> (u64, Result<Enqueued, TaskError>) {
     match putting {
         Some(putting) => putting.await,
+        None => pending().await,
+    }
+}
+
+/// Completes when a child that is dead says nothing more.
+async fn silent(dead: Option<Instant>) {
+    match dead {
+        Some(since) => tokio::time::sleep(DRAIN.saturating_sub(since.elapsed())).await,
         None => pending().await,
     }
 }

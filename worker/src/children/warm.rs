@@ -20,6 +20,9 @@ use super::{
 };
 use crate::TaskError;
 
+/// What a message begins with.
+const BRACE: u8 = b'{';
+
 /// How many messages are read ahead. A child that says more than it was asked is stopped by its pipe.
 const AHEAD: usize = 4;
 
@@ -58,8 +61,8 @@ pub(super) struct Ended {
 pub(super) enum Wrong {
     /// It is no message, for this reason.
     NoMessage(String),
-    /// It has so many bytes.
-    TooLong(usize),
+    /// It has more bytes than any message.
+    TooLong,
     /// It is a message, but not one that may come now: what it said.
     NotNow(String),
     /// A task that it hands on is none, or one too many.
@@ -133,6 +136,11 @@ impl Warm {
         self.process.pid()
     }
 
+    /// Kills what a child left behind that has ended itself: it may hold the pipes.
+    pub(super) fn kill_group(&self) {
+        self.process.kill();
+    }
+
     /// When it was started.
     pub(super) fn began(&self) -> Instant {
         self.began
@@ -151,9 +159,9 @@ impl Warm {
         heard(self.said.recv().await)
     }
 
-    /// What is to be written to the child, and what it says, to be used at the same time: it may write before it reads.
-    pub(super) fn split(&mut self) -> (&mut Outbox, &mut mpsc::Receiver<Result<Said, Wrong>>) {
-        (&mut self.outbox, &mut self.said)
+    /// What is to be written to the child, what it says, and the process itself, to be used at the same time: it may write before it reads.
+    pub(super) fn split(&mut self) -> (&mut Outbox, &mut mpsc::Receiver<Result<Said, Wrong>>, &Process) {
+        (&mut self.outbox, &mut self.said, &self.process)
     }
 
     pub(super) fn outbox(&mut self) -> &mut Outbox {
@@ -206,14 +214,14 @@ impl fmt::Display for Ended {
 
 /// Reads what a child says: what begins with a brace is for us, all else is its log.
 async fn listen(pipe: impl AsyncRead + Unpin, messages: mpsc::Sender<Result<Said, Wrong>>, log: Log) {
-    let mut lines = Lines::new(pipe, protocol::LONGEST);
+    let mut lines = Lines::new(pipe, protocol::LONGEST).impatient(BRACE);
     while let Ok(Some(line)) = lines.next().await {
-        if line.text.first() != Some(&b'{') {
+        if line.text.first() != Some(&BRACE) {
             log.say(&line);
             continue;
         }
         let said = if line.is_cut() {
-            Err(Wrong::TooLong(line.bytes))
+            Err(Wrong::TooLong)
         } else {
             protocol::read(&line.text).map_err(Wrong::NoMessage)
         };
@@ -237,8 +245,8 @@ impl fmt::Display for Wrong {
             }
             Self::NotNow(what) => f.write_str(what),
             Self::HandedOn(error) => f.write_str(error.message()),
-            Self::TooLong(bytes) => {
-                write!(f, "an answer of {bytes} bytes is too long: a result has at most 1 MiB")
+            Self::TooLong => {
+                f.write_str("a line of more than 1 MiB and 64 KiB is too long: a result has at most 1 MiB")
             }
         }
     }
