@@ -245,7 +245,9 @@ async fn a_lease_is_settled_once(stage: &dyn Stage) -> Outcome {
     let task = claim_one(&*a, &q).await?;
     same!(settle(&*a, &task, complete()).await?, Settled::Settled, "the first settlement");
     let children = tasks(&q, &["2"])?;
-    for end in [End::complete(children), retry(Duration::ZERO), crash(Duration::ZERO), End::Release, End::Park] {
+    for end in
+        [End::complete(children), retry(Duration::ZERO), crash(Duration::ZERO), End::Release, End::Park]
+    {
         same!(settle(&*a, &task, end.clone()).await?, Settled::Lost, "a second settlement by {end:?}");
     }
     same!(counts(&*a, &q).await?, (0, 0, 0, 0), "the queue after that");
