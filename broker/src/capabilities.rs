@@ -172,7 +172,8 @@ capability! {
 }
 
 capability! {
-    /// What the death of a process does to the tasks that it held.
+    /// What the death of a process does to the tasks that it held. A crash that a living holder tells of
+    /// ([`End::Crash`](crate::End::Crash)) is charged by all brokers alike.
     Crashes {
         /// Every loss of a connection counts, whoever is to blame; twenty of them are death.
         PerDelivery = "per delivery",

@@ -49,7 +49,7 @@ pub struct DeadTask {
     pub history: Vec<Failure>,
     /// How often a handler failed on it.
     pub attempts: u32,
-    /// How many processes died while they ran it alone.
+    /// How many processes died while they ran it and no other.
     pub crashes: u32,
     /// When it died, by the broker's clock.
     pub died: SystemTime,

@@ -59,9 +59,10 @@ pub struct ClaimedTask {
     pub attempts: u32,
     /// How many failures make it dead.
     pub max_attempts: u32,
-    /// How many processes died while they ran it alone.
+    /// How many processes died while they ran it and no other.
     pub crashes: u32,
-    /// How many processes have died in a row while they held it. 0 for a task that was never lost.
+    /// How many processes have died in a row while they held it, or of it; the first that was told to have died of it counts as two. 0 for a
+    /// task that was never lost.
     pub deaths: u32,
     /// The batch that it belongs to, and its children with it.
     pub batch: Option<BatchName>,

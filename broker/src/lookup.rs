@@ -185,7 +185,7 @@ pub struct TaskInfo {
     pub attempts: u32,
     /// How many failures make it dead.
     pub max_attempts: u32,
-    /// How many processes died while they ran it alone.
+    /// How many processes died while they ran it and no other.
     pub crashes: u32,
     /// How many such deaths make it dead.
     pub max_crashes: u32,

@@ -41,7 +41,7 @@ pub enum Why {
         /// Those that will be claimed before it.
         ahead: Ahead,
     },
-    /// It was lost with its processes, and can be claimed only by one where nothing else runs.
+    /// It was lost with its processes, or one died of it, and it can be claimed only by one where nothing else runs.
     Alone {
         /// Those of its kind that will be claimed before it.
         ahead: Ahead,

@@ -46,7 +46,7 @@ pub(super) fn sentences(queue: &QueueName, id: &TaskId, why: &Why, holders: &Hol
         }
         Why::Behind { ahead } => one(format!("it is ready, {}", behind(*ahead))),
         Why::Alone { ahead } => one(format!(
-            "its processes died twice in a row, so that only one where nothing else runs gets it; of such tasks it is {}",
+            "its processes died twice in a row, or one died that ran nothing else, so that only one where nothing else runs gets it; of such tasks it is {}",
             behind(*ahead)
         )),
         Why::Held { key, permits, limit, opens, ahead } => {

@@ -21,7 +21,7 @@ pub struct Progress {
     pub attempts: u32,
     /// How many failures make it dead.
     pub max_attempts: u32,
-    /// Counts the processes that died while they ran this task alone.
+    /// Counts the processes that died while they ran this task and no other.
     pub crashes: u32,
     /// How many crashes make it dead.
     pub max_crashes: u32,

@@ -47,8 +47,12 @@ pub(crate) const ROWS: &[Damage<'static>] = &[
         &[("leased", "whether it runs alone is not what the deaths of its holders say")],
     ),
     damage(
+        "UPDATE tasks SET deaths = 3 WHERE id = 'later'",
+        &[("later", "it is scheduled, and has a row of deaths that no crash explains")],
+    ),
+    damage(
         "UPDATE tasks SET deaths = 1 WHERE id = 'later'",
-        &[("later", "it is scheduled, which ends a row of deaths, but has one")],
+        &[("later", "it is scheduled, and has a row of deaths that no crash explains")],
     ),
     damage(
         "UPDATE tasks SET must_alone = 0 WHERE id = 'alone'",

@@ -231,6 +231,8 @@ pub(crate) async fn churn(session: &dyn Broker, queue: &QueueName, make: impl Fn
             0 => End::Release,
             1 => End::Retry { error: "it failed".to_owned(), delay: Duration::ZERO },
             2 => End::Bury { error: "it cannot succeed".to_owned() },
+            // For longer than this takes: each would come back alone.
+            3 => End::Crash { error: "it was killed".to_owned(), delay: Duration::from_secs(60) },
             _ => complete(),
         };
         let settlements: Vec<_> = claimed

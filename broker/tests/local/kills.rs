@@ -143,10 +143,11 @@ async fn child_writes(folder: &Path, round: u64) {
 
         let most = usize::try_from(1 + random.below(4)).unwrap();
         for task in broker.claim(&Claim::new(name, most)).await.unwrap().tasks {
-            let end = match random.below(6) {
+            let end = match random.below(7) {
                 0 => End::Release,
                 1 => End::Retry { error: "it failed".to_owned(), delay: Duration::from_millis(1) },
                 2 => End::Bury { error: "it cannot succeed".to_owned() },
+                3 => End::Crash { error: "it was killed".to_owned(), delay: Duration::from_millis(1) },
                 _ => complete(),
             };
             let done = end == complete();

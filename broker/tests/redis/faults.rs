@@ -21,7 +21,7 @@ async fn a_namespace_that_is_removed_is_opened_again_and_nothing_after_it_is_los
 async fn a_server_without_memory_refuses_producers_only() {
     let server = Server::start();
     let broker = server.session().await;
-    let tasks: Vec<_> = (0..8).map(|_| task(9)).collect();
+    let tasks: Vec<_> = (0..9).map(|_| task(9)).collect();
     enqueue(&*broker, &tasks).await;
     let first = broker.claim(&Claim::new(queue(), 1)).await.unwrap().tasks.remove(0);
     server.say(&["CONFIG", "SET", "maxmemory", "1"]).await;
@@ -30,7 +30,7 @@ async fn a_server_without_memory_refuses_producers_only() {
     assert!(error.to_string().contains("\"q\""), "the queue is named: {error}");
     let kept = broker.beat(&[first.lease.clone().into()], Duration::from_secs(30)).await.unwrap();
     assert_eq!(kept, [Beaten::Kept]);
-    let others = broker.claim(&Claim::new(queue(), 5)).await.unwrap().tasks;
+    let others = broker.claim(&Claim::new(queue(), 6)).await.unwrap().tasks;
     let id = &tasks[5].id;
     assert_eq!(broker.cancel(&queue(), std::slice::from_ref(id)).await.unwrap(), [Cancel::Asked]);
     let error = || "no".to_owned();
@@ -41,6 +41,7 @@ async fn a_server_without_memory_refuses_producers_only() {
         End::Release,
         End::Park,
         End::Release,
+        End::Crash { error: error(), delay: Duration::from_secs(5) },
     ];
     // Each in a call of its own: each begins with a write that needs no memory.
     for (task, end) in std::iter::once(first).chain(others).zip(ends) {
@@ -49,7 +50,7 @@ async fn a_server_without_memory_refuses_producers_only() {
     }
     broker.pause(&queue(), "operator@host").await.unwrap();
     broker.resume(&queue()).await.unwrap();
-    let id = &tasks[7].id;
+    let id = &tasks[8].id;
     assert_eq!(broker.cancel(&queue(), std::slice::from_ref(id)).await.unwrap(), [Cancel::Cancelled]);
     let dead = broker.dead_letters().unwrap();
     let buried = dead.list(&queue(), None, 9).await.unwrap().remove(0).id;
@@ -61,9 +62,13 @@ async fn a_server_without_memory_refuses_producers_only() {
     assert!(broker.status(&other).await.unwrap().unwrap().closed);
     let status = broker.status(&queue()).await.unwrap().unwrap();
     let counts = (status.ready, status.scheduled, status.leased, status.dead);
-    assert_eq!(counts, (4, 2, 0, 0), "released, never claimed, a child and revived; retried and parked");
+    assert_eq!(
+        counts,
+        (4, 3, 0, 0),
+        "released, never claimed, a child and revived; retried, parked and crashed"
+    );
     let waiting = [State::Ready, State::Scheduled, State::Held];
-    assert_eq!(broker.lookup().unwrap().purge(&queue(), &waiting, 9).await.unwrap(), 6);
+    assert_eq!(broker.lookup().unwrap().purge(&queue(), &waiting, 9).await.unwrap(), 7);
     server.say(&["CONFIG", "SET", "maxmemory", "0"]).await;
     enqueue(&*broker, &[task(9)]).await;
 }

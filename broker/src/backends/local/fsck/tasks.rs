@@ -213,7 +213,7 @@ impl Books<'_> {
             Rule::new(
                 // What crashed is put off, and runs alone when it is due.
                 "state = 1 AND deaths <> 0 AND (deaths < 2 OR crashes = 0)",
-                "it is scheduled, which ends a row of deaths but for a crash, and has one",
+                "it is scheduled, and has a row of deaths that no crash explains",
                 "the row is cleared",
                 "deaths = 0",
             ),

@@ -115,7 +115,7 @@ local function look_at(number, id, seqs, known, held)
   end
   -- What crashed is put off, and runs alone when it is due.
   if to == 'due' and p.deaths > 0 and (p.deaths < 2 or p.crashes == 0) then
-    note('it is due later, which ends a row of deaths but for a crash, and has one', 'the row is cleared')
+    note('it is due later, and has a row of deaths that no crash explains', 'the row is cleared')
     p.deaths = 0
   end
   local alone = to == 'lease' and p.deaths >= 2
