@@ -30,6 +30,9 @@ pub(crate) const TESTS: &[Needed] = &[
     // Hosts of their own, and what is lost between them.
     Needed { package: "iproute2", there: has_ip },
     Needed { package: "nftables", there: has_nft },
+    // Handlers in other languages.
+    Needed { package: "python3", there: has_python },
+    Needed { package: "nodejs", there: has_node },
     // Real pages, to be crawled.
     Needed { package: "python3-doc", there: has_documentation },
 ];
@@ -124,6 +127,14 @@ fn has_ip() -> bool {
 
 fn has_nft() -> bool {
     starts("nft")
+}
+
+fn has_python() -> bool {
+    starts("python3")
+}
+
+fn has_node() -> bool {
+    starts("node")
 }
 
 fn has_nats() -> bool {

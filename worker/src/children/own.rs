@@ -18,7 +18,7 @@ use manyhands_broker::{BatchName, Enqueued, Error, NewTask, Payload, QueueName, 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::protocol::{Given, HandedOn, LONGEST, PutAnswer, VERSION};
+use super::protocol::{Given, HandedOn, LONGEST, MOST_AHEAD, PutAnswer, VERSION};
 use crate::{
     App, Context, TaskError,
     app::Registered,
@@ -59,6 +59,8 @@ struct Message<'a> {
     hello: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tasks: Option<[&'a str; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ahead: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,7 +112,8 @@ impl Own {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(failed)?;
         let pipes = Arc::new(Pipes::take().map_err(failed)?);
-        let hello = Message { hello: Some(VERSION), tasks: Some([self.name.as_str()]), ..Message::default() };
+        let (tasks, ahead) = (Some([self.name.as_str()]), Some(MOST_AHEAD));
+        let hello = Message { hello: Some(VERSION), tasks, ahead, ..Message::default() };
         // A pipe that is closed is the worker's end: then there is nothing more to be done.
         if pipes.say(&hello).is_err() {
             return Ok(ExitCode::SUCCESS);

@@ -24,6 +24,9 @@ use super::{
 };
 use crate::TaskError;
 
+/// How much work a child is given ahead: what it has may wait for it so long, while another child becomes idle.
+const AHEAD: Duration = Duration::from_millis(10);
+
 /// How many children may refuse a task before that is a failure of the task.
 const REFUSALS: u32 = 3;
 
@@ -46,6 +49,9 @@ pub(super) struct Serving<'k> {
     dead: Option<Instant>,
     /// It is counted among the idle ones.
     idle: bool,
+    /// When the first task began, and how long one takes, as a mean in which the last ones count most.
+    began: Instant,
+    pace: Option<Duration>,
     /// The end of the time of the first task.
     limit: Option<(Duration, Pin<Box<Sleep>>)>,
     /// What the first task enqueues, and waits for.
@@ -104,6 +110,8 @@ impl<'k> Serving<'k> {
             deaf: false,
             dead: None,
             idle: false,
+            began: Instant::now(),
+            pace: None,
             limit: None,
             putting: None,
         };
@@ -178,17 +186,30 @@ impl<'k> Serving<'k> {
         if !self.closing {
             let most = self.keeper.pool.outfit.most_tasks.unwrap_or(u32::MAX);
             let left = usize::try_from(most.saturating_sub(self.given)).unwrap_or(usize::MAX);
-            let room = (1 + self.child.ahead()).saturating_sub(self.window.len()).min(left);
-            if room > self.room {
-                self.keeper.offer(room - self.room);
-                self.room = room;
+            let room = (1 + self.ahead()).saturating_sub(self.window.len()).min(left);
+            match room.checked_sub(self.room) {
+                Some(more) => self.keeper.offer(more),
+                None => self.keeper.withdraw(self.room - room),
             }
+            self.room = room;
             if left == 0 {
                 self.close();
             }
         }
         if self.child.ahead() > 0 {
             self.count(self.window.is_empty() && self.room > 0);
+        }
+    }
+
+    /// How many tasks it is given beside the one that it runs: only as many as it will have done in a moment, as far as it is known.
+    fn ahead(&self) -> usize {
+        let most = self.child.ahead();
+        match self.pace {
+            _ if most == 0 => 0,
+            None => 0,
+            Some(pace) => {
+                usize::try_from(AHEAD.as_nanos() / pace.as_nanos().max(1)).unwrap_or(most).min(most)
+            }
         }
     }
 
@@ -261,6 +282,7 @@ impl<'k> Serving<'k> {
 
     /// The time of the first task begins.
     fn begin_first(&mut self) {
+        self.began = Instant::now();
         let limit =
             self.window.front().and_then(|first| first.job.context.limit(self.keeper.pool.outfit.limit));
         self.limit = limit.map(|limit| (limit, Box::pin(tokio::time::sleep(limit))));
@@ -359,6 +381,8 @@ impl<'k> Serving<'k> {
     /// The first task has an answer.
     fn answered(&mut self, answer: Result<Option<Payload>, TaskError>) {
         self.answered += 1;
+        let took = self.began.elapsed();
+        self.pace = Some(self.pace.map_or(took, |pace| pace.saturating_mul(7).saturating_add(took) / 8));
         self.keeper.pool.failures.well();
         if let Some(first) = self.window.pop_front() {
             first.job.answer(answer);
