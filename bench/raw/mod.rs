@@ -5,6 +5,7 @@ mod fdatasync;
 mod inserts;
 mod jetstream;
 mod ping_pong;
+mod pipe;
 mod rabbitmq;
 mod rabbitmq_both;
 mod rabbitmq_consume;
@@ -26,6 +27,7 @@ use crate::settings::Settings;
 pub(crate) use self::{
     jetstream::{JetStreamRole, Server},
     ping_pong::Echo,
+    pipe::NOTHING,
     rabbitmq::WINDOW,
 };
 
@@ -43,6 +45,12 @@ pub(crate) enum Raw {
     PingPong {
         /// How often.
         #[arg(default_value_t = 20_000)]
+        n: u64,
+    },
+    /// Send a task to a program in Python through a pipe, and get its answer back.
+    Pipe {
+        /// How often.
+        #[arg(default_value_t = 30_000)]
         n: u64,
     },
     /// Insert rows into SQLite, synchronous=FULL.
@@ -127,6 +135,7 @@ impl Raw {
         match self {
             Self::Fdatasync { n } => fdatasync::measure(folder, *n),
             Self::PingPong { n } => ping_pong::measure(folder, *n),
+            Self::Pipe { n } => pipe::measure(folder, *n),
             Self::Inserts { n } => inserts::measure(folder, *n),
             Self::Claims { n } => claims::measure(folder, *n),
             Self::Jetstream { n, batch } => Server::start(folder)?.measure(*n, *batch),

@@ -1,4 +1,4 @@
-//! What manyhands reaches, beside what the machine can do: `cargo xtask bench local`, `redis` and `rabbitmq`.
+//! What manyhands reaches, beside what the machine can do: `cargo xtask bench local`, `children`, `redis` and `rabbitmq`.
 //!
 //! Every measurement is made by processes: this program starts itself again for each role, such as a producer, a worker or a
 //! raw limit, tells it when to begin and reads its answer.
@@ -18,6 +18,7 @@ mod report;
 mod roles;
 mod settings;
 mod work;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,8 @@ struct Cli {
 enum Command {
     /// Measure the broker of one box, `local:`.
     Local(Options<cases::local::Case>),
+    /// Measure handlers in processes of their own.
+    Children(Options<cases::children::Case>),
     /// Measure the broker over a Redis server, `redis:`, which is started for it.
     Redis(Options<cases::redis::Case>),
     /// Measure the broker over a RabbitMQ server, `amqp:`, which is started for it.
@@ -55,8 +58,12 @@ enum Command {
 
 /// Whether targets are met is no matter of the exit code: a figure is not a test.
 fn main() -> ExitCode {
+    if let Some(ended) = worker::begin() {
+        return ended;
+    }
     let done = match Cli::parse().command {
         Command::Local(options) => cases::run(&options),
+        Command::Children(options) => cases::run(&options),
         Command::Redis(options) => cases::run(&options),
         Command::Rabbitmq(options) => cases::run(&options),
         Command::Raw(raw) => print_raw(&raw),

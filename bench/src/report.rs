@@ -16,6 +16,7 @@ use crate::{
 pub(crate) enum Unit {
     PerSecond,
     Millis,
+    Micros,
     PercentOfACore,
     MiB,
     Bytes,
@@ -30,6 +31,7 @@ impl Unit {
         match self {
             Self::PerSecond => "/s",
             Self::Millis => "ms",
+            Self::Micros => "us",
             Self::PercentOfACore => "% of a core",
             Self::MiB => "MiB",
             Self::Bytes => "bytes",

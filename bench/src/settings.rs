@@ -20,6 +20,8 @@ pub(crate) enum Durability {
     ServersLog,
     /// Nothing: a server confirms what its quorum queue has synced; what was taken out may be handed out again.
     ServersQuorum,
+    /// Nothing is kept, or it is no matter of the figure.
+    Nothing,
     /// Nothing of a server survives it: all is in its memory.
     ServersMemory,
 }
@@ -33,6 +35,7 @@ impl fmt::Display for Durability {
             Self::ServersTimer => "server's default, synced by a timer",
             Self::ServersLog => "server's append-only file, synced before it answers",
             Self::ServersQuorum => "a quorum queue, persistent and confirmed",
+            Self::Nothing => "whatever is kept",
             Self::ServersMemory => "in the server's memory, nothing on the disk",
         })
     }

@@ -51,7 +51,7 @@ fn each_fault_costs_its_own_task() {
     let place = faulty("");
     let worker = place.worker(&[]);
     for (what, why) in [
-        ("half a line", "is no message of the protocol"),
+        ("half a line", "crash 1 of 1: the handler's process crashed before it answered: exit code 1"),
         ("half a line and lives", "ran for longer than its limit of 2s"),
         ("a gibibyte", "is too long: a result has at most 1 MiB"),
         ("stops", "ran for longer than its limit of 2s"),

@@ -283,6 +283,9 @@ impl Claims {
     fn start(&self, mut task: ClaimedTask, mode: Mode, began: Instant) {
         task.run_limit = task.run_limit.into_iter().chain(self.max_run).min();
         let registered = self.app.handlers.get(&task.name).cloned();
+        if let Some(registered) = &registered {
+            registered.handler.reserve();
+        }
         let held = self.leases.hold(&task, began);
         let slot = self.slots.take(mode);
         let (observer, settler) = (Arc::clone(&self.observer), self.settler.clone());

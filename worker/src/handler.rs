@@ -30,6 +30,9 @@ pub(crate) trait Handler: Send + Sync {
         None
     }
 
+    /// Takes room for a task that is about to run, so that nobody else is promised it.
+    fn reserve(&self) {}
+
     /// How long one run may take, by its own configuration.
     fn run_limit(&self) -> Option<Duration> {
         None

@@ -1,5 +1,6 @@
 //! What is measured: a folder for each broker, and in it a file for each case.
 
+pub(crate) mod children;
 pub(crate) mod local;
 pub(crate) mod rabbitmq;
 pub(crate) mod redis;

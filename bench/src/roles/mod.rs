@@ -1,5 +1,6 @@
 //! What this program is started as: the processes that are measured.
 
+mod child;
 mod crowd;
 mod feed;
 mod orders;
@@ -11,6 +12,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
+    child::Dying,
     crowd::Crowd,
     feed::Feed,
     orders::{Orders, say},
@@ -35,6 +37,8 @@ pub(crate) enum Role {
     Work(Work),
     /// Takes tasks by many sessions, and settles them at once.
     Crowd(Crowd),
+    /// Runs tasks as the warm child of a worker, and dies of some.
+    Dying(Dying),
     /// Measures a raw limit in a folder.
     Raw {
         /// Which, and how much of it.
@@ -56,6 +60,7 @@ pub(crate) fn play(role: Role) -> Result<()> {
             std::io::stdin().read_line(&mut String::new())?;
             say(&raw.measure(&folder)?)
         }
+        Role::Dying(dying) => dying.play(),
         Role::Echo(echo) => echo.play(),
         Role::Produce(produce) => orders::obey(|orders| produce.play(orders)),
         Role::Trickle(trickle) => orders::obey(|orders| trickle.play(orders)),

@@ -19,6 +19,8 @@ pub(super) struct Line {
     pub(super) text: Vec<u8>,
     /// How many bytes it has; more than are kept if it is too long.
     pub(super) bytes: usize,
+    /// Whether its end came; the last one may lack it.
+    pub(super) ended: bool,
 }
 
 impl Line {
@@ -40,7 +42,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 
     /// The next line; `None` at the end. A last one may lack its end.
     pub(super) async fn next(&mut self) -> io::Result<Option<Line>> {
-        let mut line = Line { text: Vec::new(), bytes: 0 };
+        let mut line = Line { text: Vec::new(), bytes: 0, ended: false };
         let mut any = false;
         loop {
             let buffer = self.reader.fill_buf().await?;
@@ -56,7 +58,8 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             let used = part.len() + usize::from(end.is_some());
             self.reader.consume(used);
             let too_long = line.is_cut() && line.text.first() == self.impatient.as_ref();
-            if end.is_some() || too_long {
+            line.ended = end.is_some();
+            if line.ended || too_long {
                 return Ok(Some(line));
             }
         }

@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     fn line(text: &str) -> Line {
-        Line { text: text.into(), bytes: text.len() }
+        Line { text: text.into(), bytes: text.len(), ended: true }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +30,8 @@ use crate::{
 pub(crate) struct Pool {
     shared: Arc<Shared>,
     processes: usize,
+    /// How many tasks have room already, whichever they are.
+    reserved: Arc<AtomicUsize>,
 }
 
 /// What the children of a pool have in common.
@@ -93,7 +95,7 @@ impl Pool {
         for _ in 0..processes {
             children.add(Keeper::new(Arc::clone(&shared)));
         }
-        Self { shared, processes }
+        Self { shared, processes, reserved: Arc::default() }
     }
 }
 
@@ -104,6 +106,13 @@ impl Handler for Pool {
 
     fn room(&self) -> Option<usize> {
         Some(self.shared.free.available_permits())
+    }
+
+    fn reserve(&self) {
+        if let Ok(permit) = self.shared.free.try_acquire() {
+            permit.forget();
+            self.reserved.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     fn run_limit(&self) -> Option<Duration> {
@@ -120,11 +129,15 @@ impl Handler for Pool {
 
     fn run(&self, payload: &Payload, context: Context) -> Run {
         let (shared, payload) = (Arc::clone(&self.shared), payload.clone());
+        let one_less = |reserved: usize| reserved.checked_sub(1);
+        let reserved = self.reserved.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok();
         Box::pin(async move {
-            tokio::select! {
-                // The room is this task's until it has an answer, or its child is gone.
-                permit = shared.free.acquire() => permit.map_err(|_| stopped())?.forget(),
-                () = context.stopped() => return Err(stopped()),
+            // The room is this task's until it has an answer, or its child is gone.
+            if !reserved {
+                tokio::select! {
+                    permit = shared.free.acquire() => permit.map_err(|_| stopped())?.forget(),
+                    () = context.stopped() => return Err(stopped()),
+                }
             }
             let (reply, mut answer) = oneshot::channel();
             let begun = Arc::new(AtomicBool::new(false));

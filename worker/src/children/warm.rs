@@ -222,6 +222,9 @@ async fn listen(pipe: impl AsyncRead + Unpin, messages: mpsc::Sender<Result<Said
         }
         let said = if line.is_cut() {
             Err(Wrong::TooLong)
+        } else if !line.ended {
+            // It died while it wrote: its end says more.
+            continue;
         } else {
             protocol::read(&line.text).map_err(Wrong::NoMessage)
         };

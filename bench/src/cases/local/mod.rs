@@ -74,12 +74,12 @@ impl Bench {
     }
 }
 
-fn url(folder: &Path) -> String {
+pub(super) fn url(folder: &Path) -> String {
     format!("local:{}", folder.join("queue").display())
 }
 
 /// The settings of ours.
-fn ours(who: &str, durability: Durability, n: u64) -> Settings {
+pub(super) fn ours(who: &str, durability: Durability, n: u64) -> Settings {
     let journal = "WAL".to_owned();
     Settings {
         who: format!("manyhands local:, {who}"),
