@@ -154,11 +154,12 @@ fn signals_at_any_time_end_all() {
     }
 }
 
-/// Each is waited for as it ends.
+/// Each is waited for as it ends. Ten thousand of them with `MANYHANDS_TEST_LONG=1`.
 #[test]
 fn many_short_children_leave_no_zombie() {
+    let many = if std::env::var_os("MANYHANDS_TEST_LONG").is_some() { 10_000 } else { 500 };
     let place = Place::with("[tasks.short]\ncommand = [\"true\"]\nprocesses = 8\n");
-    place.write("payloads", "1\n".repeat(500));
+    place.write("payloads", "1\n".repeat(many));
     assert_eq!(place.run("producer", &["feed", "short", "payloads"]).0, Some(0));
     let worker = place.worker(&["--until-ended"]);
     let pid = worker.pid();

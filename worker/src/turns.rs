@@ -54,7 +54,13 @@ impl Turns {
         let mut passed = self.passed.clone();
         let mut shares: Vec<(usize, usize)> = Vec::new();
         for mode in [Mode::Async, Mode::Blocking, Mode::Process] {
-            for _ in 0..free(mode) {
+            let free = free(mode);
+            let mut of_mode = (0..self.served.len()).filter(|index| self.served[*index].mode == mode);
+            if let (Some(only), None) = (of_mode.next(), of_mode.next()) {
+                shares.extend((free > 0).then_some((only, free)));
+                continue;
+            }
+            for _ in 0..free {
                 let rivals = (0..self.served.len()).filter(|index| self.served[*index].mode == mode);
                 let Some(next) = rivals.min_by_key(|index| (passed[*index], *index)) else { break };
                 passed[next] += self.step(next);

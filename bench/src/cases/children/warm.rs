@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     let n = bench.scaled(30_000, 1000);
-    let kinds = [(1, 0), (1, 16), (2, 16), (8, 0)];
+    let kinds = [(1, 0), (1, 64), (2, 64), (8, 0)];
     let (mut raw, mut rates) = (Vec::new(), vec![Vec::new(); kinds.len()]);
     let mut settings = None;
     for _ in 0..bench.rounds() {

@@ -25,4 +25,4 @@ pub(super) const VERSION: u32 = 1;
 pub(super) const LONGEST: usize = limits::MAX_PAYLOAD + 64 * 1024;
 
 /// How many tasks a child may be given beside the one that it runs.
-pub(super) const MOST_AHEAD: usize = 16;
+pub(super) const MOST_AHEAD: usize = 64;

@@ -327,7 +327,7 @@ mod tests {
             ("{}", "none of \"hello\", \"id\" and \"log\""),
             (r#"{"hello": 2, "tasks": []}"#, "version 2"),
             (r#"{"hello": 1, "tasks": "resize"}"#, "no list of names"),
-            (r#"{"hello": 1, "tasks": [], "ahead": 17}"#, "at most 16 tasks"),
+            (r#"{"hello": 1, "tasks": [], "ahead": 65}"#, "at most 64 tasks"),
             (r#"{"hello": 1, "tasks": [], "ahead": -1}"#, "\"ahead\" is no whole number"),
             (r#"{"id": 7, "result": 1}"#, "\"id\" is no string"),
             (r#"{"id": "a"}"#, "none of \"result\", \"error\""),
