@@ -79,9 +79,13 @@ struct Log {
 
 /// A request that waits for its answer.
 pub(crate) struct Held {
-    peer: SocketAddr,
+    ends: Ends,
     _go: oneshot::Sender<()>,
 }
+
+/// The two ends of a connection: theirs and ours. One port of theirs may be used for several servers at a time.
+#[derive(Clone, Copy)]
+struct Ends(SocketAddr, SocketAddr);
 
 impl Site {
     pub(crate) fn new(answers: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Self {
@@ -146,8 +150,8 @@ impl State {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn answer(self: Arc<Self>, peer: SocketAddr, path: String, agent: String) -> Reply {
-        let mut visit = Visit::begin(&self, peer, &path, agent);
+    async fn answer(self: Arc<Self>, ends: Ends, path: String, agent: String) -> Reply {
+        let mut visit = Visit::begin(&self, ends, &path, agent);
         if let Some(go) = visit.wait.take() {
             // An error is the end of who held it: it may go, too.
             let _ = go.await;
@@ -166,7 +170,7 @@ struct Visit<'a> {
 }
 
 impl<'a> Visit<'a> {
-    fn begin(state: &'a State, peer: SocketAddr, path: &str, agent: String) -> Self {
+    fn begin(state: &'a State, ends: Ends, path: &str, agent: String) -> Self {
         let mut log = state.log();
         log.now += 1;
         log.agents.push(agent);
@@ -181,7 +185,7 @@ impl<'a> Visit<'a> {
             if let Some((_, sender)) = log.catch.take_if(|(pages, _)| asked > *pages) {
                 let (go, gone) = oneshot::channel();
                 wait = Some(gone);
-                let _ = sender.send(Held { peer, _go: go });
+                let _ = sender.send(Held { ends, _go: go });
             } else if log.now < log.crowd {
                 let (go, gone) = oneshot::channel();
                 wait = Some(gone);
@@ -204,11 +208,12 @@ impl Drop for Visit<'_> {
 async fn serve(listener: TcpListener, state: Arc<State>) {
     loop {
         let Ok((stream, peer)) = listener.accept().await else { continue };
+        let Ok(ends) = stream.local_addr().map(|own| Ends(peer, own)) else { continue };
         let state = Arc::clone(&state);
         let service = service_fn(move |request: Request<_>| {
             let path = request.uri().path_and_query().unwrap().as_str().to_owned();
             let agent = request.headers().get("user-agent").map(|agent| agent.to_str().unwrap().to_owned());
-            let answer = Arc::clone(&state).answer(peer, path, agent.unwrap_or_default());
+            let answer = Arc::clone(&state).answer(ends, path, agent.unwrap_or_default());
             async move {
                 let Reply { status, headers, body } = answer.await;
                 let mut response = Response::builder().status(status);
@@ -321,12 +326,15 @@ impl Docs {
 impl Held {
     /// Which of these processes asked: whose socket is at the other end of the connection.
     pub(crate) fn holder(&self, pids: impl IntoIterator<Item = u32>) -> u32 {
-        let SocketAddr::V4(peer) = self.peer else { panic!("{} is no address of IPv4", self.peer) };
-        let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(peer.ip().octets()), peer.port());
+        let written = |end: SocketAddr| {
+            let SocketAddr::V4(end) = end else { panic!("{end} is no address of IPv4") };
+            format!("{:08X}:{:04X}", u32::from_ne_bytes(end.ip().octets()), end.port())
+        };
+        let ends = [written(self.ends.0), written(self.ends.1)];
         let table = fs::read_to_string("/proc/net/tcp").unwrap();
         let fields = |line: &'_ str| -> Vec<String> { line.split_whitespace().map(str::to_owned).collect() };
         let inode =
-            table.lines().map(fields).find(|fields| fields[1] == local).map(|fields| fields[9].clone());
+            table.lines().map(fields).find(|fields| fields[1..3] == ends).map(|fields| fields[9].clone());
         let socket = PathBuf::from(format!("socket:[{}]", inode.expect("the connection is open")));
         let has = |pid: &u32| -> io::Result<bool> {
             let open = fs::read_dir(format!("/proc/{pid}/fd"))?;
