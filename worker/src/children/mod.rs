@@ -16,6 +16,7 @@ mod command;
 mod guard;
 mod lines;
 mod log;
+mod orphans;
 mod pool;
 mod process;
 mod protocol;
@@ -27,7 +28,7 @@ mod warm;
 use std::{
     ffi::OsString,
     path::PathBuf,
-    process::ExitCode,
+    process::{ExitCode, ExitStatus},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -35,8 +36,15 @@ use std::{
 use manyhands_broker::TaskName;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use self::{command::Command, pool::Pool, template::Template};
-use self::{pool::Keeper, spawner::Spawner};
+pub(crate) use self::orphans::adopt;
+use self::pool::Keeper;
+pub(crate) use self::{
+    command::Command,
+    pool::Pool,
+    process::Process,
+    spawner::{Plan, Socket, Spawner},
+    template::Template,
+};
 
 /// The first argument of our own program where it is started as something else than a worker.
 const FLAG: &str = "--manyhands-child";
@@ -46,6 +54,9 @@ const GUARD: &str = "guard";
 
 /// The second one for what becomes a handler's program.
 const STAGE: &str = "stage";
+
+/// The variable that names the supervisor of a worker, by its pid. It is for that worker alone.
+pub(crate) const SUPERVISOR: &str = "MANYHANDS_SUPERVISOR";
 
 /// How long warm children get to end by themselves when the worker ends.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -115,6 +126,11 @@ pub(crate) fn begin(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode
         return Some(guard::stand());
     }
     (role == STAGE).then(|| stage::enter(args))
+}
+
+/// How a child ended, for people.
+pub(crate) fn describe(status: ExitStatus) -> String {
+    command::describe(status)
 }
 
 /// Our own program, also where its file was replaced since.
