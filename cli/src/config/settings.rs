@@ -7,7 +7,7 @@ use manyhands_broker::{BrokerUrl, Error, Order, QueueName, QueueOptions, Result,
 use super::{Entry, Raw, Source, keys};
 use crate::text;
 
-/// The most processes of one handler, or of a worker.
+/// The most processes of one handler, or of a supervisor.
 const MAX_PROCESSES: u64 = 512;
 
 /// The most tasks at a time.
@@ -46,6 +46,8 @@ pub struct WorkerSettings {
     pub strict: bool,
     /// How many tasks of each kind run at a time.
     pub concurrency: Option<usize>,
+    /// How many worker processes a supervisor runs; `None` for a worker without one.
+    pub processes: Option<usize>,
     /// How long leases last.
     pub lease: Option<Duration>,
     /// How long running tasks get after the order to stop.
@@ -133,6 +135,9 @@ impl Settings {
             ["worker", "strict"] => self.worker.strict = value.bool()?,
             ["worker", "concurrency"] => {
                 self.worker.concurrency = Some(size(value.number(1, MAX_CONCURRENCY)?));
+            }
+            ["worker", "processes"] => {
+                self.worker.processes = Some(size(value.number(1, MAX_PROCESSES)?));
             }
             ["worker", "lease"] => self.worker.lease = Some(value.duration()?),
             ["worker", "grace"] => self.worker.grace = Some(value.duration()?),
