@@ -119,6 +119,9 @@ pub struct WorkerReport {
     pub host: String,
     /// Its pid there.
     pub pid: u32,
+    /// The pid of the supervisor that started it, where one did: those of one supervisor have the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub supervisor: Option<u32>,
     /// The version of this project that it was built with.
     pub version: String,
     /// How long it has been running.
@@ -269,6 +272,7 @@ mod tests {
             handlers: vec![name],
             running: 1,
             slots: 7,
+            supervisor: Some(8),
             tasks: vec![running],
             up: Duration::from_millis(1500),
             last_claim: LastClaim::new(Some(Duration::from_millis(20)), Some("gone".to_owned()), true),

@@ -47,9 +47,16 @@ impl BrokerArg {
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded);
         }
-        let given = Given { file: self.config.clone(), broker: self.broker.clone() };
-        let loaded = Configuration::load(given)?;
+        let loaded = self.configuration_now()?;
         Ok(self.loaded.get_or_init(|| loaded))
+    }
+
+    /// The configuration as it is now, whatever was read before.
+    ///
+    /// # Errors
+    /// As [`BrokerArg::configuration`].
+    pub fn configuration_now(&self) -> Result<Configuration> {
+        Configuration::load(Given { file: self.config.clone(), broker: self.broker.clone() })
     }
 
     /// The broker's URL.

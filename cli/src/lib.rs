@@ -19,5 +19,5 @@ pub use args::{BrokerArg, LogArgs};
 pub use broker::{resolve, session};
 pub use color::Color;
 pub use exit::{INTERRUPTED, REFUSED, code, note, on_terminal, report, success, usage};
-pub use logging::start as start_logging;
+pub use logging::{start as start_logging, start_with_pid as start_logging_with_pid};
 pub use runtime::block_on;

@@ -172,6 +172,7 @@ fn object(worker: &LiveWorker) -> Value {
         "worker": worker.incarnation.to_string(),
         "host": report.host,
         "pid": report.pid,
+        "supervisor": report.supervisor,
         "version": report.version,
         "up_ms": print::ms(report.up + worker.heard),
         "heard_ms": print::ms(worker.heard),
@@ -197,6 +198,12 @@ fn running(task: &RunningTask, heard: Duration) -> Value {
     })
 }
 
+/// Which process a worker is.
+fn process(report: &WorkerReport) -> String {
+    let supervisor = report.supervisor.map(|pid| format!(", of supervisor {pid}")).unwrap_or_default();
+    format!("{} on {}{supervisor}", report.pid, report.host)
+}
+
 async fn show(desk: &mut Desk, id: &str) -> Result<bool> {
     let all = desk.live_workers("show").await?;
     let worker = find("show", &all, id)?;
@@ -209,7 +216,7 @@ async fn show(desk: &mut Desk, id: &str) -> Result<bool> {
     let heard = |time: Duration| print::left(time + worker.heard);
     let mut lines = vec![
         ("worker", Cell::text(worker.incarnation.to_string())),
-        ("process", Cell::text(format!("{} on {}", report.pid, report.host))),
+        ("process", Cell::text(process(report))),
         ("version", Cell::text(&report.version)),
         ("up", Cell::text(heard(report.up))),
         ("queues", Cell::text(names(&report.queues))),

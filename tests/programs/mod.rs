@@ -100,6 +100,13 @@ impl Place {
         self.look(|broker| async move { broker.status(&queue).await.unwrap().unwrap() })
     }
 
+    /// The workers that tell of themselves, as `manyhands workers` lists them.
+    pub(crate) fn live_workers(&self) -> Vec<serde_json::Value> {
+        let (code, out, said) = self.run("manyhands", &["workers", "--json"]);
+        assert_eq!(code, Some(0), "{said}");
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     pub(crate) fn fsck(&self) {
         let (code, out, err) = self.run("manyhands", &["fsck"]);
         assert_eq!(code, Some(0), "{out}{err}");

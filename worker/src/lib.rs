@@ -43,6 +43,8 @@ mod runner;
 mod settler;
 mod shutdown;
 mod slots;
+#[cfg(feature = "cli")]
+mod supervisor;
 mod task_error;
 mod turns;
 mod watchdog;

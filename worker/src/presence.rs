@@ -4,7 +4,7 @@
 //! Told from the thread that renews leases: a worker whose handlers block its runtime is still seen, with a last claim that is long ago.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -12,6 +12,7 @@ use manyhands_broker::{
     Broker, Error, LastClaim, QueueName, Request, RunningTask, TaskName, WorkerReport, limits,
 };
 
+use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Shutdown, leases::Leases, slots::Slots};
@@ -33,6 +34,9 @@ pub(crate) struct Presence {
     handlers: Vec<TaskName>,
     slots: usize,
     shutdown: Shutdown,
+    supervisor: Option<u32>,
+    /// Set when a claim was answered for the first time.
+    begun: Arc<SetOnce<()>>,
     claims: Mutex<Claims>,
     /// The worker has ended, and so does what tells of it.
     ended: CancellationToken,
@@ -58,7 +62,13 @@ impl Presence {
     ) -> Self {
         let (began, claims) = (Instant::now(), Mutex::default());
         let (ended, left) = (CancellationToken::new(), CancellationToken::new());
-        Self { began, queues, handlers, slots, shutdown, claims, ended, left }
+        let (supervisor, begun) = (None, Arc::default());
+        Self { began, queues, handlers, slots, shutdown, supervisor, begun, claims, ended, left }
+    }
+
+    /// With the pid of its supervisor, if it has one, and what is to be set when it has begun to claim.
+    pub(crate) fn with(self, supervisor: Option<u32>, begun: Arc<SetOnce<()>>) -> Self {
+        Self { supervisor, begun, ..self }
     }
 
     fn claims(&self) -> MutexGuard<'_, Claims> {
@@ -71,6 +81,8 @@ impl Presence {
         claims.held_back = !any;
         if any {
             (claims.answered, claims.error) = (Some(Instant::now()), None);
+            // Only the first time counts.
+            let _ = self.begun.set(());
         }
     }
 
@@ -137,6 +149,7 @@ impl Presence {
         report.running = slots.counts().running;
         report.tasks = leases.longest(limits::MAX_TOLD);
         report.draining = self.shutdown.is_stopping();
+        report.supervisor = self.supervisor;
         let claims = self.claims();
         let answered = claims.answered.map(|at| at.elapsed());
         report.last_claim =

@@ -3,7 +3,10 @@
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use manyhands_broker::{Broker, Error, ErrorKind, QueueName, Result, TaskName, limits, write_duration};
-use tokio::{sync::mpsc, task::JoinError};
+use tokio::{
+    sync::{SetOnce, mpsc},
+    task::JoinError,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -57,6 +60,10 @@ struct Settings {
     grace: Duration,
     until_ended: bool,
     observer: Arc<dyn Observer>,
+    /// The pid of its supervisor.
+    supervisor: Option<u32>,
+    /// Set when it has begun to claim.
+    begun: Arc<SetOnce<()>>,
 }
 
 /// Takes tasks, runs their handlers, settles them.
@@ -92,6 +99,8 @@ impl Worker {
                 grace: GRACE,
                 until_ended: false,
                 observer: Arc::new(Nobody),
+                supervisor: None,
+                begun: Arc::default(),
             },
         }
     }
@@ -201,6 +210,12 @@ impl Worker {
 }
 
 impl Worker {
+    /// How long running tasks get after the order to stop.
+    #[cfg(feature = "cli")]
+    pub(crate) fn grace(&self) -> Duration {
+        self.settings.grace
+    }
+
     /// How many processes run handlers at a time.
     fn processes(&self) -> usize {
         self.app.processes().min(self.settings.processes)
@@ -210,10 +225,13 @@ impl Worker {
     fn presence(&self, shutdown: &Shutdown) -> Presence {
         let queues = self.served.iter().map(|served| served.queue.clone()).collect();
         let uses = |mode| self.app.handlers.values().any(|registered| registered.handler.mode() == mode);
-        let Settings { concurrency, threads, .. } = self.settings;
+        let Settings { concurrency, threads, supervisor, begun, .. } = &self.settings;
+        let (concurrency, threads) = (*concurrency, *threads);
         let all = [(Mode::Async, concurrency), (Mode::Blocking, threads), (Mode::Process, self.processes())];
         let slots = all.iter().filter(|(mode, _)| uses(*mode)).map(|(_, slots)| slots).sum();
-        Presence::new(queues, self.app.handlers.keys().cloned().collect(), slots, shutdown.clone())
+        let handlers = self.app.handlers.keys().cloned().collect();
+        let presence = Presence::new(queues, handlers, slots, shutdown.clone());
+        presence.with(*supervisor, Arc::clone(begun))
     }
 
     /// Asks how long a run may take, says so, and refuses handlers that are to take longer.
@@ -344,6 +362,13 @@ impl WorkerBuilder {
     /// Ends the worker when all its queues are closed and joined.
     pub fn until_ended(mut self, until_ended: bool) -> Self {
         self.settings.until_ended = until_ended;
+        self
+    }
+
+    /// Notes that it was started by a supervisor, whose pid this is, and lets that know when it has begun to claim.
+    #[cfg(feature = "cli")]
+    pub(crate) fn supervised(mut self, supervisor: u32, begun: Arc<SetOnce<()>>) -> Self {
+        (self.settings.supervisor, self.settings.begun) = (Some(supervisor), begun);
         self
     }
 

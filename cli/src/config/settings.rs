@@ -10,6 +10,9 @@ use super::{
 };
 use crate::text;
 
+/// The most processes of a supervisor.
+const MAX_PROCESSES: u64 = 512;
+
 /// The most tasks at a time.
 const MAX_CONCURRENCY: u64 = 10_000;
 
@@ -46,6 +49,8 @@ pub struct WorkerSettings {
     pub strict: bool,
     /// How many tasks of each kind run at a time.
     pub concurrency: Option<usize>,
+    /// How many worker processes a supervisor runs; `None` for a worker without one.
+    pub processes: Option<usize>,
     /// How long leases last.
     pub lease: Option<Duration>,
     /// How long running tasks get after the order to stop.
@@ -106,6 +111,9 @@ impl Settings {
             ["worker", "strict"] => self.worker.strict = value.bool()?,
             ["worker", "concurrency"] => {
                 self.worker.concurrency = Some(size(value.number(1, MAX_CONCURRENCY)?));
+            }
+            ["worker", "processes"] => {
+                self.worker.processes = Some(size(value.number(1, MAX_PROCESSES)?));
             }
             ["worker", "lease"] => self.worker.lease = Some(value.duration()?),
             ["worker", "grace"] => self.worker.grace = Some(value.duration()?),

@@ -4,10 +4,10 @@ use std::{fmt, os::unix::process::ExitStatusExt, process::ExitStatus};
 
 /// How a child ended, and what it took.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Exit {
-    pub(super) status: ExitStatus,
+pub(crate) struct Exit {
+    pub(crate) status: ExitStatus,
     /// The most memory that it had resident, in bytes, or any that it started and waited for; 0 where that is not known.
-    pub(super) peak: u64,
+    pub(crate) peak: u64,
 }
 
 impl Exit {

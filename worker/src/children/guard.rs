@@ -10,7 +10,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{FLAG, GUARD, own_program};
+use super::{FLAG, GUARD, orphans, own_program};
 
 /// The worker's side: the groups that are to die with it, and who sees to that.
 #[derive(Debug, Default)]
@@ -35,6 +35,17 @@ impl Guard {
         self.groups.remove(&group);
         // A guard that is gone is noticed when the next group is added.
         let _ = self.tell(&format!("-{group}\n"));
+    }
+
+    /// Asks for the status of every child that has ended and is nobody's to wait for: neither the leader of a group, for which who
+    /// started it waits, nor the guard, which is replaced if it was killed.
+    pub(super) fn reap_orphans(&mut self) {
+        if self.process.as_mut().is_some_and(|(guard, _)| matches!(guard.try_wait(), Ok(Some(_)))) {
+            // If it cannot be started now, it is when the next group is added.
+            let _ = self.start();
+        }
+        let guard = self.process.as_ref().map(|(guard, _)| guard.id());
+        orphans::reap(|pid| Some(pid) == guard || self.groups.contains(&pid));
     }
 
     fn tell(&mut self, line: &str) -> io::Result<()> {

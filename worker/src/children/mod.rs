@@ -21,6 +21,7 @@ mod limits;
 mod lines;
 mod log;
 mod memory;
+mod orphans;
 mod outbox;
 mod own;
 mod pool;
@@ -45,12 +46,19 @@ use manyhands_broker::TaskName;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::{
-    command::Command, limits::Limits, own::Own, pool::Pool, protocol::Routes, spawner::Start,
+    command::Command,
+    exit::Exit,
+    limits::Limits,
+    orphans::adopt,
+    own::Own,
+    pool::Pool,
+    process::Process,
+    protocol::Routes,
+    spawner::{Plan, Socket, Spawner, Start},
     template::Template,
 };
 use self::{
     keeper::{GOODBYE, Keeper},
-    spawner::Spawner,
     stage::Stage,
 };
 
@@ -62,6 +70,9 @@ const GUARD: &str = "guard";
 
 /// The second one for what becomes a handler's program.
 const STAGE: &str = "stage";
+
+/// The variable that names the supervisor of a worker, by its pid. It is for that worker alone.
+pub(crate) const SUPERVISOR: &str = "MANYHANDS_SUPERVISOR";
 
 /// What all children of one handler have in common.
 #[derive(Clone, Debug)]

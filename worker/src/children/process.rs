@@ -2,7 +2,7 @@
 
 use std::{io, os::fd::OwnedFd, process::Child};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 #[cfg(target_os = "linux")]
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
@@ -11,7 +11,7 @@ use super::{exit::Exit, spawner::Spawner};
 
 /// A child and its group. Dropped, they are killed.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     pid: Pid,
     /// Until somebody waits for it.
     child: Option<Child>,
@@ -43,7 +43,7 @@ impl Process {
         Ok(process)
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
@@ -51,8 +51,16 @@ impl Process {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(super) async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         self.watch.ended(self.pid).await;
+    }
+
+    /// A signal to the child alone.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if self.child.is_some() {
+            // Only who has ended cannot be told anything.
+            let _ = kill_process(self.pid, signal);
+        }
     }
 
     /// SIGKILL to the whole group.
@@ -64,7 +72,7 @@ impl Process {
     }
 
     /// Kills the group of a child that has ended, or is killed hereby; tells how the child ended.
-    pub(super) async fn reap(mut self) -> io::Result<Exit> {
+    pub(crate) async fn reap(mut self) -> io::Result<Exit> {
         self.kill();
         self.ended().await;
         match self.child.take() {

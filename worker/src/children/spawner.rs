@@ -3,7 +3,10 @@
 use std::{
     ffi::OsString,
     io::{self, Write},
-    os::unix::process::CommandExt,
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixStream, process::CommandExt},
+    },
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, OnceLock, mpsc},
@@ -15,16 +18,18 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::oneshot;
 use wait4::Wait4;
 
-use super::{FLAG, Limits, STAGE, exit::Exit, guard::Guard, own_program, process::Process, stage};
+use super::{
+    FLAG, Limits, STAGE, SUPERVISOR, exit::Exit, guard::Guard, own_program, process::Process, stage,
+};
 
 /// What is to be started.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) start: Start,
+pub(crate) struct Plan {
+    pub(crate) start: Start,
     /// Where it runs; empty for where the worker does.
-    pub(super) folder: PathBuf,
-    pub(super) env: Vec<(&'static str, String)>,
-    pub(super) limits: Limits,
+    pub(crate) folder: PathBuf,
+    pub(crate) env: Vec<(&'static str, String)>,
+    pub(crate) limits: Limits,
 }
 
 /// What a child becomes.
@@ -36,9 +41,18 @@ pub(crate) enum Start {
     Own(TaskName),
 }
 
+/// A socket that a child has in the place of its standard input. Its standard output and error are then those of this process.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    /// This side's end.
+    pub(crate) ours: UnixStream,
+    /// The child's end.
+    pub(crate) theirs: UnixStream,
+}
+
 /// Starts children. Clones share the thread, which ends with the last of them.
 #[derive(Clone, Debug)]
-pub(super) struct Spawner {
+pub(crate) struct Spawner {
     requests: Arc<OnceLock<mpsc::Sender<Request>>>,
     /// The arguments of our own program, for a child that is to run one of its handlers.
     args: Arc<[OsString]>,
@@ -46,14 +60,17 @@ pub(super) struct Spawner {
 
 #[derive(Debug)]
 enum Request {
-    Start(Plan, oneshot::Sender<io::Result<Child>>),
+    Start(Plan, Option<Socket>, oneshot::Sender<io::Result<Child>>),
     /// A child that has ended, or is killed now: it is waited for, and so its number is given up, only after the guard has
     /// forgotten it.
     Reap(Child, Option<oneshot::Sender<io::Result<Exit>>>),
+    /// Those that others left behind, which are this process's now.
+    ReapOrphans,
 }
 
 impl Spawner {
-    pub(super) fn new(args: Vec<OsString>) -> Self {
+    /// `args` are those of our own program, for a child that is to run one of its handlers.
+    pub(crate) fn new(args: Vec<OsString>) -> Self {
         Self { requests: Arc::default(), args: args.into() }
     }
 
@@ -62,8 +79,20 @@ impl Spawner {
     /// # Cancel safety
     /// A child that nobody waits for any more is killed.
     pub(super) async fn start(&self, plan: Plan) -> io::Result<Process> {
+        self.start_with(plan, None).await
+    }
+
+    /// Starts a child that has a socket instead of pipes.
+    ///
+    /// # Cancel safety
+    /// A child that nobody waits for any more is killed.
+    pub(crate) async fn start_on(&self, socket: Socket, plan: Plan) -> io::Result<Process> {
+        self.start_with(plan, Some(socket)).await
+    }
+
+    async fn start_with(&self, plan: Plan, socket: Option<Socket>) -> io::Result<Process> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Request::Start(plan, reply))?;
+        self.ask(Request::Start(plan, socket, reply))?;
         let child = answer.await.map_err(|_| gone())??;
         Process::new(child, self.clone())
     }
@@ -79,6 +108,12 @@ impl Spawner {
     pub(super) fn forget(&self, child: Child) {
         // Without the thread, the guard does it.
         let _ = self.ask(Request::Reap(child, None));
+    }
+
+    /// Asks for the status of every child that has ended and was not started here: one whose own parent died before it.
+    pub(crate) fn reap_orphans(&self) {
+        // Without the thread nobody is left who could.
+        let _ = self.ask(Request::ReapOrphans);
     }
 
     fn ask(&self, request: Request) -> io::Result<()> {
@@ -104,8 +139,8 @@ fn serve(requests: &mpsc::Receiver<Request>, args: &[OsString]) {
     let mut guard = Guard::default();
     while let Ok(request) = requests.recv() {
         match request {
-            Request::Start(plan, reply) => {
-                if let Err(Ok(child)) = reply.send(start(&plan, args, &mut guard)) {
+            Request::Start(plan, socket, reply) => {
+                if let Err(Ok(child)) = reply.send(start(&plan, socket, args, &mut guard)) {
                     // Nobody waits for it any more.
                     let _ = reap(child, &mut guard);
                 }
@@ -116,11 +151,12 @@ fn serve(requests: &mpsc::Receiver<Request>, args: &[OsString]) {
                     let _ = reply.send(status);
                 }
             }
+            Request::ReapOrphans => guard.reap_orphans(),
         }
     }
 }
 
-fn start(plan: &Plan, args: &[OsString], guard: &mut Guard) -> io::Result<Child> {
+fn start(plan: &Plan, socket: Option<Socket>, args: &[OsString], guard: &mut Guard) -> io::Result<Child> {
     let mut command = Command::new(own_program()?);
     let parent = std::process::id().to_string();
     command.args([FLAG, STAGE, &parent, &plan.limits.argument()]).process_group(0);
@@ -128,16 +164,24 @@ fn start(plan: &Plan, args: &[OsString], guard: &mut Guard) -> io::Result<Child>
         Start::Program(words) => command.arg(stage::PROGRAM).args(words),
         Start::Own(name) => command.args([stage::OWN, name.as_str()]).args(args),
     };
-    command.envs(plan.env.iter().map(|(name, value)| (name, value)));
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // What a supervisor told this process is not for the handlers.
+    command.env_remove(SUPERVISOR).envs(plan.env.iter().map(|(name, value)| (name, value)));
+    let ours = socket.map(|Socket { ours, theirs }| {
+        command.stdin(OwnedFd::from(theirs));
+        ours
+    });
+    if ours.is_none() {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    }
     if !plan.folder.as_os_str().is_empty() {
         command.current_dir(&plan.folder);
     }
     let mut child = command.spawn()?;
     let known = guard.add(child.id());
-    let open = known.and_then(|()| match &mut child.stdin {
-        Some(stdin) => stdin.write_all(b"\n"),
-        None => Err(io::ErrorKind::BrokenPipe.into()),
+    let open = known.and_then(|()| match (&mut child.stdin, ours) {
+        (Some(stdin), _) => stdin.write_all(b"\n"),
+        (None, Some(mut ours)) => ours.write_all(b"\n"),
+        (None, None) => Err(io::ErrorKind::BrokenPipe.into()),
     });
     match open {
         Ok(()) => Ok(child),

@@ -25,6 +25,11 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub(super) concurrency: Option<usize>,
 
+    /// Run so many worker processes of this program, at most 512, each with its own --concurrency. One that falls is started again,
+    /// and on SIGHUP all are replaced, one after another
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(super) processes: Option<u16>,
+
     /// End when all served queues are closed and nothing on them is unsettled
     #[arg(long)]
     pub(super) until_ended: bool,

@@ -7,18 +7,21 @@ mod args;
 mod programs;
 mod serve;
 mod signals;
+mod supervise;
 
 use std::{process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, FromArgMatches, Parser};
-use manyhands_broker::{Error, ErrorKind};
+use manyhands_broker::{Error, ErrorKind, Result};
 
 pub use self::{
     args::Args,
     signals::{Signals, until_signal},
 };
+use manyhands_cli::start_logging_with_pid;
 pub use manyhands_cli::{BrokerArg, LogArgs, code, report, resolve, session, start_logging, success};
 
+use self::supervise::Supervised;
 use crate::{
     App,
     children::{self, Own, Role},
@@ -36,7 +39,8 @@ struct Program {
 /// the programs that the configuration names, and drains on SIGTERM or SIGINT.
 ///
 /// Exit codes: 0 after a clean drain, 2 wrong usage or configuration, 3 the broker could not be reached, 4 refused, 130
-/// ended at once by a second signal. `--help` says the rest.
+/// ended at once by a second signal. `--help` says the rest. With `--processes` it starts itself again, as often as that says, and keeps
+/// those running; handlers are registered in them only.
 ///
 /// Call it before anything else is done: for handlers in processes of their own the program starts itself again, to prepare
 /// them, and that start ends here.
@@ -93,17 +97,38 @@ pub fn child() -> Option<ExitCode> {
 
 /// As [`main`], with arguments that are read already, under a name.
 pub fn run(args: &Args, name: &str, register: impl FnOnce(App) -> App) -> ExitCode {
-    start_logging(&args.log);
-    let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().enable_all().build() else {
-        return report(&Error::new(ErrorKind::Internal, "start", "no threads can be started"), None);
+    let supervised = Supervised::here();
+    match supervised {
+        Some(_) => start_logging_with_pid(&args.log),
+        None => start_logging(&args.log),
+    }
+    let result = match (&supervised, supervise::processes(args)) {
+        (_, Err(error)) => Err(error),
+        (None, Ok(Some(processes))) => supervise::supervise(args, name, processes),
+        _ => serve_here(args, name, register, supervised),
     };
-    let result = runtime.block_on(serve::serve(args, name, register(App::new())));
-    // A blocking handler that does not listen must not keep the process: its end is what gives the task back.
-    runtime.shutdown_timeout(Duration::ZERO);
     match result {
         Ok(ended) => ended,
         Err(error) => report(&error, args.broker.text()),
     }
+}
+
+/// Serves in this process.
+fn serve_here(
+    args: &Args,
+    name: &str,
+    register: impl FnOnce(App) -> App,
+    supervised: Option<Supervised>,
+) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(no_threads)?;
+    let result = runtime.block_on(serve::serve(args, name, register(App::new()), supervised));
+    // A blocking handler that does not listen must not keep the process: its end is what gives the task back.
+    runtime.shutdown_timeout(Duration::ZERO);
+    result
+}
+
+fn no_threads(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Internal, "start", "no threads can be started").because(error)
 }
 
 /// The name that the program was started under.

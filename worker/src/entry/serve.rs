@@ -1,15 +1,27 @@
 //! A worker from its flags and its configuration to its end.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use manyhands_broker::{Error, QueueName, Result};
 use manyhands_cli::{INTERRUPTED, config::Settings, note, session, success};
 
-use super::{Args, args, programs, until_signal};
-use crate::{App, Worker, children::Children, worker::MAX_THREADS, worker::Summary};
+use super::{Args, args, programs, supervise::Supervised, until_signal};
+use tokio::sync::SetOnce;
 
-/// Serves until it is told to end.
-pub(super) async fn serve(args: &Args, name: &str, app: App) -> Result<ExitCode> {
+use crate::{
+    App, Worker,
+    children::Children,
+    supervisor::{Line, Ready},
+    worker::{MAX_THREADS, Summary},
+};
+
+/// Serves until it is told to end, for a supervisor if there is one.
+pub(super) async fn serve(
+    args: &Args,
+    name: &str,
+    app: App,
+    supervised: Option<Supervised>,
+) -> Result<ExitCode> {
     let configuration = args.broker.configuration()?;
     let settings = configuration.settings();
     let children = Children::new(std::env::args_os().skip(1).collect());
@@ -48,11 +60,22 @@ pub(super) async fn serve(args: &Args, name: &str, app: App) -> Result<ExitCode>
     if let Some(grace) = settings.worker.grace {
         builder = builder.grace(grace);
     }
-    let worker = builder.build()?;
-    if !args.log.quiet {
-        note(&format!("{name} {}: broker {url}; {}", env!("CARGO_PKG_VERSION"), worker.describe()));
+    let begun = Arc::new(SetOnce::new());
+    if let Some(Supervised { supervisor, .. }) = &supervised {
+        builder = builder.supervised(*supervisor, Arc::clone(&begun));
     }
+    let worker = builder.build()?;
+    // Whoever reads the line may send one.
     let (shutdown, signals) = until_signal()?;
+    let about = format!("broker {url}; {}", worker.describe());
+    match supervised {
+        // It says it once for all.
+        Some(Supervised { line, .. }) => {
+            tokio::spawn(tell(line, begun, Ready::new(about, worker.grace())));
+        }
+        None if args.log.quiet => {}
+        None => note(&format!("{name} {}: {about}", env!("CARGO_PKG_VERSION"))),
+    }
     children.begin();
     let ended = worker.run(&shutdown).await;
     children.end().await;
@@ -61,6 +84,14 @@ pub(super) async fn serve(args: &Args, name: &str, app: App) -> Result<ExitCode>
         note(&format!("{strays} handlers did not stop; their tasks are taken back by other workers"));
     }
     Ok(if signals.count() > 1 { ExitCode::from(INTERRUPTED) } else { success() })
+}
+
+/// Tells the supervisor when the worker has begun to claim.
+async fn tell(mut line: Line, begun: Arc<SetOnce<()>>, ready: Ready) {
+    begun.wait().await;
+    if let Err(error) = line.tell(&ready) {
+        tracing::warn!("the supervisor cannot be told that this worker is ready: {error}");
+    }
 }
 
 /// Configures the queues that this worker serves, as the file says.
