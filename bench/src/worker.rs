@@ -35,7 +35,8 @@ pub(crate) struct Waits {
 
 impl Task for Waits {
     const NAME: &'static str = "waits";
-    const QUEUE: &'static str = work::QUEUE;
+    // Handlers of other kinds have other slots.
+    const QUEUE: &'static str = "waits";
     type Output = ();
 }
 
@@ -58,7 +59,7 @@ pub(crate) enum Way {
 
 impl Task for Harm {
     const NAME: &'static str = "harm";
-    const QUEUE: &'static str = work::QUEUE;
+    const QUEUE: &'static str = "harm";
     type Output = ();
 }
 
@@ -109,9 +110,15 @@ impl Hired {
     }
 
     /// Starts the stock one, whose handlers are all programs.
-    pub(crate) fn stock(manyhands: &Path, folder: &Path, broker: &str, configuration: &str) -> Result<Self> {
+    pub(crate) fn stock(
+        manyhands: &Path,
+        folder: &Path,
+        broker: &str,
+        configuration: &str,
+        flags: &[&str],
+    ) -> Result<Self> {
         let mut command = Command::new(manyhands);
-        command.args(["worker", "--broker", broker]);
+        command.args(["worker", "--broker", broker]).args(flags);
         Self::run(command, folder, configuration)
     }
 
@@ -178,6 +185,11 @@ impl Look {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let broker = runtime.block_on(connect(&broker.parse()?))?;
         Ok(Self { runtime, broker, queue: work::queue()? })
+    }
+
+    /// Looks at another queue.
+    pub(crate) fn of(self, queue: &str) -> Result<Self> {
+        Ok(Self { queue: QueueName::new(queue)?, ..self })
     }
 
     /// The session, and what to use it with.

@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use manyhands::Task;
 use manyhands_broker::{State, limits};
 
 use super::super::local::url;
@@ -21,15 +22,15 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     let kills = bench.scaled(1000, 20);
     let folder = bench.place.fresh()?;
     let broker = url(folder.path());
-    let look = Look::at(&broker)?;
+    let look = Look::at(&broker)?.of(Harm::QUEUE)?;
     let ledger = folder.path().join("ledger");
     let role = serde_json::to_string(&Role::Dying(Dying { ledger: ledger.clone() }))?;
     let program = serde_json::to_string(&[&std::env::current_exe()?.display().to_string(), "role", &role])?;
     // After each one that dies one that does not: a child that never answers anything is started less and less often.
     let ways = (0..kills).flat_map(|n| [(2 * n, Way::None), (2 * n + 1, Way::Kill)]);
     look.send(ways.map(|(number, way)| (Harm { number, way }, 1)))?;
-    let configuration = format!("[tasks.harm]\nqueue = \"bench\"\nprocess = {program}\nprocesses = 1\n");
-    let mut worker = Hired::stock(&bench.manyhands()?, folder.path(), &broker, &configuration)?;
+    let configuration = format!("[tasks.harm]\nqueue = \"harm\"\nprocess = {program}\nprocesses = 1\n");
+    let mut worker = Hired::stock(&bench.manyhands()?, folder.path(), &broker, &configuration, &[])?;
     let settled = look.until(&mut worker, PATIENCE, |status| status.unsettled() == 0);
     settled.context("not all tasks have an end")?;
     let dead = look.status()?.dead;

@@ -3,6 +3,7 @@
 mod killed;
 mod poison;
 mod process;
+mod supervisor;
 mod waiting;
 mod warm;
 
@@ -23,6 +24,8 @@ pub(crate) enum Case {
     Waiting,
     /// Children that are killed while they write their results.
     Killed,
+    /// Supervisors that are killed.
+    Supervisor,
     /// One task among a thousand that kills its process.
     Poison,
 }
@@ -34,6 +37,7 @@ impl Cases for Case {
             Self::Process => process::run(bench),
             Self::Waiting => waiting::run(bench),
             Self::Killed => killed::run(bench),
+            Self::Supervisor => supervisor::run(bench),
             Self::Poison => poison::run(bench),
         }
     }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs, time::Duration};
 
 use anyhow::{Context, Result};
+use manyhands::Task;
 
 use super::super::local::url;
 use super::Bench;
@@ -21,12 +22,12 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     for (way, name) in [(Way::Abort, "aborts"), (Way::Kill, "is killed"), (Way::Eat, "eats memory")] {
         let folder = bench.place.fresh()?;
         let broker = url(folder.path());
-        let look = Look::at(&broker)?;
+        let look = Look::at(&broker)?.of(Harm::QUEUE)?;
         let way = |number| if number == n / 2 { way } else { Way::None };
         look.send((0..n).map(|number| (Harm { number, way: way(number) }, 3)))?;
         let configuration = "[tasks.harm]\nprocess = true\nprocesses = 4\nmemory_limit = \"200MiB\"\n";
         let began = manyhands_test_support::ledger::now();
-        let mut worker = Hired::start(folder.path(), &broker, configuration, &["--queues", "bench"])?;
+        let mut worker = Hired::start(folder.path(), &broker, configuration, &["--queues", Harm::QUEUE])?;
         let ended = look.until(&mut worker, PATIENCE, |status| status.unsettled() == 0)?;
         let dead = look.status()?.dead;
         worker.stop(1)?;

@@ -3,6 +3,7 @@
 use std::{thread, time::Duration};
 
 use anyhow::{Result, ensure};
+use manyhands::Task;
 
 use super::super::local::url;
 use super::Bench;
@@ -24,7 +25,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     for _ in 0..bench.rounds() {
         let folder = bench.place.fresh()?;
         let broker = url(folder.path());
-        let look = Look::at(&broker)?;
+        let look = Look::at(&broker)?.of(Waits::QUEUE)?;
         let pad = "x".repeat(PAYLOAD - r#"{"pad":""}"#.len());
         look.send((0..n).map(|_| (Waits { pad: pad.clone() }, 3)))?;
         let configuration = format!("[worker]\nlease = \"{}s\"\n", LEASE.as_secs());
@@ -33,7 +34,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
             folder.path(),
             &broker,
             &configuration,
-            &["--queues", "bench", "--concurrency", &slots],
+            &["--queues", Waits::QUEUE, "--concurrency", &slots],
         )?;
         look.until(&mut worker, Duration::from_secs(60), |status| status.leased == n)?;
         thread::sleep(LEASE * LEASES);

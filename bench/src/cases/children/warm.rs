@@ -55,7 +55,7 @@ fn round(bench: &Bench, processes: usize, ahead: usize, n: u64) -> Result<f64> {
         "[tasks.work]\nqueue = \"bench\"\nprocess = [\"python3\", \"nothing.py\", \"{ahead}\"]\nprocesses = {processes}\n"
     );
     let look = Look::at(&broker)?;
-    let mut worker = Hired::stock(&bench.manyhands()?, folder.path(), &broker, &configuration)?;
+    let mut worker = Hired::stock(&bench.manyhands()?, folder.path(), &broker, &configuration, &[])?;
     let pace = look.pace(&mut worker, n, PATIENCE)?;
     worker.stop(1)?;
     Ok(pace)
