@@ -71,7 +71,9 @@ pub(super) async fn serve(
     match supervised {
         // It says it once for all.
         Some(Supervised { line, .. }) => {
-            tokio::spawn(tell(line, begun, Ready::new(about, worker.grace())));
+            let queues = worker.queues().iter().map(ToString::to_string).collect();
+            let ready = Ready { about, queues, slots: worker.slots(), ..Ready::default() };
+            tokio::spawn(tell(line, begun, ready.with_grace(worker.grace())));
         }
         None if args.log.quiet => {}
         None => note(&format!("{name} {}: {about}", env!("CARGO_PKG_VERSION"))),

@@ -25,14 +25,18 @@ const MAX_LINE: u64 = 64 * 1024;
 pub(crate) struct Ready {
     /// Its broker, queues, handlers and slots, in one line.
     pub(crate) about: String,
+    /// The names of its queues.
+    pub(crate) queues: Vec<String>,
+    /// How many tasks it can run at a time.
+    pub(crate) slots: usize,
     /// How long its running tasks get after the order to stop; `None` where it does not say.
     pub(crate) grace_ms: Option<u64>,
 }
 
 impl Ready {
-    /// A worker of these, with so much grace.
-    pub(crate) fn new(about: String, grace: Duration) -> Self {
-        Self { about, grace_ms: Some(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)) }
+    /// Sets how long its running tasks get.
+    pub(crate) fn with_grace(self, grace: Duration) -> Self {
+        Self { grace_ms: Some(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)), ..self }
     }
 }
 
@@ -83,7 +87,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_worker_tells_is_heard() {
-        let ready = Ready::new("queues \"a\"".to_owned(), Duration::from_secs(5));
+        let about = "queues \"a\"".to_owned();
+        let ready = Ready { about, queues: vec!["a".to_owned()], slots: 3, grace_ms: None };
+        let ready = ready.with_grace(Duration::from_secs(5));
         let (ours, theirs) = UnixStream::pair().unwrap();
         Line(theirs).tell(&ready).unwrap();
         assert_eq!(hear(ours).await, Some(ready));
