@@ -16,8 +16,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
-/// The most bytes of a line that are read.
-const MAX_LINE: u64 = 64 * 1024;
+/// The most bytes of a line that are read. It names all queues and handlers.
+const MAX_LINE: u64 = 1024 * 1024;
 
 /// What a worker process tells when it has begun to claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,9 +80,12 @@ mod tests {
 
     async fn heard(text: &[u8]) -> Option<Ready> {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        theirs.write_all(text).unwrap();
-        drop(theirs);
-        hear(ours).await
+        let text = text.to_vec();
+        // More than fits into the socket is written while it is read, or not at all.
+        let writes = std::thread::spawn(move || theirs.write_all(&text));
+        let heard = hear(ours).await;
+        let _ = writes.join().unwrap();
+        heard
     }
 
     #[tokio::test]
@@ -100,6 +103,8 @@ mod tests {
         assert_eq!(heard(b"{\"mood\":\"good\"}\n").await, Some(Ready::default()));
         assert_eq!(heard(b"").await, None);
         assert_eq!(heard(b"hello\n").await, None);
-        assert_eq!(heard(&vec![b'x'; 100_000]).await, None, "it is not read for ever");
+        let many = format!("{{\"about\":\"{}\"}}\n", "q,".repeat(400_000));
+        assert_eq!(heard(many.as_bytes()).await.map(|ready| ready.about.len()), Some(800_000));
+        assert_eq!(heard(&vec![b'x'; 3_000_000]).await, None, "it is not read for ever");
     }
 }

@@ -48,7 +48,8 @@ impl Scale {
     /// Notes what a worker process serves, and asks how that stands from now on.
     pub(super) fn serves(&mut self, queues: &[String], slots: usize) {
         self.slots = slots.max(1);
-        if self.queues != queues {
+        // One of another version may not say which.
+        if !queues.is_empty() && self.queues != queues {
             self.queues = queues.to_vec();
             let names = queues.iter().filter_map(|queue| QueueName::new(queue).ok()).collect();
             let looking = tokio::spawn(look(self.url.clone(), names, self.sender.clone()));
