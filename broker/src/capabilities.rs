@@ -21,6 +21,8 @@ pub struct Capabilities {
     pub results: Results,
     /// What an operator can do.
     pub operators: Operators,
+    /// Whether the broker counts the tasks that come to a queue.
+    pub arrivals: Arrivals,
     /// Where a task goes that is given back: always before all that were never claimed.
     pub returns: Returns,
     /// What a queue's capacity counts.
@@ -107,6 +109,16 @@ capability! {
         DeadLetters = "counts, dead letters",
         /// That; and look at single tasks, change a queue's options, and purge what waits.
         All = "counts, dead letters, tasks, options, purge",
+    }
+}
+
+capability! {
+    /// Whether the broker counts the tasks that come to a queue.
+    Arrivals {
+        /// It is known how many there are, and not how many there were.
+        NotCounted = "no",
+        /// In the step that enqueues.
+        Counted = "yes",
     }
 }
 
@@ -202,6 +214,7 @@ impl Capabilities {
         control: Control::Full,
         results: Results::Kept,
         operators: Operators::All,
+        arrivals: Arrivals::Counted,
         returns: Returns::InPlace,
         capacity: Capacity::Exact,
         join: Join::Exact,
@@ -251,13 +264,14 @@ impl Capabilities {
 
     /// The names and values, as they are shown.
     #[must_use]
-    pub fn rows(&self) -> [(&'static str, String); 13] {
+    pub fn rows(&self) -> [(&'static str, String); 14] {
         [
             ("delay", self.delay.to_string()),
             ("order", self.orders.to_string()),
             ("keys, batches, expiry, progress, cancel, pause", self.control.to_string()),
             ("results", self.results.to_string()),
             ("operators", self.operators.to_string()),
+            ("arrivals counted", self.arrivals.to_string()),
             ("given back", self.returns.to_string()),
             ("capacity", self.capacity.to_string()),
             ("join", self.join.to_string()),
@@ -277,6 +291,7 @@ impl Capabilities {
             && self.control >= column.control
             && self.results >= column.results
             && self.operators >= column.operators
+            && self.arrivals >= column.arrivals
             && self.returns >= column.returns
             && self.capacity >= column.capacity
             && self.join >= column.join

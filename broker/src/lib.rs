@@ -83,4 +83,4 @@ pub use typed::Task;
 pub use unique::{Hold, Unique};
 pub use url::{BrokerUrl, Identity, Place, Secret, ServerOptions, ServerUrl};
 pub use why::{Ahead, Why};
-pub use workers::{LastClaim, LiveWorker, Request, RunningTask, WorkerReport, Workers};
+pub use workers::{LastClaim, LiveWorker, Request, RunningTask, WorkerReport, Workers, all_live};

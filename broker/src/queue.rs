@@ -147,6 +147,10 @@ pub struct QueueStatus {
     pub leased: u64,
     /// Tasks that were given up.
     pub dead: u64,
+    /// The last sequence that was given: it grows by one whenever a task is enqueued, comes due, may run as its key is free,
+    /// or is revived, and by nothing else. Of two statuses, this is what came between them. `None` where the broker does not claim
+    /// [`Arrivals::Counted`](crate::capabilities::Arrivals::Counted).
+    pub sequence: Option<u64>,
 }
 
 /// Who paused a queue.

@@ -209,6 +209,26 @@ impl WorkerReport {
     }
 }
 
+/// Lists all workers that are alive: every page of [`Workers::live`].
+///
+/// # Errors
+/// As [`Workers::live`].
+///
+/// # Cancel safety
+/// Cancel safe: it only asks.
+pub async fn all_live(workers: &dyn Workers) -> Result<Vec<LiveWorker>> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page = workers.live(after, limits::MAX_BATCH).await?;
+        let last = page.len() < limits::MAX_BATCH;
+        after = page.last().map(|worker| worker.incarnation);
+        all.extend(page);
+        if last {
+            return Ok(all);
+        }
+    }
+}
+
 /// Takes a page from all workers that are known.
 #[cfg_attr(
     not(any(feature = "local", feature = "redis", feature = "rabbitmq")),

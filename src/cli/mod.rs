@@ -13,6 +13,7 @@ mod print;
 mod queues;
 mod task;
 mod tasks;
+mod wanted;
 mod who;
 mod why;
 mod workers;

@@ -4,14 +4,14 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::Subcommand;
 use manyhands::{Error, ErrorKind, LiveWorker, Result, RunningTask, WorkerReport, Workers};
-use manyhands_broker::{Incarnation, limits};
+use manyhands_broker::{Incarnation, all_live, limits};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
     ask::{self, Common, Desk},
     print::{self, Cell},
-    text,
+    text, wanted,
 };
 
 /// How often it is looked whether a worker that drains has ended.
@@ -56,6 +56,14 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Prints how many worker processes the queues need, as worker --autoscale has them; for whoever else starts and ends them
+    Wanted {
+        #[command(flatten)]
+        wanted: wanted::Args,
+
+        #[command(flatten)]
+        common: Common,
+    },
     /// Tells whether there are workers on a host, and the last claim of each was answered; for health checks
     Check {
         /// The host, as the list names it  [default: this one]
@@ -87,6 +95,9 @@ pub(super) fn run(args: Args) -> ExitCode {
         Command::Drain { workers, wait, common } => {
             ask::run("drain", &common, false, async |desk| drain(desk, &workers, wait).await)
         }
+        Command::Wanted { wanted, common } => {
+            ask::run("wanted", &common, false, async |desk| wanted::wanted(desk, &wanted).await)
+        }
         Command::Check { host, within, common } => {
             let host = host.unwrap_or_else(|| WorkerReport::here().host);
             ask::run("check", &common, false, async |desk| check(desk, &host, within).await)
@@ -99,17 +110,9 @@ impl Desk {
         self.broker.workers().ok_or_else(|| self.unsupported(operation, "it does not know its workers"))
     }
 
-    async fn live_workers(&self, operation: &'static str) -> Result<Vec<LiveWorker>> {
-        let (mut all, mut after) = (Vec::new(), None);
-        loop {
-            let page = self.workers(operation)?.live(after, limits::MAX_BATCH).await?;
-            after = page.last().map(|worker| worker.incarnation);
-            let ended = page.len() < limits::MAX_BATCH;
-            all.extend(page);
-            if ended {
-                return Ok(all);
-            }
-        }
+    /// All workers that tell of themselves.
+    pub(super) async fn live_workers(&self, operation: &'static str) -> Result<Vec<LiveWorker>> {
+        all_live(self.workers(operation)?).await
     }
 }
 

@@ -3,7 +3,9 @@
 
 #![cfg(all(feature = "cli", feature = "local", feature = "rabbitmq", feature = "redis"))]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what a helper cannot do fails the test")]
+#![expect(clippy::print_stdout, reason = "the figures")]
 
+mod autoscale;
 mod ended;
 mod falls;
 mod killed;

@@ -146,7 +146,7 @@ fn the_new_ones_read_the_configuration_anew() {
     assert_eq!(place.ask("work", "1"), (Some(0), "2\n".to_owned()));
     place.write("manyhands.toml", configuration(1, "3"));
     worker.signal(Signal::HUP);
-    worker.says("worker processes were replaced");
+    worker.says("1 worker process was replaced");
     are(&worker, 1);
     assert_eq!(place.ask("work", "1"), (Some(0), "3\n".to_owned()));
     // Nothing is replaced by what cannot be read.

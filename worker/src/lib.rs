@@ -27,6 +27,7 @@
 //! environment, prints nothing and never ends the process.
 
 mod app;
+pub mod autoscale;
 pub mod backoff;
 mod beats;
 #[cfg(feature = "cli")]

@@ -216,6 +216,19 @@ impl Worker {
         self.settings.grace
     }
 
+    /// The queues that it serves.
+    pub(crate) fn queues(&self) -> Vec<QueueName> {
+        self.served.iter().map(|served| served.queue.clone()).collect()
+    }
+
+    /// How many tasks it can run at a time: the slots that its handlers use.
+    pub(crate) fn slots(&self) -> usize {
+        let uses = |mode| self.app.handlers.values().any(|registered| registered.handler.mode() == mode);
+        let Settings { concurrency, threads, .. } = self.settings;
+        let all = [(Mode::Async, concurrency), (Mode::Blocking, threads), (Mode::Process, self.processes())];
+        all.iter().filter(|(mode, _)| uses(*mode)).map(|(_, slots)| slots).sum()
+    }
+
     /// How many processes run handlers at a time.
     fn processes(&self) -> usize {
         self.app.processes().min(self.settings.processes)
@@ -223,14 +236,9 @@ impl Worker {
 
     /// What it tells of itself when it begins.
     fn presence(&self, shutdown: &Shutdown) -> Presence {
-        let queues = self.served.iter().map(|served| served.queue.clone()).collect();
-        let uses = |mode| self.app.handlers.values().any(|registered| registered.handler.mode() == mode);
-        let Settings { concurrency, threads, supervisor, begun, .. } = &self.settings;
-        let (concurrency, threads) = (*concurrency, *threads);
-        let all = [(Mode::Async, concurrency), (Mode::Blocking, threads), (Mode::Process, self.processes())];
-        let slots = all.iter().filter(|(mode, _)| uses(*mode)).map(|(_, slots)| slots).sum();
+        let Settings { supervisor, begun, .. } = &self.settings;
         let handlers = self.app.handlers.keys().cloned().collect();
-        let presence = Presence::new(queues, handlers, slots, shutdown.clone());
+        let presence = Presence::new(self.queues(), handlers, self.slots(), shutdown.clone());
         presence.with(*supervisor, Arc::clone(begun))
     }
 

@@ -6,6 +6,7 @@
 //!
 //! Nothing waits for the clock: a stage's clock is moved by hand, and what another process does is awaited as an event.
 
+mod arrivals;
 mod batch;
 mod beat;
 mod cancel;
@@ -142,6 +143,7 @@ pub fn cases(capabilities: &Capabilities) -> Vec<Case> {
         lapse::CASES,
         cancel::CASES,
         pause::CASES,
+        arrivals::CASES,
         results::CASES,
         dead::CASES,
         repeat::CASES,

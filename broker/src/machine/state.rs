@@ -221,6 +221,7 @@ impl Queue {
             held: self.held,
             leased: self.leased.len() as u64,
             dead: self.dead.len() as u64,
+            sequence: Some(self.sequence),
         }
     }
 

@@ -6,7 +6,7 @@ use super::Entry;
 const TOP: &[&str] = &["broker", "queues", "tasks", "worker"];
 
 /// What a worker is told.
-const WORKER: &[&str] = &["queues", "strict", "concurrency", "processes", "lease", "grace"];
+const WORKER: &[&str] = &["queues", "strict", "concurrency", "processes", "autoscale", "lease", "grace"];
 
 /// What a queue is told, in `[queues.NAME]`.
 const QUEUE: &[&str] = &["order", "capacity", "key_limit", "key_interval", "remember_ids"];

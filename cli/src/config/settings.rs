@@ -51,6 +51,8 @@ pub struct WorkerSettings {
     pub concurrency: Option<usize>,
     /// How many worker processes a supervisor runs; `None` for a worker without one.
     pub processes: Option<usize>,
+    /// Between how many worker processes a supervisor chooses, as `--autoscale` has it.
+    pub autoscale: Option<String>,
     /// How long leases last.
     pub lease: Option<Duration>,
     /// How long running tasks get after the order to stop.
@@ -115,6 +117,7 @@ impl Settings {
             ["worker", "processes"] => {
                 self.worker.processes = Some(size(value.number(1, MAX_PROCESSES)?));
             }
+            ["worker", "autoscale"] => self.worker.autoscale = Some(value.text()?),
             ["worker", "lease"] => self.worker.lease = Some(value.duration()?),
             ["worker", "grace"] => self.worker.grace = Some(value.duration()?),
             ["queues", name, key] => {

@@ -1,7 +1,11 @@
 //! The flags.
 
+use std::str::FromStr;
+
 use manyhands_broker::QueueName;
 use manyhands_cli::{BrokerArg, LogArgs};
+
+use crate::autoscale::Bounds;
 
 /// Serves queues: takes tasks, runs their handlers, settles them
 ///
@@ -29,6 +33,10 @@ pub struct Args {
     /// and on SIGHUP all are replaced, one after another
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub(super) processes: Option<u16>,
+
+    /// Run as many worker processes as the load needs, at least MIN and at most MAX; --processes is how many at first  [default: MIN]
+    #[arg(long, value_name = "MIN..MAX", value_parser = Bounds::from_str)]
+    pub(super) autoscale: Option<Bounds>,
 
     /// End when all served queues are closed and nothing on them is unsettled
     #[arg(long)]

@@ -102,9 +102,9 @@ pub fn run(args: &Args, name: &str, register: impl FnOnce(App) -> App) -> ExitCo
         Some(_) => start_logging_with_pid(&args.log),
         None => start_logging(&args.log),
     }
-    let result = match (&supervised, supervise::processes(args)) {
+    let result = match (&supervised, supervise::wanted(args)) {
         (_, Err(error)) => Err(error),
-        (None, Ok(Some(processes))) => supervise::supervise(args, name, processes),
+        (None, Ok(Some(wanted))) => supervise::supervise(args, name, wanted),
         _ => serve_here(args, name, register, supervised),
     };
     match result {

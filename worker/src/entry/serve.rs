@@ -3,7 +3,11 @@
 use std::{process::ExitCode, sync::Arc};
 
 use manyhands_broker::{Error, QueueName, Result};
-use manyhands_cli::{INTERRUPTED, config::Settings, note, session, success};
+use manyhands_cli::{
+    INTERRUPTED,
+    config::{Configuration, Settings},
+    note, session, success,
+};
 
 use super::{Args, args, programs, supervise::Supervised, until_signal};
 use tokio::sync::SetOnce;
@@ -35,15 +39,7 @@ pub(super) async fn serve(
             "a file manyhands.toml here, or --config FILE, with: [tasks.NAME] command = [\"program\"]",
         ));
     }
-    let queues = match (&args.queues, &settings.worker.queues) {
-        (Some(given), _) => {
-            args::queues(given).map_err(|why| Error::invalid("queues", format!("--queues {given}: {why}")))?
-        }
-        (None, Some(text)) => {
-            args::queues(text).map_err(|why| configuration.wrong(&["worker", "queues"], &why))?
-        }
-        (None, None) => Vec::new(),
-    };
+    let queues = queues(args, configuration)?;
     let app = configured(app, settings, &queues);
     let (url, broker) = session(&args.broker).await?;
     let mut builder = Worker::builder(broker)
@@ -71,7 +67,9 @@ pub(super) async fn serve(
     match supervised {
         // It says it once for all.
         Some(Supervised { line, .. }) => {
-            tokio::spawn(tell(line, begun, Ready::new(about, worker.grace())));
+            let queues = worker.queues().iter().map(ToString::to_string).collect();
+            let ready = Ready { about, queues, slots: worker.slots(), ..Ready::default() };
+            tokio::spawn(tell(line, begun, ready.with_grace(worker.grace())));
         }
         None if args.log.quiet => {}
         None => note(&format!("{name} {}: {about}", env!("CARGO_PKG_VERSION"))),
@@ -84,6 +82,19 @@ pub(super) async fn serve(
         note(&format!("{strays} handlers did not stop; their tasks are taken back by other workers"));
     }
     Ok(if signals.count() > 1 { ExitCode::from(INTERRUPTED) } else { success() })
+}
+
+/// The queues that the flags name, or else the configuration, with their weights; none for those that the handlers name.
+fn queues(args: &Args, configuration: &Configuration) -> Result<Vec<(QueueName, u32)>> {
+    match (&args.queues, &configuration.settings().worker.queues) {
+        (Some(given), _) => {
+            args::queues(given).map_err(|why| Error::invalid("queues", format!("--queues {given}: {why}")))
+        }
+        (None, Some(text)) => {
+            args::queues(text).map_err(|why| configuration.wrong(&["worker", "queues"], &why))
+        }
+        (None, None) => Ok(Vec::new()),
+    }
 }
 
 /// Tells the supervisor when the worker has begun to claim.

@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use manyhands_broker::{Error, ErrorKind, Result};
-use manyhands_cli::note;
+use manyhands_cli::{config::Configuration, note};
 
 use super::{Args, no_threads, signals};
 use crate::{
+    autoscale::Bounds,
     children::SUPERVISOR,
-    supervisor::{Line, Program, Supervisor, own_file},
+    supervisor::{Line, Program, Supervisor, Wanted, own_file},
 };
 
 /// What a worker process knows of its supervisor.
@@ -33,13 +34,33 @@ impl Supervised {
 }
 
 /// How many worker processes there are to be, if there is to be a supervisor.
-pub(super) fn processes(args: &Args) -> Result<Option<usize>> {
-    let configured = args.broker.configuration()?.settings().worker.processes;
-    Ok(args.processes.map(usize::from).or(configured))
+pub(super) fn wanted(args: &Args) -> Result<Option<Wanted>> {
+    let wanted = wanted_by(args, args.broker.configuration()?)?;
+    Ok(Some(wanted).filter(|wanted| *wanted != Wanted::default()))
+}
+
+/// What the flags say, and where they say nothing, the configuration.
+fn wanted_by(args: &Args, configuration: &Configuration) -> Result<Wanted> {
+    let settings = &configuration.settings().worker;
+    let configured = settings.autoscale.as_deref().map(str::parse::<Bounds>).transpose();
+    let configured = configured.map_err(|why| configuration.wrong(&["worker", "autoscale"], &why))?;
+    let wanted = Wanted {
+        processes: args.processes.map(usize::from).or(settings.processes),
+        bounds: args.autoscale.or(configured),
+    };
+    match wanted {
+        Wanted { processes: Some(first), bounds: Some(bounds) } if bounds.clamp(first) != first => {
+            let message =
+                format!("{first} worker processes are not within {bounds}, between which the load decides");
+            Err(Error::invalid("autoscale", message)
+                .advise("--processes within --autoscale, or leave it out"))
+        }
+        wanted => Ok(wanted),
+    }
 }
 
 /// Keeps so many worker processes running until it is told to end.
-pub(super) fn supervise(args: &Args, name: &str, processes: usize) -> Result<ExitCode> {
+pub(super) fn supervise(args: &Args, name: &str, wanted: Wanted) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_threads)?;
     let program = program()?;
     let (quiet, name) = (args.log.quiet, name.to_owned());
@@ -50,11 +71,14 @@ pub(super) fn supervise(args: &Args, name: &str, processes: usize) -> Result<Exi
     };
     let code = runtime.block_on(async {
         let mut orders = signals::orders()?;
-        let wanted = || {
-            let configured = args.broker.configuration_now()?.settings().worker.processes;
-            Ok(args.processes.map(usize::from).or(configured))
+        let now = || wanted_by(args, &args.broker.configuration_now()?);
+        let processes = wanted.processes.or(wanted.bounds.map(Bounds::min)).unwrap_or(1);
+        let supervisor = Supervisor::new(program, processes, args.until_ended, tell, now)?;
+        let supervisor = match wanted.bounds {
+            Some(bounds) => supervisor.autoscale(bounds, args.broker.url()?),
+            None => supervisor,
         };
-        Supervisor::new(program, processes, args.until_ended, tell, wanted)?.run(&mut orders).await
+        supervisor.run(&mut orders).await
     })?;
     Ok(ExitCode::from(code))
 }

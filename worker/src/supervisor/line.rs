@@ -16,8 +16,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
-/// The most bytes of a line that are read.
-const MAX_LINE: u64 = 64 * 1024;
+/// The most bytes of a line that are read. It names all queues and handlers.
+const MAX_LINE: u64 = 1024 * 1024;
 
 /// What a worker process tells when it has begun to claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,14 +25,18 @@ const MAX_LINE: u64 = 64 * 1024;
 pub(crate) struct Ready {
     /// Its broker, queues, handlers and slots, in one line.
     pub(crate) about: String,
+    /// The names of its queues.
+    pub(crate) queues: Vec<String>,
+    /// How many tasks it can run at a time.
+    pub(crate) slots: usize,
     /// How long its running tasks get after the order to stop; `None` where it does not say.
     pub(crate) grace_ms: Option<u64>,
 }
 
 impl Ready {
-    /// A worker of these, with so much grace.
-    pub(crate) fn new(about: String, grace: Duration) -> Self {
-        Self { about, grace_ms: Some(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)) }
+    /// Sets how long its running tasks get.
+    pub(crate) fn with_grace(self, grace: Duration) -> Self {
+        Self { grace_ms: Some(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)), ..self }
     }
 }
 
@@ -76,14 +80,19 @@ mod tests {
 
     async fn heard(text: &[u8]) -> Option<Ready> {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        theirs.write_all(text).unwrap();
-        drop(theirs);
-        hear(ours).await
+        let text = text.to_vec();
+        // More than fits into the socket is written while it is read, or not at all.
+        let writes = std::thread::spawn(move || theirs.write_all(&text));
+        let heard = hear(ours).await;
+        let _ = writes.join().unwrap();
+        heard
     }
 
     #[tokio::test]
     async fn what_a_worker_tells_is_heard() {
-        let ready = Ready::new("queues \"a\"".to_owned(), Duration::from_secs(5));
+        let about = "queues \"a\"".to_owned();
+        let ready = Ready { about, queues: vec!["a".to_owned()], slots: 3, grace_ms: None };
+        let ready = ready.with_grace(Duration::from_secs(5));
         let (ours, theirs) = UnixStream::pair().unwrap();
         Line(theirs).tell(&ready).unwrap();
         assert_eq!(hear(ours).await, Some(ready));
@@ -94,6 +103,8 @@ mod tests {
         assert_eq!(heard(b"{\"mood\":\"good\"}\n").await, Some(Ready::default()));
         assert_eq!(heard(b"").await, None);
         assert_eq!(heard(b"hello\n").await, None);
-        assert_eq!(heard(&vec![b'x'; 100_000]).await, None, "it is not read for ever");
+        let many = format!("{{\"about\":\"{}\"}}\n", "q,".repeat(400_000));
+        assert_eq!(heard(many.as_bytes()).await.map(|ready| ready.about.len()), Some(800_000));
+        assert_eq!(heard(&vec![b'x'; 3_000_000]).await, None, "it is not read for ever");
     }
 }

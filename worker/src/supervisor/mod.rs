@@ -14,6 +14,7 @@ mod member;
 mod program;
 mod replacement;
 mod restarts;
+mod scale;
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use manyhands_broker::{Error, ErrorKind, Result, write_duration};
+use manyhands_broker::{BrokerUrl, Error, ErrorKind, Result, write_duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -30,13 +31,17 @@ use tokio::{
 use self::{
     fleet::{End, Fleet, Number, Step},
     member::{Member, News},
+    scale::Scale,
 };
 pub(crate) use self::{
     line::{Line, Ready},
     member::Program,
     program::own_file,
 };
-use crate::children::{Exit, Spawner, adopt};
+use crate::{
+    autoscale::{Bounds, Load},
+    children::{Exit, Spawner, adopt},
+};
 
 /// How long one that is to take the place of another may take to become ready. Its handlers' programs may have much to load.
 const READY_WITHIN: Duration = Duration::from_secs(300);
@@ -54,6 +59,15 @@ pub(crate) enum Order {
     Replace,
 }
 
+/// How many worker processes there are to be, as far as it is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// So many, or so many at first.
+    pub(crate) processes: Option<usize>,
+    /// As many as the load needs, within these bounds.
+    pub(crate) bounds: Option<Bounds>,
+}
+
 /// Keeps worker processes running.
 pub(crate) struct Supervisor<'a> {
     program: Program,
@@ -61,8 +75,10 @@ pub(crate) struct Supervisor<'a> {
     until_ended: bool,
     /// Says what everybody is to know.
     tell: Box<dyn Fn(&str) + 'a>,
-    /// How many processes are configured now, if that is said.
-    configured: Box<dyn Fn() -> Result<Option<usize>> + 'a>,
+    /// How many are wanted by the configuration as it is now.
+    configured: Box<dyn Fn() -> Result<Wanted> + 'a>,
+    /// If the load says how many there are to be.
+    scale: Option<Scale>,
     spawner: Spawner,
     fleet: Fleet,
     members: BTreeMap<Number, Member>,
@@ -86,7 +102,7 @@ impl<'a> Supervisor<'a> {
         processes: usize,
         until_ended: bool,
         tell: impl Fn(&str) + 'a,
-        configured: impl Fn() -> Result<Option<usize>> + 'a,
+        configured: impl Fn() -> Result<Wanted> + 'a,
     ) -> Result<Self> {
         let failed =
             |e| Error::new(ErrorKind::Internal, "start", "ended processes cannot be waited for").because(e);
@@ -98,6 +114,7 @@ impl<'a> Supervisor<'a> {
             until_ended,
             tell: Box::new(tell),
             configured: Box::new(configured),
+            scale: None,
             // None of them runs a handler of this program.
             spawner: Spawner::new(Vec::new()),
             fleet: Fleet::new(processes),
@@ -106,6 +123,12 @@ impl<'a> Supervisor<'a> {
             news,
             ended,
         })
+    }
+
+    /// Has as many as the load of the broker's queues needs, within these bounds.
+    pub(crate) fn autoscale(mut self, bounds: Bounds, url: BrokerUrl) -> Self {
+        self.scale = Some(Scale::new(bounds, self.fleet.wanted(), url));
+        self
     }
 
     /// Keeps them running until told to end, or until they ended as they were to. Returns the exit code that they leave.
@@ -132,6 +155,7 @@ impl<'a> Supervisor<'a> {
                     }
                 }
                 _ = self.ended.recv() => self.spawner.reap_orphans(),
+                load = next(&mut self.scale) => self.scale(&load),
                 () = sleep_until(until) => self.kill_late(),
             }
         }
@@ -140,7 +164,11 @@ impl<'a> Supervisor<'a> {
     /// Lets all be replaced, and there be as many as are configured now.
     fn replace(&mut self) {
         match (self.configured)() {
-            Ok(wanted) => {
+            Ok(Wanted { processes, bounds }) => {
+                let wanted = match &mut self.scale {
+                    Some(scale) => bounds.map(|bounds| scale.bind(bounds)),
+                    None => processes,
+                };
                 if let Some(wanted) = wanted {
                     self.fleet.want(wanted);
                 }
@@ -150,6 +178,21 @@ impl<'a> Supervisor<'a> {
                 "{}: no worker process is replaced; mend it, and send SIGHUP again",
                 error.report()
             ),
+        }
+    }
+
+    /// Lets there be as many as a load needs.
+    fn scale(&mut self, load: &Load) {
+        let Some(scale) = &mut self.scale else { return };
+        let (before, wanted) = (self.fleet.wanted(), scale.scale(load, self.fleet.ready_ones()));
+        if wanted != before {
+            let Load { ready, leased, oldest, .. } = load;
+            let oldest = write_duration(Duration::from_secs(oldest.as_secs()));
+            (self.tell)(&format!(
+                "{} instead of {before}: {ready} tasks are ready, the oldest for {oldest} at least, and {leased} run",
+                many(wanted)
+            ));
+            self.fleet.want(wanted);
         }
     }
 
@@ -165,7 +208,8 @@ impl<'a> Supervisor<'a> {
                         member.drain(now);
                     }
                 }
-                Step::Replaced(count) => (self.tell)(&format!("{count} worker processes were replaced")),
+                Step::Replaced(1) => (self.tell)("1 worker process was replaced"),
+                Step::Replaced(count) => (self.tell)(&format!("{} were replaced", many(count))),
                 Step::Rest(until) => {
                     return Ok(self.members.values().filter_map(|member| member.deadline).chain(until).min());
                 }
@@ -207,7 +251,12 @@ impl<'a> Supervisor<'a> {
                     "the worker process is ready; {ready_ones} are, and {wanted} are wanted"
                 );
                 if first {
-                    (self.tell)(&format!("{wanted} worker processes, each of them: {}", ready.about));
+                    let of = if wanted > 1 { ", each of them" } else { "" };
+                    (self.tell)(&format!("{}{of}: {}", many(wanted), ready.about));
+                }
+                // The newer ones may serve others.
+                if let Some(scale) = &mut self.scale {
+                    scale.serves(&ready.queues, ready.slots);
                 }
                 None
             }
@@ -227,6 +276,10 @@ impl<'a> Supervisor<'a> {
             // It said itself what is wrong.
             return u8::try_from(code).ok();
         }
+        if end == End::Over {
+            // The others are about to end as well.
+            self.scale = None;
+        }
         let how = how(exit);
         tell_of(end, &format!("worker process {} ended: {how}", member.pid));
         None
@@ -245,6 +298,11 @@ impl<'a> Supervisor<'a> {
             member.kill();
         }
     }
+}
+
+/// So many, in words.
+fn many(processes: usize) -> String {
+    if processes == 1 { "1 worker process".to_owned() } else { format!("{processes} worker processes") }
 }
 
 /// Says what becomes of the end of one.
@@ -277,4 +335,12 @@ async fn sleep_until(until: Option<Instant>) {
 /// How a worker ended, for people.
 fn how(exit: io::Result<Exit>) -> String {
     exit.map_or_else(|e| e.to_string(), |exit| exit.to_string())
+}
+
+/// Waits for the next load, if any is awaited.
+async fn next(scale: &mut Option<Scale>) -> Load {
+    match scale {
+        Some(scale) => scale.next().await,
+        None => std::future::pending().await,
+    }
 }

@@ -164,5 +164,6 @@ async fn status(link: Arc<Link>, operation: &'static str, queue: QueueName) -> R
         held: 0,
         leased: held,
         dead,
+        sequence: None,
     }))
 }

@@ -7,8 +7,8 @@ use crate::{
     Capabilities, Incarnation, Interest, QueueName, Result, Waiter,
     backends::thread::SessionThread,
     capabilities::{
-        Capacity, Children, Control, Crashes, Delay, Fences, Ids, Join, Operators, Orders, Redelivery,
-        Results, Returns,
+        Arrivals, Capacity, Children, Control, Crashes, Delay, Fences, Ids, Join, Operators, Orders,
+        Redelivery, Results, Returns,
     },
 };
 
@@ -33,6 +33,7 @@ impl RabbitMqBroker {
         control: Control::None,
         results: Results::ToSender,
         operators: Operators::DeadOneByOne,
+        arrivals: Arrivals::NotCounted,
         returns: Returns::AsTheyCome,
         capacity: Capacity::ReadyOnly,
         join: Join::Asked,

@@ -108,7 +108,7 @@ pub(super) fn status(reply: &[Value]) -> Option<(QueueStatus, bool)> {
         return None;
     };
     let uint = |number: &i64| u64::try_from(*number).unwrap_or(0);
-    let [key_limit, key_interval, ready, scheduled, held, leased, dead] = rest else { return None };
+    let [key_limit, key_interval, ready, scheduled, held, leased, dead, sequence] = rest else { return None };
     let options = QueueOptions::default()
         .with_capacity(uint(capacity))
         .with_order(read_order(*order)?)
@@ -124,6 +124,7 @@ pub(super) fn status(reply: &[Value]) -> Option<(QueueStatus, bool)> {
         held: uint(held),
         leased: uint(leased),
         dead: uint(dead),
+        sequence: Some(uint(sequence)),
     };
     Some((status, *configured == 1))
 }

@@ -129,6 +129,7 @@ impl QueueRow {
             held: self.held,
             leased: self.leased,
             dead: self.dead,
+            sequence: Some(self.sequence),
         }
     }
 
