@@ -37,6 +37,12 @@ fn every_case_of_local_has_figures() {
 }
 
 #[test]
+fn every_case_of_children_has_figures() {
+    let all = ["burst", "killed", "poison", "process", "supervisor", "waiting", "warm"];
+    assert_eq!(quick("children"), all.map(str::to_owned).into());
+}
+
+#[test]
 fn every_case_of_redis_has_figures() {
     let all = ["big", "both", "drain", "enqueue", "latency", "memory", "restart", "result"];
     assert_eq!(quick("redis"), all.map(str::to_owned).into());

@@ -30,6 +30,7 @@ mod app;
 pub mod autoscale;
 pub mod backoff;
 mod beats;
+mod builder;
 #[cfg(feature = "cli")]
 mod children;
 mod claims;
@@ -52,6 +53,7 @@ mod watchdog;
 mod worker;
 
 pub use app::App;
+pub use builder::WorkerBuilder;
 pub use context::Context;
 #[cfg(feature = "cli")]
 pub use entry::main;
@@ -59,4 +61,4 @@ pub use manyhands_broker::Task;
 pub use observer::{Ending, Observer, Running};
 pub use shutdown::Shutdown;
 pub use task_error::TaskError;
-pub use worker::{Summary, Worker, WorkerBuilder};
+pub use worker::{Summary, Worker};

@@ -14,9 +14,10 @@ use tokio::sync::SetOnce;
 
 use crate::{
     App, Worker,
+    builder::MAX_THREADS,
     children::Children,
     supervisor::{Line, Ready},
-    worker::{MAX_THREADS, Summary},
+    worker::Summary,
 };
 
 /// Serves until it is told to end, for a supervisor if there is one.

@@ -1,5 +1,6 @@
 //! Handlers in processes of their own, on the broker of one box.
 
+mod burst;
 mod killed;
 mod poison;
 mod process;
@@ -28,6 +29,8 @@ pub(crate) enum Case {
     Supervisor,
     /// One task among a thousand that kills its process.
     Poison,
+    /// Twenty times as many tasks as before, on a supervisor that scales.
+    Burst,
 }
 
 impl Cases for Case {
@@ -39,6 +42,7 @@ impl Cases for Case {
             Self::Killed => killed::run(bench),
             Self::Supervisor => supervisor::run(bench),
             Self::Poison => poison::run(bench),
+            Self::Burst => burst::run(bench),
         }
     }
 }

@@ -14,13 +14,13 @@ use crate::{
     worker::{Hired, Look, Waits},
 };
 
-/// How long a lease is, and how many of them are waited for.
-const LEASE: Duration = Duration::from_secs(3);
+/// How many leases are waited for.
 const LEASES: u32 = 3;
 
 #[expect(clippy::disallowed_methods, reason = "what is measured is that nothing happens")]
 pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     let n = bench.scaled(10_000, 200);
+    let lease = Duration::from_secs(bench.scaled(3, 1));
     let (mut memory, mut lost) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds() {
         let folder = bench.place.fresh()?;
@@ -28,7 +28,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
         let look = Look::at(&broker)?.of(Waits::QUEUE)?;
         let pad = "x".repeat(PAYLOAD - r#"{"pad":""}"#.len());
         look.send((0..n).map(|_| (Waits { pad: pad.clone() }, 3)))?;
-        let configuration = format!("[worker]\nlease = \"{}s\"\n", LEASE.as_secs());
+        let configuration = format!("[worker]\nlease = \"{}s\"\n", lease.as_secs());
         let slots = n.to_string();
         let mut worker = Hired::start(
             folder.path(),
@@ -37,7 +37,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
             &["--queues", Waits::QUEUE, "--concurrency", &slots],
         )?;
         look.until(&mut worker, Duration::from_secs(60), |status| status.leased == n)?;
-        thread::sleep(LEASE * LEASES);
+        thread::sleep(lease * LEASES);
         memory.push(resident(worker.pid())?);
         let status = look.status()?;
         ensure!(status.leased + status.ready == n, "{status:?}");
@@ -48,7 +48,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
         Row::new("waiting", format!("resident with {n} tasks that wait"), Unit::MiB, memory)
             .target(Target::AtMost(60.0))
             .remark(format!(
-                "payloads of {PAYLOAD} bytes, leases of {LEASE:?}, looked at after {LEASES} of them"
+                "payloads of {PAYLOAD} bytes, leases of {lease:?}, looked at after {LEASES} of them"
             )),
         Row::new("waiting", "leases that were lost", Unit::Count, lost).target(Target::NeverAbove(0.0)),
     ])
