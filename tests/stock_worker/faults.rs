@@ -29,6 +29,8 @@ for line in sys.stdin:
         child = subprocess.Popen(["sleep", "1000"], start_new_session=True); print(child.pid, file=open("left", "w")); os._exit(0)
     if do == "ignores SIGTERM":
         signal.signal(signal.SIGTERM, signal.SIG_IGN); print("deaf", file=open("pid", "w")); time.sleep(1000)
+    if do == "talks":
+        while True: os.write(1, (json.dumps({"id": task["id"], "progress": 1}) + "\n").encode() * 100)
     if do == "stops": os.kill(os.getpid(), signal.SIGSTOP)
     if do == "exits": sys.exit(0)
     print(answer, flush=True)
@@ -55,6 +57,7 @@ fn each_fault_costs_its_own_task() {
         ("half a line and lives", "ran for longer than its limit of 2s"),
         ("a gibibyte", "is too long: a result has at most 1 MiB"),
         ("stops", "ran for longer than its limit of 2s"),
+        ("talks", "ran for longer than its limit of 2s"),
         ("exits", "crash 1 of 1: the handler's process crashed before it answered: exit code 0"),
         ("ignores SIGTERM", "ran for longer than its limit of 2s"),
     ] {

@@ -3,14 +3,13 @@
 use std::{
     ffi::OsString,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use manyhands_broker::{Payload, limits};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::unix::pipe,
-    sync::Semaphore,
     task::JoinHandle,
 };
 
@@ -20,6 +19,7 @@ use super::{
     log::Log,
     memory,
     process::Process,
+    room::Room,
     spawner::{Plan, Spawner, Start},
     verdict::{over, stopped, too_long, too_much},
 };
@@ -45,13 +45,13 @@ pub(crate) struct Command {
     outfit: Outfit,
     template: Template,
     processes: usize,
-    free: Arc<Semaphore>,
+    room: Arc<Room>,
 }
 
 impl Command {
     pub(crate) fn new(children: &Children, outfit: Outfit, template: Template, processes: usize) -> Self {
-        let free = Arc::new(Semaphore::new(processes));
-        Self { spawner: children.spawner.clone(), outfit, template, processes, free }
+        let room = Arc::new(Room::new(processes));
+        Self { spawner: children.spawner.clone(), outfit, template, processes, room }
     }
 }
 
@@ -61,7 +61,11 @@ impl Handler for Command {
     }
 
     fn room(&self) -> Option<usize> {
-        Some(self.free.available_permits())
+        Some(self.room.free())
+    }
+
+    fn reserve(&self) {
+        self.room.reserve();
     }
 
     fn run_limit(&self) -> Option<Duration> {
@@ -75,12 +79,19 @@ impl Handler for Command {
     fn run(&self, payload: &Payload, context: Context) -> Run {
         let (this, payload) = (self.clone(), payload.clone());
         Box::pin(async move {
-            let words = this.template.fill(&payload).map_err(TaskError::bury)?;
-            let _permit = tokio::select! {
-                permit = this.free.acquire() => permit,
+            tokio::select! {
+                biased;
+                () = this.room.enter() => {}
                 () = context.stopped() => return Err(stopped()),
+            }
+            let words = this.template.fill(&payload).map_err(TaskError::bury);
+            let ended = match words {
+                Ok(words) => this.call(words, &payload, &context).await,
+                Err(error) => Err(error),
             };
-            this.call(words, &payload, &context).await
+            // It returns whatever happens: a run in a process is never dropped.
+            this.room.offer(1);
+            ended
         })
     }
 }
@@ -138,12 +149,13 @@ enum End {
 
 /// Waits for the end of a child, of its time, of its memory, or of the worker's patience.
 async fn watch(process: &Process, limit: Option<Duration>, memory: Option<u64>, context: &Context) -> End {
+    let mut looked = Instant::now();
     tokio::select! {
         biased;
         () = process.ended() => End::Ended,
         () = context.stopped() => End::Stopped,
         limit = expired(limit) => End::Limit(limit),
-        has = memory::exceeded(process.pid(), memory) => End::Memory(has),
+        has = memory::exceeded(process.pid(), memory, &mut looked) => End::Memory(has),
     }
 }
 

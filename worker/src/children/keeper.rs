@@ -98,14 +98,14 @@ impl Keeper {
         let paid = self.owed.min(room);
         self.owed -= paid;
         if room > paid {
-            self.pool.free.add_permits(room - paid);
+            self.pool.room.offer(room - paid);
             self.pool.news.notify_one();
         }
     }
 
     /// Takes back that there is room for so many more tasks. Some may be on their way already.
     pub(super) fn withdraw(&mut self, room: usize) {
-        self.owed += room - self.pool.free.forget_permits(room);
+        self.owed += room - self.pool.room.withdraw(room);
     }
 
     /// Gives tasks back to the pool that no child has any more and none has begun.

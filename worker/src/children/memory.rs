@@ -1,6 +1,9 @@
 //! How much memory a child has.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 /// How often it is looked at while a task runs that may have only so much.
 const EVERY: Duration = Duration::from_millis(100);
@@ -34,14 +37,16 @@ fn own(pid: u32) -> u64 {
     pages().unwrap_or(0).saturating_mul(rustix::param::page_size() as u64)
 }
 
-/// Completes when a process has more than so much, with how much that is; never where there is no limit.
+/// Completes when a process has more than so much, with how much that is; never where there is no limit. `looked` is when it was looked
+/// at last, as far as whoever waits remembers.
 ///
 /// # Cancel safety
 /// Cancel safe.
-pub(super) async fn exceeded(pid: u32, limit: Option<u64>) -> u64 {
+pub(super) async fn exceeded(pid: u32, limit: Option<u64>, looked: &mut Instant) -> u64 {
     let Some(limit) = limit else { return std::future::pending().await };
     loop {
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(EVERY.saturating_sub(looked.elapsed())).await;
+        *looked = Instant::now();
         let has = resident(pid);
         if has > limit {
             return has;

@@ -27,6 +27,7 @@ mod own;
 mod pool;
 mod process;
 mod protocol;
+mod room;
 mod serving;
 mod spawner;
 mod stage;

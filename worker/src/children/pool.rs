@@ -3,13 +3,13 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use manyhands_broker::Payload;
-use tokio::sync::{Mutex, Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     failures::Failures,
     keeper::Keeper,
     protocol::MOST_AHEAD,
+    room::Room,
     spawner::{Spawner, Start},
     verdict::stopped,
 };
@@ -30,13 +31,11 @@ use crate::{
 pub(crate) struct Pool {
     shared: Arc<Shared>,
     processes: usize,
-    /// How many tasks have room already, whichever they are.
-    reserved: Arc<AtomicUsize>,
 }
 
 /// What the children of a pool have in common.
 ///
-/// Invariant: the permits of `free` and the tasks in `jobs` are together as many as the living children have room for, and as those
+/// Invariant: what is free of `room` and the tasks in `jobs` are together as many as the living children have room for, and as those
 /// *owe* that died while a task was on its way to them.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -46,8 +45,7 @@ pub(super) struct Shared {
     pub(super) ending: CancellationToken,
     /// Children that are on their way out.
     pub(super) leaving: TaskTracker,
-    /// Room for tasks.
-    pub(super) free: Semaphore,
+    pub(super) room: Room,
     /// Rung when there is room again.
     pub(super) news: Arc<Notify>,
     pub(super) jobs: Mutex<mpsc::UnboundedReceiver<Job>>,
@@ -85,7 +83,7 @@ impl Pool {
             spawner: children.spawner.clone(),
             ending: children.ending.clone(),
             leaving: children.kept.clone(),
-            free: Semaphore::new(0),
+            room: Room::new(0),
             news,
             jobs: Mutex::new(jobs),
             to_jobs,
@@ -95,7 +93,7 @@ impl Pool {
         for _ in 0..processes {
             children.add(Keeper::new(Arc::clone(&shared)));
         }
-        Self { shared, processes, reserved: Arc::default() }
+        Self { shared, processes }
     }
 }
 
@@ -105,14 +103,11 @@ impl Handler for Pool {
     }
 
     fn room(&self) -> Option<usize> {
-        Some(self.shared.free.available_permits())
+        Some(self.shared.room.free())
     }
 
     fn reserve(&self) {
-        if let Ok(permit) = self.shared.free.try_acquire() {
-            permit.forget();
-            self.reserved.fetch_add(1, Ordering::SeqCst);
-        }
+        self.shared.room.reserve();
     }
 
     fn run_limit(&self) -> Option<Duration> {
@@ -129,15 +124,12 @@ impl Handler for Pool {
 
     fn run(&self, payload: &Payload, context: Context) -> Run {
         let (shared, payload) = (Arc::clone(&self.shared), payload.clone());
-        let one_less = |reserved: usize| reserved.checked_sub(1);
-        let reserved = self.reserved.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok();
         Box::pin(async move {
-            // The room is this task's until it has an answer, or its child is gone.
-            if !reserved {
-                tokio::select! {
-                    permit = shared.free.acquire() => permit.map_err(|_| stopped())?.forget(),
-                    () = context.stopped() => return Err(stopped()),
-                }
+            tokio::select! {
+                biased;
+                // The room is this task's until it has an answer, or its child is gone.
+                () = shared.room.enter() => {}
+                () = context.stopped() => return Err(stopped()),
             }
             let (reply, mut answer) = oneshot::channel();
             let begun = Arc::new(AtomicBool::new(false));
