@@ -137,6 +137,23 @@ fn a_program_that_goes_missing_is_no_storm() {
     assert_eq!(worker.stop().0, Some(0));
 }
 
+/// A handler that dies of whatever it is given is not started again and again: the pause grows until one has answered.
+#[test]
+fn children_that_die_of_their_first_task_are_no_storm() {
+    let place = faulty("");
+    let mut worker = place.worker(&[]);
+    for pause in ["0ns", "100ms", "200ms"] {
+        assert_eq!(ask(&place, "exits").0, Some(1));
+        let line = worker.says("it ended before it had answered anything (exit code 0");
+        assert!(line.contains(&format!("pause={pause}")), "{line}");
+    }
+    assert_eq!(ask(&place, "well").0, Some(0));
+    assert_eq!(ask(&place, "exits").0, Some(1));
+    assert_eq!(ask(&place, "exits").0, Some(1), "one that had answered is no such failure");
+    assert!(worker.says("it ended before it had answered anything").contains("pause=0ns"));
+    assert_eq!(worker.stop().0, Some(0));
+}
+
 /// A signal while children start, and while they are being replaced.
 #[test]
 fn signals_at_any_time_end_all() {

@@ -62,6 +62,23 @@ fn an_old_child_is_replaced() {
     assert!(code == Some(0) && !said.contains("started again"), "it is no failure: {said}");
 }
 
+/// A program that is broken meanwhile takes nobody's place.
+#[test]
+fn an_old_child_goes_on_where_the_next_cannot_start() {
+    let place = growing("max_age_per_child = \"200ms\"\n");
+    let mut worker = place.worker(&[]);
+    assert_eq!(ask(&place, "well").0, Some(0));
+    place.write("grow.py", "raise SystemExit(7)");
+    worker.says("it ended before it said hello: exit code 7");
+    let old = ask(&place, "well");
+    assert_eq!(old.0, Some(0), "{}", old.1);
+    worker.says("it ended before it said hello: exit code 7");
+    assert_eq!(ask(&place, "well"), old, "the same child");
+    place.write("grow.py", GROWING);
+    while ask(&place, "well") == old {}
+    assert_eq!(worker.stop().0, Some(0));
+}
+
 #[test]
 fn the_system_keeps_the_limits() {
     let place = growing(

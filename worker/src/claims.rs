@@ -238,7 +238,10 @@ impl Claims {
             return Ok(full);
         }
         for task in self.adopt(tasks, began).await {
-            self.solitude.running |= task.alone && !isolated;
+            // A queue of processes may be sent a task of another kind of handler.
+            let in_process =
+                self.app.handlers.get(&task.name).is_none_or(|known| known.handler.mode() == Mode::Process);
+            self.solitude.running |= task.alone && !(isolated && in_process);
             self.start(task, mode, began);
         }
         Ok(full)

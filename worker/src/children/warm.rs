@@ -136,6 +136,10 @@ impl Warm {
         self.process.pid()
     }
 
+    pub(super) fn log(&self) -> &Log {
+        &self.log
+    }
+
     /// Kills what a child left behind that has ended itself: it may hold the pipes.
     pub(super) fn kill_group(&self) {
         self.process.kill();

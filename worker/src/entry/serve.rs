@@ -8,10 +8,9 @@ use manyhands_cli::{
     config::{Configuration, Settings},
     note, session, success,
 };
-
-use super::{Args, args, programs, supervise::Supervised, until_signal};
 use tokio::sync::SetOnce;
 
+use super::{Args, args, programs, supervise::Supervised, until_signal};
 use crate::{
     App, Worker,
     builder::MAX_THREADS,

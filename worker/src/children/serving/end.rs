@@ -49,8 +49,9 @@ impl Serving<'_> {
             };
             return self.keeper.failed(began, &why);
         };
-        if answered == 0 && !matches!(fault, Fault::Stopped | Fault::Limit(_)) {
-            pool.failures.failed(began);
+        // One that has a child of its own is known to kill it.
+        if answered == 0 && !job.context.alone() && !matches!(fault, Fault::Stopped | Fault::Limit(_)) {
+            self.keeper.failed(began, &format!("it ended before it had answered anything ({ended})"));
         }
         let answer = match fault {
             Fault::Ended | Fault::Deaf if !given && job.refused < REFUSALS => {

@@ -52,9 +52,9 @@ impl Serving<'_> {
         let busy = !self.window.is_empty();
         let listens = self.talk < TALK;
         let writes = !self.deaf || !self.has_first();
-        let Self { keeper, child, window, limit, closing, putting, dead, looked, .. } = self;
+        let Self { keeper, child, window, limit, closing, putting, dead, looked, since, .. } = self;
         let Keeper { pool, next, .. } = &mut **keeper;
-        let (pid, began, ahead) = (child.pid(), child.began(), child.ahead());
+        let (pid, ahead) = (child.pid(), child.ahead());
         let (aging, coming) = (!*closing && next.is_none(), !*closing && next.is_some());
         let first = window.front().map(|given| &given.job.context);
         let (outbox, said, process) = child.split();
@@ -67,7 +67,7 @@ impl Serving<'_> {
             (number, answer) = under_way(putting) => Event::Put(number, answer),
             job = next_job(pool, busy, ahead), if may_take => Event::Job(job),
             has = memory::exceeded(pid, pool.outfit.limits.memory, looked), if busy => Event::Memory(has),
-            () = aged(began, pool.outfit.most_age), if aging => Event::Aged,
+            () = aged(*since, pool.outfit.most_age), if aging => Event::Aged,
             () = started(next), if coming => Event::NextStarted,
             () = process.ended(), if dead.is_none() => Event::Died,
             () = silent(*dead) => Event::News(News::Ended),
@@ -104,10 +104,10 @@ async fn silent(dead: Option<Instant>) {
     }
 }
 
-/// Completes when a child is so old.
-async fn aged(began: Instant, most: Option<Duration>) {
+/// Completes when so much time has passed since then.
+async fn aged(since: Instant, most: Option<Duration>) {
     match most {
-        Some(most) => tokio::time::sleep(most.saturating_sub(began.elapsed())).await,
+        Some(most) => tokio::time::sleep(most.saturating_sub(since.elapsed())).await,
         None => pending().await,
     }
 }

@@ -5,7 +5,7 @@ use manyhands_broker::Payload;
 use super::{
     super::{
         memory,
-        protocol::{self, Put, Said},
+        protocol::{self, Level, Put, Said},
         verdict,
         warm::Wrong,
     },
@@ -42,8 +42,8 @@ impl Serving<'_> {
             }
             protocol::News::Progress(progress) => {
                 if let Err(error) = context.tell(progress) {
-                    let (name, why) = (&self.keeper.pool.outfit.name, error.message());
-                    tracing::warn!(target: "handler", task = %name, id, "its progress is not told: {why}");
+                    let why = format!("its progress is not told: {}", error.message());
+                    self.child.log().message(Level::Warn, &why, Some(&id));
                 }
             }
             protocol::News::Then(tasks) => {
@@ -85,7 +85,7 @@ impl Serving<'_> {
         self.begin_first();
         let most = self.keeper.pool.outfit.most_memory;
         if most.is_some_and(|most| memory::resident(self.child.pid()) > most) {
-            self.close();
+            self.retire();
         }
     }
 }

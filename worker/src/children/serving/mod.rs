@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 
 use self::{end::Fault, event::Event};
 use super::{
-    keeper::{After, GOODBYE, Keeper},
+    keeper::{After, GOODBYE, Keeper, Next},
     pool::Job,
     protocol,
     warm::{News, Warm},
@@ -47,6 +47,8 @@ pub(super) struct Serving<'k> {
     /// When the first task began, and how long one takes, as a mean in which the last ones count most.
     began: Instant,
     pace: Option<Duration>,
+    /// When it was started, or the one was that was to take its place and could not.
+    since: Instant,
     /// When its memory was looked at.
     looked: Instant,
     /// How many messages were taken in, and nothing else.
@@ -71,6 +73,7 @@ impl<'k> Serving<'k> {
     pub(super) fn new(child: Warm, keeper: &'k mut Keeper) -> Self {
         let window = VecDeque::new();
         let mut serving = Self {
+            since: child.began(),
             keeper,
             child,
             window,
@@ -124,8 +127,12 @@ impl<'k> Serving<'k> {
                     self.keeper.start_next();
                     continue;
                 }
-                Event::Job(None) | Event::NextStarted => {
+                Event::Job(None) => {
                     self.close();
+                    continue;
+                }
+                Event::NextStarted => {
+                    self.give_way();
                     continue;
                 }
                 Event::Died => {
@@ -169,7 +176,7 @@ impl<'k> Serving<'k> {
             }
             self.room = room;
             if left == 0 {
-                self.close();
+                self.retire();
             }
         }
         if self.child.ahead() > 0 {
@@ -202,13 +209,34 @@ impl<'k> Serving<'k> {
         self.count(false);
     }
 
-    /// No more tasks: another child is made ready, while this one answers what it has.
+    /// No more tasks.
     fn close(&mut self) {
         if !self.closing {
             self.closing = true;
             self.withdraw();
-            if !self.window.is_empty() || self.keeper.solitary.is_some() {
-                self.keeper.start_next();
+        }
+    }
+
+    /// No more tasks: another child is made ready, while this one, which is well, answers what it has.
+    fn retire(&mut self) {
+        if !self.closing && (!self.window.is_empty() || self.keeper.solitary.is_some()) {
+            self.keeper.start_next();
+        }
+        self.close();
+    }
+
+    /// The child is old, and the next one is there. If that is of no use, the old one goes on, for as long again.
+    fn give_way(&mut self) {
+        match self.keeper.next.take() {
+            Some(Next::Started(started)) if started.is_err() => {
+                self.since = Instant::now();
+                if let Err(why) = *started {
+                    self.keeper.failed(self.since, &why);
+                }
+            }
+            next => {
+                self.keeper.next = next;
+                self.close();
             }
         }
     }
@@ -225,7 +253,7 @@ impl<'k> Serving<'k> {
         if alone && (self.given > 0 || self.closing) {
             // The next child is for it only, so that what dies with it dies of it. It can be taken back until then.
             self.keeper.solitary = job.put_back();
-            return self.close();
+            return self.retire();
         }
         if !job.begin() {
             return;
@@ -246,7 +274,7 @@ impl<'k> Serving<'k> {
             }
         }
         if alone {
-            self.close();
+            self.retire();
         }
     }
 
