@@ -45,6 +45,9 @@ pub use manyhands_broker::{
     State, Task, TaskDetail, TaskId, TaskInfo, TaskName, TaskPage, Token, Unique, UniqueKey, Verdict, Wanted,
     Why, WorkerReport, Workers, capabilities, connect, connect_to_examine,
 };
+/// Processes and pools, under the names that Python has for them.
+#[cfg(feature = "multiprocessing")]
+pub use manyhands_multiprocessing as multiprocessing;
 pub use manyhands_producer::Client;
 #[cfg(feature = "cli")]
 pub use manyhands_worker::main;

@@ -3,10 +3,12 @@
 use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};
 
 use manyhands_broker::{Error, QueueName, QueueOptions, Result, Task, TaskName};
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Notify;
 
 use crate::{
     Context, TaskError,
+    function::{self, Function, FunctionHandler, Functions, Plain, Run},
     handler::{AsyncHandler, BlockingHandler, Handler, Mode},
 };
 
@@ -16,6 +18,7 @@ pub struct App {
     pub(crate) handlers: BTreeMap<TaskName, Registered>,
     pub(crate) options: Vec<(QueueName, QueueOptions)>,
     pub(crate) feeds: Vec<(QueueName, QueueName)>,
+    functions: Functions,
     /// Rung when a handler in processes has room again.
     pub(crate) news: Arc<Notify>,
     /// The first thing that is wrong; told when the worker is built, so that registration reads as a chain.
@@ -57,6 +60,47 @@ impl App {
         F: Fn(T, &Context) -> Result<T::Output, TaskError> + Send + Sync + 'static,
     {
         self.add::<T>(Arc::new(BlockingHandler::<T, F>::new(function)))
+    }
+
+    /// Adds a plain function, which a pool of processes calls: of this box, or through a broker the pool of this worker. Its
+    /// tasks go to the queue [`pool`](function::QUEUE), and it runs as a blocking handler does.
+    #[must_use]
+    pub fn function<A, F>(self, function: F) -> Self
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        F: Function<A>,
+    {
+        let name = function::name_of(&function);
+        self.add_function(name, Plain::new(function))
+    }
+
+    /// Adds a type whose values are run in processes of their own.
+    #[must_use]
+    pub fn runs<T: Run>(self) -> Self {
+        self.add_function(function::name_of_run::<T>(), Plain::<_, (T,)>::new(function::run_value::<T>))
+    }
+
+    fn add_function<A, F>(mut self, name: Result<TaskName>, plain: Plain<F, A>) -> Self
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        F: Function<A>,
+    {
+        match name.and_then(|name| Ok((name, QueueName::new(function::QUEUE)?))) {
+            Ok((name, queue)) => {
+                let calls: Arc<dyn function::Calls> = Arc::new(plain);
+                self.functions.0.insert(name.clone(), Arc::clone(&calls));
+                self.add_named(name, queue, Arc::new(FunctionHandler::new(calls)))
+            }
+            Err(error) => {
+                self.fail(error);
+                self
+            }
+        }
+    }
+
+    /// The functions, if nothing was wrong with the app.
+    pub(crate) fn into_functions(mut self) -> Result<Functions> {
+        self.error.take().map_or(Ok(self.functions), Err)
     }
 
     /// Configures a queue when the worker starts. Every process that configures it must do so alike.

@@ -37,10 +37,13 @@ mod claims;
 mod context;
 #[cfg(feature = "cli")]
 pub mod entry;
+pub mod function;
 mod handler;
 mod leases;
 mod observer;
 mod presence;
+#[cfg(feature = "cli")]
+pub mod processes;
 mod runner;
 mod settler;
 mod shutdown;

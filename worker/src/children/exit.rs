@@ -4,10 +4,11 @@ use std::{fmt, os::unix::process::ExitStatusExt, process::ExitStatus};
 
 /// How a child ended, and what it took.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Exit {
-    pub(crate) status: ExitStatus,
+pub struct Exit {
+    /// Its exit code, or the signal that ended it.
+    pub status: ExitStatus,
     /// The most memory that it had resident, in bytes, or any that it started and waited for; 0 where that is not known.
-    pub(crate) peak: u64,
+    pub peak: u64,
 }
 
 impl Exit {

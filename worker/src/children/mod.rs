@@ -48,15 +48,18 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::{
     command::Command,
-    exit::Exit,
     limits::Limits,
     orphans::adopt,
-    own::Own,
     pool::Pool,
-    process::Process,
     protocol::Routes,
-    spawner::{Plan, Socket, Spawner, Start},
+    spawner::{Plan, Start},
     template::Template,
+};
+pub use self::{
+    exit::Exit,
+    own::Own,
+    process::Process,
+    spawner::{Socket, Spawner},
 };
 use self::{
     keeper::{GOODBYE, Keeper},
@@ -138,13 +141,15 @@ impl Children {
     }
 }
 
-/// What a process is that a worker started.
+/// What a process is that another one of this program started.
 #[derive(Debug)]
-pub(crate) enum Role {
+pub enum Role {
     /// It has done what it was started for.
     Over(ExitCode),
     /// It runs one of our own program's handlers.
     Own(Own),
+    /// It does what it is told over its standard input.
+    Again,
 }
 
 /// Does what this process was started for, if it is no worker but was started by one.
@@ -159,6 +164,7 @@ pub(crate) fn begin(mut args: impl Iterator<Item = OsString>) -> Option<Role> {
     }
     (role == STAGE).then(|| match stage::enter(&mut args) {
         Stage::Over(code) => Role::Over(code),
+        Stage::Again => Role::Again,
         Stage::Own(name) => Role::Own(Own::new(name, std::iter::once(program).chain(args).collect())),
     })
 }

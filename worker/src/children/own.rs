@@ -29,7 +29,7 @@ use crate::{
 
 /// A process that runs one handler.
 #[derive(Debug)]
-pub(crate) struct Own {
+pub struct Own {
     name: TaskName,
     args: Vec<OsString>,
 }
@@ -100,7 +100,7 @@ impl Own {
     ///
     /// # Errors
     /// Why that cannot begin.
-    pub(crate) fn serve(self, app: App) -> Result<ExitCode, Error> {
+    pub fn serve(self, app: App) -> Result<ExitCode, Error> {
         let failed = |e: io::Error| Error::invalid("run", format!("the worker's pipes cannot be used: {e}"));
         let app = app.checked()?;
         let Some(handler) = app.handlers.get(&self.name) else {

@@ -11,7 +11,7 @@ use super::{exit::Exit, spawner::Spawner};
 
 /// A child and its group. Dropped, they are killed.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     pid: Pid,
     /// Until somebody waits for it.
     child: Option<Child>,
@@ -43,7 +43,9 @@ impl Process {
         Ok(process)
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
@@ -51,12 +53,12 @@ impl Process {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(crate) async fn ended(&self) {
+    pub async fn ended(&self) {
         self.watch.ended(self.pid).await;
     }
 
     /// A signal to the child alone.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         if self.child.is_some() {
             // Only who has ended cannot be told anything.
             let _ = kill_process(self.pid, signal);
@@ -64,7 +66,7 @@ impl Process {
     }
 
     /// SIGKILL to the whole group.
-    pub(super) fn kill(&self) {
+    pub fn kill(&self) {
         if self.child.is_some() {
             // Only who has ended cannot be killed.
             let _ = kill_process_group(self.pid, Signal::KILL);
@@ -72,7 +74,13 @@ impl Process {
     }
 
     /// Kills the group of a child that has ended, or is killed hereby; tells how the child ended.
-    pub(crate) async fn reap(mut self) -> io::Result<Exit> {
+    ///
+    /// # Errors
+    /// When that cannot be learned.
+    ///
+    /// # Cancel safety
+    /// The child is killed and waited for, and how it ended is lost.
+    pub async fn reap(mut self) -> io::Result<Exit> {
         self.kill();
         self.ended().await;
         match self.child.take() {

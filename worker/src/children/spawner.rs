@@ -39,20 +39,22 @@ pub(crate) enum Start {
     Program(Vec<OsString>),
     /// Our own program, to run the handler of tasks of this name.
     Own(TaskName),
+    /// Our own program, to do what it is told over its standard input.
+    Again,
 }
 
 /// A socket that a child has in the place of its standard input. Its standard output and error are then those of this process.
 #[derive(Debug)]
-pub(crate) struct Socket {
-    /// This side's end.
-    pub(crate) ours: UnixStream,
+pub struct Socket {
+    /// This side's end: a copy, over which the child is let in.
+    pub ours: UnixStream,
     /// The child's end.
-    pub(crate) theirs: UnixStream,
+    pub theirs: UnixStream,
 }
 
 /// Starts children. Clones share the thread, which ends with the last of them.
 #[derive(Clone, Debug)]
-pub(crate) struct Spawner {
+pub struct Spawner {
     requests: Arc<OnceLock<mpsc::Sender<Request>>>,
     /// The arguments of our own program, for a child that is to run one of its handlers.
     args: Arc<[OsString]>,
@@ -70,7 +72,8 @@ enum Request {
 
 impl Spawner {
     /// `args` are those of our own program, for a child that is to run one of its handlers.
-    pub(crate) fn new(args: Vec<OsString>) -> Self {
+    #[must_use]
+    pub fn new(args: Vec<OsString>) -> Self {
         Self { requests: Arc::default(), args: args.into() }
     }
 
@@ -163,6 +166,7 @@ fn start(plan: &Plan, socket: Option<Socket>, args: &[OsString], guard: &mut Gua
     match &plan.start {
         Start::Program(words) => command.arg(stage::PROGRAM).args(words),
         Start::Own(name) => command.args([stage::OWN, name.as_str()]).args(args),
+        Start::Again => command.arg(stage::AGAIN),
     };
     // What a supervisor told this process is not for the handlers.
     command.env_remove(SUPERVISOR).envs(plan.env.iter().map(|(name, value)| (name, value)));

@@ -17,6 +17,9 @@ pub(super) const PROGRAM: &str = "program";
 /// Before the name of tasks whose handler is in our own program, and the arguments of that.
 pub(super) const OWN: &str = "own";
 
+/// Our own program, to do what it is told over its standard input.
+pub(super) const AGAIN: &str = "again";
+
 /// The exit code where a program is not there, and where it cannot be run: as a shell has them.
 const MISSING: u8 = 127;
 const NOT_RUNNABLE: u8 = 126;
@@ -28,6 +31,8 @@ pub(super) enum Stage {
     Over(ExitCode),
     /// It runs the handler of these tasks.
     Own(TaskName),
+    /// It does what it is told.
+    Again,
 }
 
 /// Becomes the program of the arguments, or prepares this one for its handler: the parent's pid, the limits, then what it is to be. What
@@ -49,6 +54,9 @@ pub(super) fn enter(args: &mut impl Iterator<Item = OsString>) -> Stage {
     }
     if let Err(error) = limits.apply() {
         return failed(&format!("its limits cannot be set: {error}"));
+    }
+    if kind.as_deref() == Some(AGAIN) {
+        return Stage::Again;
     }
     let Some(what) = args.next() else { return failed("there is nothing to be run") };
     if kind.as_deref() == Some(OWN) {

@@ -61,6 +61,7 @@ pub fn main(register: impl FnOnce(App) -> App) -> ExitCode {
     let own = match children::begin(std::env::args_os()) {
         Some(Role::Over(code)) => return code,
         Some(Role::Own(own)) => Some(own),
+        Some(Role::Again) => return report(&nothing_to_be_called(), None),
         None => None,
     };
     let name = program();
@@ -87,6 +88,7 @@ fn serve_handler(own: Own, args: &Args, register: impl FnOnce(App) -> App) -> Ex
 pub fn child() -> Option<ExitCode> {
     match children::begin(std::env::args_os())? {
         Role::Over(code) => Some(code),
+        Role::Again => Some(report(&nothing_to_be_called(), None)),
         Role::Own(_) => {
             let error =
                 Error::new(ErrorKind::Internal, "start", "this program starts no handlers in processes");
@@ -125,6 +127,13 @@ fn serve_here(
     // A blocking handler that does not listen must not keep the process: its end is what gives the task back.
     runtime.shutdown_timeout(Duration::ZERO);
     result
+}
+
+/// Another main function is needed for what calls functions in processes.
+fn nothing_to_be_called() -> Error {
+    let message = "this program is a worker: it calls no functions in processes of its own";
+    Error::new(ErrorKind::Internal, "start", message)
+        .advise("begin the program with the main function of multiprocessing")
 }
 
 fn no_threads(error: std::io::Error) -> Error {

@@ -1,0 +1,129 @@
+//! What a pool is told before it is started.
+
+use std::{sync::Arc, time::Duration};
+
+use manyhands_broker::{Error, Result};
+use manyhands_worker::function::{Function, name_of};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio_util::sync::CancellationToken;
+
+use super::{Line, Pool, Shared, place};
+use crate::{
+    home::{home, registered},
+    serve::Call,
+};
+
+/// The most processes of a pool.
+const MOST: usize = 1024;
+
+/// What becomes of a call whose process dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnCrash {
+    /// It is given to another process. What the process had beside it is not blamed: whoever may have been the cause runs alone from then on, and
+    /// when so many processes have died of a call alone, its result is [`CallError::Crashed`](crate::CallError::Crashed). A call may run more than once.
+    Rerun {
+        /// After how many crashes it is given up; at least 1.
+        max_crashes: u32,
+    },
+    /// Its result is [`CallError::Crashed`](crate::CallError::Crashed) at once: no call runs twice. Each process is given one chunk at a time then, which is slower where
+    /// calls are short; all calls of a chunk have the same end.
+    Fail,
+}
+
+/// Describes a pool before it is started.
+#[derive(Debug)]
+#[must_use = "a pool is started by build()"]
+pub struct PoolBuilder {
+    processes: usize,
+    pub(super) on_crash: OnCrash,
+    pub(super) most_tasks: Option<u32>,
+    pub(super) run_limit: Option<Duration>,
+    initializer: Result<Option<Call>>,
+}
+
+/// What the places of a pool are to know.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) on_crash: OnCrash,
+    pub(super) most_tasks: Option<u32>,
+    pub(super) run_limit: Option<Duration>,
+    pub(super) initializer: Option<Call>,
+}
+
+impl PoolBuilder {
+    pub(super) fn new(processes: usize) -> Self {
+        Self {
+            processes,
+            on_crash: OnCrash::Rerun { max_crashes: 3 },
+            most_tasks: None,
+            run_limit: None,
+            initializer: Ok(None),
+        }
+    }
+
+    /// Lets every process call a function before all else. If that panics, the pool is of no use, and all calls say so.
+    pub fn initializer<A, F>(mut self, function: F, args: A) -> Self
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        F: Function<A>,
+    {
+        let name = registered(name_of(&function), std::any::type_name::<F>(), "function({})");
+        self.initializer = name.and_then(|name| {
+            let calls = serde_json::value::to_raw_value(&[args])
+                .map_err(|e| Error::invalid("start", "the arguments cannot be written as JSON").because(e))?;
+            Ok(Some(Call { function: name.as_str().to_owned(), calls }))
+        });
+        self
+    }
+
+    /// Replaces a process after so many chunks: Python's `maxtasksperchild`. They are not replaced unless this is said.
+    pub fn max_tasks_per_child(mut self, chunks: u32) -> Self {
+        self.most_tasks = Some(chunks);
+        self
+    }
+
+    /// Says what becomes of a call whose process dies; it is given to another process, three times, unless this says otherwise.
+    pub fn on_crash(mut self, on_crash: OnCrash) -> Self {
+        self.on_crash = on_crash;
+        self
+    }
+
+    /// Kills a process that runs a chunk for longer than this; all of its calls are [`CallError::RanTooLong`](crate::CallError::RanTooLong). There is no limit unless this is said.
+    pub fn run_limit(mut self, run_limit: Duration) -> Self {
+        self.run_limit = Some(run_limit);
+        self
+    }
+
+    /// Starts the pool: returns at once, while its processes start.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](manyhands_broker::ErrorKind::Invalid) when a number is out of range, the initializer is not registered, the
+    /// program does not begin with [`main`](crate::main), or this process is a daemon.
+    pub fn build(self) -> Result<Pool> {
+        if !(1..=MOST).contains(&self.processes) {
+            let message = format!("a pool has 1 to {MOST} processes, not {}", self.processes);
+            return Err(Error::invalid("start", message));
+        }
+        if self.most_tasks == Some(0) || self.on_crash == (OnCrash::Rerun { max_crashes: 0 }) {
+            return Err(Error::invalid("start", "tasks per child, and crashes, are at least 1"));
+        }
+        if self.run_limit == Some(Duration::ZERO) {
+            return Err(Error::invalid("start", "a run limit of 0 lets nothing run")
+                .advise("leave it out, or give it a length"));
+        }
+        let terms = Terms {
+            on_crash: self.on_crash,
+            most_tasks: self.most_tasks,
+            run_limit: self.run_limit,
+            initializer: self.initializer?,
+        };
+        let home = home()?;
+        let (line, killing) = (Arc::new(Line::new(self.processes)), CancellationToken::new());
+        for number in 1..=self.processes {
+            let place = place::Place::new(home, number, Arc::clone(&line), terms.clone(), killing.clone());
+            home.runtime.spawn(place.keep());
+        }
+        Ok(Pool { shared: Arc::new(Shared { line, hands: self.processes, killing }) })
+    }
+}

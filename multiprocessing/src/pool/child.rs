@@ -1,0 +1,337 @@
+//! One process of a pool, as the pool sees it: units out, replies in.
+
+use std::{collections::VecDeque, io, os::unix::net::UnixStream as StdStream, time::Duration};
+
+use manyhands_broker::Error;
+use manyhands_worker::processes::{Exit, Process};
+use tokio::{net::UnixStream, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    OnCrash,
+    builder::Terms,
+    line::{Line, Standing},
+    pace::Pace,
+    unit::{Ended, Unit},
+};
+use crate::{
+    CallError,
+    wire::{Frames, Kind, put},
+};
+
+/// How many bytes of arguments a process is given ahead.
+const BYTES: usize = 1 << 20;
+
+/// How long a process that has nothing more to do gets to end by itself.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// A process, and what it was given.
+pub(super) struct Child {
+    process: Process,
+    socket: UnixStream,
+    frames: Frames,
+    terms: Terms,
+    /// What it was given and has not answered, in that order.
+    given: VecDeque<Given>,
+    /// How many bytes of arguments these have.
+    bytes: usize,
+    /// What is not written yet, and from where on.
+    out: Vec<u8>,
+    written: usize,
+    next: u64,
+    pace: Pace,
+    ready: bool,
+    /// Since when it has answered nothing.
+    since: Instant,
+    /// How many units it may still be given.
+    left: Option<u32>,
+}
+
+struct Given {
+    number: u64,
+    unit: Unit,
+    /// Nothing else was given at the time: if the process dies, it died of this.
+    alone: bool,
+}
+
+/// How the time of a process ended.
+pub(super) enum End {
+    /// It was replaced or died, and another may take its place.
+    Gone,
+    /// It died before it was ready, so.
+    Stillborn(String),
+    /// It can never be ready, for this reason.
+    Broken(String),
+    /// The pool has ended.
+    Over,
+}
+
+/// Why a process is not given anything any more.
+enum Why {
+    /// It ended, or closed its socket.
+    Ended,
+    /// It said that it cannot be ready.
+    Broken(String),
+    /// It said what it should not.
+    Nonsense(io::Error),
+    /// It ran one unit for too long.
+    Late(Duration),
+    /// It has done all that it was to do, or all that there was.
+    Done(Standing),
+    Killed,
+}
+
+impl Child {
+    pub(super) fn new(process: Process, socket: StdStream, terms: &Terms) -> io::Result<Self> {
+        let left = terms.most_tasks;
+        Ok(Self {
+            process,
+            socket: UnixStream::from_std(socket)?,
+            frames: Frames::default(),
+            terms: terms.clone(),
+            given: VecDeque::new(),
+            bytes: 0,
+            out: Vec::new(),
+            written: 0,
+            next: 0,
+            pace: Pace::new(matches!(terms.on_crash, OnCrash::Rerun { .. })),
+            ready: false,
+            since: Instant::now(),
+            left,
+        })
+    }
+
+    /// Gives it units and takes its replies, until it ends or is to end.
+    pub(super) async fn serve(mut self, line: &Line, killing: &CancellationToken) -> End {
+        let why = loop {
+            let news = line.news();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            let standing = self.give(line);
+            if self.given.is_empty() && (self.left == Some(0) || standing != Standing::Open) {
+                break Why::Done(standing);
+            }
+            let hungry = self.ready && self.left != Some(0) && self.given.len() < self.pace.window();
+            let late =
+                self.terms.run_limit.filter(|_| !self.given.is_empty()).map(|limit| self.since + limit);
+            if let Err(error) = self.write() {
+                // What it said last may still be read.
+                tracing::debug!(%error, "a process of the pool cannot be written to");
+            }
+            let unwritten = self.written < self.out.len();
+            tokio::select! {
+                biased;
+                () = killing.cancelled() => break Why::Killed,
+                _ = self.socket.readable() => match self.read(line) {
+                    Ok(None) => {}
+                    Ok(Some(why)) => break why,
+                    Err(error) => break Why::Nonsense(error),
+                },
+                _ = self.socket.writable(), if unwritten => {}
+                () = &mut news, if hungry => {}
+                () = at(late), if late.is_some() => break Why::Late(self.terms.run_limit.unwrap_or_default()),
+            }
+        };
+        self.end(line, why).await
+    }
+
+    /// Gives it what it has room for, and tells how the line stands.
+    fn give(&mut self, line: &Line) -> Standing {
+        if !self.ready {
+            return line.standing();
+        }
+        let room = self.pace.window().saturating_sub(self.given.len());
+        let room = self.left.map_or(room, |left| room.min(usize::try_from(left).unwrap_or(usize::MAX)));
+        // A suspect is alone as long as it runs.
+        if room == 0 || self.given.front().is_some_and(|given| given.unit.suspect) {
+            return line.standing();
+        }
+        let (mut units, idle) = (Vec::new(), self.given.is_empty());
+        let standing = line.take(room, BYTES.saturating_sub(self.bytes), idle, &mut units);
+        let alone = idle && units.len() == 1 && (units[0].suspect || room == 1);
+        if idle && !units.is_empty() {
+            self.since = Instant::now();
+        }
+        for unit in units {
+            let name = unit.function.as_str().as_bytes();
+            // A name has at most 128 bytes.
+            let head = [u8::from(alone), u8::try_from(name.len()).unwrap_or(u8::MAX)];
+            put(&mut self.out, Kind::Run, self.next, &[&head, name, &unit.calls]);
+            self.bytes += unit.calls.len();
+            self.given.push_back(Given { number: self.next, unit, alone });
+            self.next += 1;
+            self.left = self.left.map(|left| left - 1);
+        }
+        // Where one more is given, the one before is no longer alone.
+        if self.given.len() > 1 {
+            self.given.iter_mut().for_each(|given| given.alone = false);
+        }
+        standing
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        while self.written < self.out.len() {
+            match self.socket.try_write(&self.out[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    // Nobody will read it.
+                    self.written = self.out.len();
+                    return Err(e);
+                }
+            }
+        }
+        self.out.clear();
+        self.written = 0;
+        Ok(())
+    }
+
+    /// Reads what there is; tells if nothing more will come.
+    fn read(&mut self, line: &Line) -> io::Result<Option<Why>> {
+        loop {
+            let room = self.frames.room();
+            let (most, count) = (
+                room.len(),
+                match self.socket.try_read(room) {
+                    Ok(0) => return Ok(Some(Why::Ended)),
+                    Ok(count) => count,
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                    // It died with something unread.
+                    Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Some(Why::Ended)),
+                    Err(e) => return Err(e),
+                },
+            );
+            self.frames.read(count);
+            if let Some(why) = self.hear(line)? {
+                return Ok(Some(why));
+            }
+            if count < most {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn hear(&mut self, line: &Line) -> io::Result<Option<Why>> {
+        let wrong = || io::Error::new(io::ErrorKind::InvalidData, "it answers what it was not asked");
+        let mut back = Vec::new();
+        while let Some(frame) = self.frames.next()? {
+            match frame.kind {
+                Kind::Ready => self.ready = true,
+                Kind::Broken => {
+                    return Ok(Some(Why::Broken(String::from_utf8_lossy(frame.body).into_owned())));
+                }
+                Kind::Done | Kind::Refused => {
+                    // In their order, unless one was given back meanwhile.
+                    if self.given.front().is_none_or(|given| given.number != frame.number) {
+                        return Err(wrong());
+                    }
+                    let given = self.given.pop_front().ok_or_else(wrong)?;
+                    self.bytes -= given.unit.calls.len();
+                    self.since = Instant::now();
+                    let ended = match frame.kind {
+                        Kind::Done => {
+                            let (took, reply) = frame.body.split_first_chunk::<8>().ok_or_else(wrong)?;
+                            self.pace.took(u64::from_le_bytes(*took));
+                            Ended::Replied(String::from_utf8(reply.to_vec()).map_err(|_| wrong())?)
+                        }
+                        _ => {
+                            let why = String::from_utf8_lossy(frame.body).into_owned();
+                            Ended::Failed(Error::invalid("call", why).into())
+                        }
+                    };
+                    line.end(given.unit, ended);
+                }
+                Kind::Back => {
+                    let at =
+                        self.given.iter().position(|given| given.number == frame.number).ok_or_else(wrong)?;
+                    let given = self.given.remove(at).ok_or_else(wrong)?;
+                    self.bytes -= given.unit.calls.len();
+                    self.left = self.left.map(|left| left + 1);
+                    back.push(given.unit);
+                }
+                Kind::Begin | Kind::Run => return Err(wrong()),
+            }
+        }
+        if !back.is_empty() {
+            self.pace.slow();
+            line.give_back(back);
+        }
+        Ok(None)
+    }
+
+    /// Ends the process, and decides what becomes of what it was given.
+    async fn end(mut self, line: &Line, why: Why) -> End {
+        if let Why::Done(standing) = why {
+            drop(self.socket);
+            // Either way it ends.
+            let _ = tokio::time::timeout(GOODBYE, self.process.ended()).await;
+            let _ = self.process.reap().await;
+            return if standing == Standing::Open { End::Gone } else { End::Over };
+        }
+        let exit = self.process.reap().await;
+        let how = match (&why, &exit) {
+            (Why::Nonsense(error), _) => format!("it was killed, as {error}"),
+            (_, Ok(exit)) => exit.to_string(),
+            (_, Err(error)) => format!("its end is not known: {error}"),
+        };
+        match why {
+            Why::Killed => {
+                let reason = line.over().unwrap_or(CallError::Terminated);
+                for given in self.given {
+                    line.end(given.unit, Ended::Failed(reason.clone()));
+                }
+                End::Over
+            }
+            Why::Broken(why) => End::Broken(why),
+            _ if !self.ready => End::Stillborn(how),
+            Why::Late(limit) => {
+                if let Some(late) = self.given.pop_front() {
+                    line.end(late.unit, Ended::Failed(CallError::RanTooLong(limit)));
+                }
+                // These were not begun: who runs for so long has been given nothing ahead for long.
+                line.give_back(self.given.into_iter().map(|given| given.unit).collect());
+                End::Gone
+            }
+            _ => {
+                tracing::warn!(%how, units = self.given.len(), "a process of the pool died");
+                bury(self.given, self.terms.on_crash, line, exit.ok(), &how);
+                End::Gone
+            }
+        }
+    }
+}
+
+/// What becomes of the units of a process that died.
+fn bury(given: VecDeque<Given>, on_crash: OnCrash, line: &Line, exit: Option<Exit>, how: &str) {
+    let mut again = Vec::new();
+    for Given { mut unit, alone, .. } in given {
+        let crashed = |crashes| Ended::Failed(CallError::Crashed { crashes, exit, how: how.to_owned() });
+        let OnCrash::Rerun { max_crashes } = on_crash else {
+            line.end(unit, crashed(1));
+            continue;
+        };
+        // Only who was alone is blamed, and of several calls none is known to be the one.
+        if alone && unit.count == 1 {
+            unit.crashes += 1;
+            if unit.crashes >= max_crashes {
+                let crashes = unit.crashes;
+                line.end(unit, crashed(crashes));
+                continue;
+            }
+        }
+        unit.suspect = true;
+        let parts = unit.apart();
+        line.took_apart(parts.len());
+        again.extend(parts);
+    }
+    line.give_back(again);
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,370 @@
+//! Pools: functions called in processes, as Python's `Pool` and its executors do.
+
+mod builder;
+mod child;
+mod line;
+mod pace;
+mod place;
+mod promise;
+mod sequence;
+mod unit;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use manyhands_broker::{Error, ErrorKind, TaskName};
+use manyhands_worker::function::{Function, name_of};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio_util::sync::CancellationToken;
+
+pub use self::{
+    builder::{OnCrash, PoolBuilder},
+    promise::AsyncResult,
+    sequence::Results,
+};
+use self::{
+    line::Line,
+    promise::Promise,
+    unit::{Ended, Sink, Unit, write_calls},
+};
+use crate::{CallError, home::registered, wire};
+
+/// Into how many parts a call of many items is cut for each process, unless told otherwise.
+const PARTS: usize = 4;
+
+/// Some processes that call functions.
+///
+/// A call is given to whoever is free. A process that dies is replaced; what it was given is given to another, or has an error that says so,
+/// as [`OnCrash`] has it: nothing waits for ever. Dropped, the pool is terminated.
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+/// A pool, as all that works for it sees it.
+pub(super) struct Shared {
+    line: Arc<Line>,
+    /// How many processes there are.
+    hands: usize,
+    /// Kills them.
+    killing: CancellationToken,
+}
+
+impl Shared {
+    fn add(&self, units: Vec<Unit>) -> Result<(), CallError> {
+        if let Some(unit) = units.iter().find(|unit| !wire::fits(unit.calls.len())) {
+            let message = format!(
+                "{} calls of {} have {} bytes of arguments",
+                unit.count,
+                unit.function,
+                unit.calls.len()
+            );
+            return Err(Error::invalid("call", message + ": at most 1 GiB")
+                .advise("use smaller chunks")
+                .into());
+        }
+        self.line.add(units)
+    }
+}
+
+impl Pool {
+    /// Starts a pool of so many processes of this box.
+    ///
+    /// # Errors
+    /// What [`PoolBuilder::build`] says.
+    pub fn new(processes: usize) -> Result<Self, Error> {
+        Self::builder(processes).build()
+    }
+
+    /// Begins to describe a pool of so many processes of this box.
+    pub fn builder(processes: usize) -> PoolBuilder {
+        PoolBuilder::new(processes)
+    }
+
+    /// Calls a function with `args`, a tuple, and waits for its result.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn apply<A, F>(&self, function: F, args: A) -> Result<F::Output, CallError>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        F: Function<A>,
+    {
+        self.apply_async(function, args).get()
+    }
+
+    /// Calls a function with `args`, a tuple, and returns at once. What is wrong with the call is told by the result.
+    pub fn apply_async<A, F>(&self, function: F, args: A) -> AsyncResult<F::Output>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        F: Function<A>,
+    {
+        let one = |ends: Vec<Ended>| {
+            let result = ends.into_iter().flat_map(|ended| ended.read(1)).next();
+            result.unwrap_or(Err(CallError::Taken))
+        };
+        self.call(name::<A, F>(function), vec![args], 1, Box::new(one))
+    }
+
+    /// As [`Pool::apply_async`], under the name that executors have.
+    pub fn submit<A, F>(&self, function: F, args: A) -> AsyncResult<F::Output>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        F: Function<A>,
+    {
+        self.apply_async(function, args)
+    }
+
+    /// Calls a function with each item, and waits for all results, in order. Items go to the processes in chunks, four for each process.
+    ///
+    /// # Errors
+    /// The first error in the order of the items; all of them were called by then.
+    pub fn map<A, F>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = A>,
+    ) -> Result<Vec<F::Output>, CallError>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        F: Function<(A,)>,
+    {
+        self.map_async(function, items).get()
+    }
+
+    /// As [`Pool::map`], in chunks of so many items.
+    ///
+    /// # Errors
+    /// As [`Pool::map`].
+    pub fn map_chunked<A, F>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = A>,
+        chunk: usize,
+    ) -> Result<Vec<F::Output>, CallError>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        F: Function<(A,)>,
+    {
+        self.starmap_async(function, items.into_iter().map(|item| (item,)), Some(chunk)).get()
+    }
+
+    /// As [`Pool::map`], and returns at once.
+    pub fn map_async<A, F>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = A>,
+    ) -> AsyncResult<Vec<F::Output>>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        F: Function<(A,)>,
+    {
+        self.starmap_async(function, items.into_iter().map(|item| (item,)), None)
+    }
+
+    /// As [`Pool::map`], for items that are tuples of arguments.
+    ///
+    /// # Errors
+    /// As [`Pool::map`].
+    pub fn starmap<A, F>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = A>,
+    ) -> Result<Vec<F::Output>, CallError>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        F: Function<A>,
+    {
+        self.starmap_async(function, items, None).get()
+    }
+
+    /// As [`Pool::starmap`], in chunks of so many items if that is said, and returns at once.
+    pub fn starmap_async<A, F>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = A>,
+        chunk: Option<usize>,
+    ) -> AsyncResult<Vec<F::Output>>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        F: Function<A>,
+    {
+        let items: Vec<A> = items.into_iter().collect();
+        let count = items.len();
+        let fair = count.div_ceil(PARTS * self.shared.hands.max(1));
+        let chunk = chunk.unwrap_or(fair).max(1);
+        let all = move |ends: Vec<Ended>| {
+            let mut results = Vec::with_capacity(count);
+            for ended in ends {
+                let size = chunk.min(count - results.len());
+                for result in ended.read::<F::Output>(size) {
+                    results.push(result?);
+                }
+            }
+            Ok(results)
+        };
+        self.call(name::<A, F>(function), items, chunk, Box::new(all))
+    }
+
+    /// Calls a function with each item of an iterator, one a time for each process, and gives the results in order as they come: see
+    /// [`Results`].
+    pub fn imap<A, F, I>(&self, function: F, items: I) -> Results<I::IntoIter, A, F::Output>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        F: Function<(A,)>,
+        I: IntoIterator<Item = A>,
+    {
+        self.imap_chunked(function, items, 1)
+    }
+
+    /// As [`Pool::imap`], in chunks of so many items.
+    pub fn imap_chunked<A, F, I>(
+        &self,
+        function: F,
+        items: I,
+        chunk: usize,
+    ) -> Results<I::IntoIter, A, F::Output>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        F: Function<(A,)>,
+        I: IntoIterator<Item = A>,
+    {
+        self.results(function, items, chunk, true)
+    }
+
+    /// As [`Pool::imap`], in the order in which results come.
+    pub fn imap_unordered<A, F, I>(&self, function: F, items: I) -> Results<I::IntoIter, A, F::Output>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        F: Function<(A,)>,
+        I: IntoIterator<Item = A>,
+    {
+        self.imap_unordered_chunked(function, items, 1)
+    }
+
+    /// As [`Pool::imap_unordered`], in chunks of so many items.
+    pub fn imap_unordered_chunked<A, F, I>(
+        &self,
+        function: F,
+        items: I,
+        chunk: usize,
+    ) -> Results<I::IntoIter, A, F::Output>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        F: Function<(A,)>,
+        I: IntoIterator<Item = A>,
+    {
+        self.results(function, items, chunk, false)
+    }
+
+    fn results<A, F, I>(
+        &self,
+        function: F,
+        items: I,
+        chunk: usize,
+        ordered: bool,
+    ) -> Results<I::IntoIter, A, F::Output>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        F: Function<(A,)>,
+        I: IntoIterator<Item = A>,
+    {
+        let name = name::<(A,), F>(function);
+        Results::new(Arc::clone(&self.shared), name, items.into_iter(), chunk, ordered)
+    }
+
+    /// Adds the units of a call.
+    fn call<A: Serialize, T: Send + 'static>(
+        &self,
+        function: Result<TaskName, CallError>,
+        items: Vec<A>,
+        chunk: usize,
+        read: promise::Read<T>,
+    ) -> AsyncResult<T> {
+        let failed = |error: CallError| AsyncResult::new(Promise::new(0, Box::new(|_| Err(error))));
+        let function = match function {
+            Ok(function) => function,
+            Err(error) => return failed(error),
+        };
+        let promise = Promise::new(items.len().div_ceil(chunk), read);
+        let sink: Arc<dyn Sink> = Arc::new(Arc::clone(&promise));
+        let unit = |(at, calls): (usize, &[A])| {
+            Ok(Unit {
+                function: function.clone(),
+                calls: write_calls(calls)?,
+                count: calls.len(),
+                sink: Arc::clone(&sink),
+                at,
+                suspect: false,
+                crashes: 0,
+            })
+        };
+        let units: Result<Vec<_>, CallError> = items.chunks(chunk).enumerate().map(unit).collect();
+        match units.and_then(|units| self.shared.add(units)) {
+            Ok(()) => AsyncResult::new(promise),
+            Err(error) => failed(error),
+        }
+    }
+
+    /// Takes no more calls. Those that were made go on.
+    pub fn close(&self) {
+        self.shared.line.close();
+    }
+
+    /// Waits until all calls and all processes of a closed pool have ended.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] when the pool was neither closed nor terminated: it would never end.
+    pub fn join(&self) -> Result<(), Error> {
+        self.joinable()?;
+        self.shared.line.join(None);
+        Ok(())
+    }
+
+    /// As [`Pool::join`], and waits at most so long.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`] when they have not ended by then; as [`Pool::join`].
+    pub fn join_timeout(&self, timeout: Duration) -> Result<(), Error> {
+        self.joinable()?;
+        if self.shared.line.join(Some(timeout)) {
+            return Ok(());
+        }
+        let message = format!("calls or processes of the pool have not ended after {timeout:?}");
+        Err(Error::new(ErrorKind::Timeout, "join", message).advise("wait longer, or terminate() the pool"))
+    }
+
+    fn joinable(&self) -> Result<(), Error> {
+        if self.shared.line.is_closed() {
+            return Ok(());
+        }
+        Err(Error::invalid("join", "the pool is open, and would never end")
+            .advise("close() or terminate() it first"))
+    }
+
+    /// Kills the processes. Calls that have not ended never will: their results are [`CallError::Terminated`].
+    pub fn terminate(&self) {
+        self.shared.line.stop(CallError::Terminated);
+        self.shared.killing.cancel();
+    }
+
+    /// As [`Pool::close`] and [`Pool::join`], under the name that executors have.
+    pub fn shutdown(&self) {
+        self.close();
+        self.shared.line.join(None);
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.terminate();
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("processes", &self.shared.hands).finish_non_exhaustive()
+    }
+}
+
+/// The name of a function that may be called.
+fn name<A, F: Function<A>>(function: F) -> Result<TaskName, CallError> {
+    Ok(registered(name_of(&function), std::any::type_name::<F>(), "function({})")?)
+}

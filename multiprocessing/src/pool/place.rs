@@ -1,0 +1,88 @@
+//! One place of a pool: a process after the other.
+
+use std::{io, sync::Arc, time::Duration};
+
+use manyhands_broker::{Error, ErrorKind};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    builder::Terms,
+    child::{Child, End},
+    line::Line,
+};
+use crate::{home::Home, serve::Begin};
+
+/// How many processes of a place may die before they are ready, one after the other.
+const STILLBORN: u32 = 3;
+
+/// A place for a process.
+pub(super) struct Place {
+    home: &'static Home,
+    name: String,
+    line: Arc<Line>,
+    terms: Terms,
+    killing: CancellationToken,
+}
+
+impl Place {
+    pub(super) fn new(
+        home: &'static Home,
+        number: usize,
+        line: Arc<Line>,
+        terms: Terms,
+        killing: CancellationToken,
+    ) -> Self {
+        Self { home, name: format!("PoolWorker-{number}"), line, terms, killing }
+    }
+
+    /// Keeps a process in this place, until the pool has ended.
+    pub(super) async fn keep(self) {
+        let mut stillborn = 0;
+        loop {
+            let end = tokio::select! {
+                biased;
+                () = self.killing.cancelled() => break,
+                child = self.start() => match child {
+                    Ok(child) => child.serve(&self.line, &self.killing).await,
+                    Err(error) => End::Stillborn(error.to_string()),
+                },
+            };
+            match end {
+                End::Over => break,
+                End::Gone => stillborn = 0,
+                End::Broken(why) => {
+                    let message = format!("the initializer of the pool failed: {why}");
+                    self.give_up(message, "mend the initializer; the pool is of no use without it");
+                    break;
+                }
+                End::Stillborn(why) => {
+                    stillborn += 1;
+                    if stillborn == STILLBORN {
+                        let message = format!("processes of the pool die before they can be called: {why}");
+                        self.give_up(message, "see whether the program begins with main of multiprocessing, and what its processes say");
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(50 << stillborn)).await;
+                }
+            }
+        }
+        self.line.hand_left();
+    }
+
+    async fn start(&self) -> io::Result<Child> {
+        let begin = Begin::Pool {
+            name: self.name.clone(),
+            parent: std::process::id(),
+            initializer: self.terms.initializer.clone(),
+            strict: self.terms.on_crash == super::OnCrash::Fail,
+        };
+        let (process, socket) = crate::home::start(self.home, &serde_json::to_vec(&begin)?).await?;
+        Child::new(process, socket, &self.terms)
+    }
+
+    fn give_up(&self, message: String, advice: &str) {
+        self.line.stop(Error::new(ErrorKind::Failed, "call", message).advise(advice).into());
+        // The others have nothing to do any more.
+        self.killing.cancel();
+    }
+}
