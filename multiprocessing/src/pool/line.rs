@@ -13,7 +13,7 @@ use crate::CallError;
 
 /// The units of a pool that are not given to a process, and how many are not ended.
 #[derive(Default)]
-pub(super) struct Line {
+pub(crate) struct Line {
     state: Mutex<State>,
     /// There may be something to be taken, or the line has ended.
     news: Notify,
@@ -43,6 +43,12 @@ pub(super) enum Standing {
     Closed,
     /// Nothing runs any more.
     Over,
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").finish_non_exhaustive()
+    }
 }
 
 impl State {
@@ -205,7 +211,7 @@ impl Line {
     }
 
     /// Waits until all units and all processes have ended; false after this time.
-    pub(super) fn join(&self, within: Option<Duration>) -> bool {
+    pub(crate) fn join(&self, within: Option<Duration>) -> bool {
         let deadline = within.and_then(|within| Instant::now().checked_add(within));
         let mut state = self.lock();
         while state.unfinished > 0 || state.hands > 0 {
@@ -221,7 +227,7 @@ impl Line {
     }
 
     /// Whether it was closed, or stopped.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }
 }

@@ -8,21 +8,22 @@ mod place;
 mod promise;
 mod sequence;
 mod unit;
+mod workers;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use manyhands_broker::{Error, ErrorKind, TaskName};
+use manyhands_broker::{BrokerUrl, Error, ErrorKind, TaskName};
 use manyhands_worker::function::{Function, name_of};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::line::Line;
 pub use self::{
     builder::{OnCrash, PoolBuilder},
     promise::AsyncResult,
     sequence::Results,
 };
 use self::{
-    line::Line,
     promise::Promise,
     unit::{Ended, Sink, Unit, write_calls},
 };
@@ -72,6 +73,15 @@ impl Pool {
     /// What [`PoolBuilder::build`] says.
     pub fn new(processes: usize) -> Result<Self, Error> {
         Self::builder(processes).build()
+    }
+
+    /// Opens a pool whose calls are done by workers, on this box or any other: those that serve the queue `pool` of this broker. They are
+    /// programs whose main function is `manyhands::main(|app| app.function(…))`, from the same sources as this one.
+    ///
+    /// # Errors
+    /// What [`PoolBuilder::connect`] says.
+    pub fn connect(url: &BrokerUrl) -> Result<Self, Error> {
+        Self::builder(1).connect(url)
     }
 
     /// Begins to describe a pool of so many processes of this box.
