@@ -82,8 +82,8 @@ pub(crate) fn the_same_calls_over_redis() {
 }
 
 pub(crate) fn the_same_calls_over_rabbitmq() {
-    let rabbitmq = RabbitMq::start().unwrap();
-    the_same_calls(&rabbitmq.url());
+    let rabbitmq = RabbitMq::shared_url().unwrap();
+    the_same_calls(&format!("{rabbitmq}?namespace=pool-{}", std::process::id()));
 }
 
 pub(crate) fn a_worker_that_is_killed_costs_nothing() {

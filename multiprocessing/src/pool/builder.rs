@@ -23,14 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnCrash {
-    /// It is given to another process. What the process had beside it is not blamed: whoever may have been the cause runs alone from then on, and
-    /// when so many processes have died of a call alone, its result is [`CallError::Crashed`](crate::CallError::Crashed). A call may run more than once.
+    /// It is given to another process; when so many have died of it, its result is [`CallError::Crashed`](crate::CallError::Crashed). It
+    /// runs more than once then. Of a chunk, each call is given to another process by itself.
     Rerun {
         /// After how many crashes it is given up; at least 1.
         max_crashes: u32,
     },
-    /// Its result is [`CallError::Crashed`](crate::CallError::Crashed) at once: no call runs twice. Each process is given one chunk at a time then, which is slower where
-    /// calls are short; all calls of a chunk have the same end.
+    /// Its result is [`CallError::Crashed`](crate::CallError::Crashed) at once: no call runs twice. All calls of a chunk have the same
+    /// end.
     Fail,
 }
 

@@ -50,8 +50,6 @@ pub(super) struct Child {
 struct Given {
     number: u64,
     unit: Unit,
-    /// Nothing else was given at the time: if the process dies, it died of this.
-    alone: bool,
 }
 
 /// How the time of a process ended.
@@ -94,7 +92,7 @@ impl Child {
             out: Vec::new(),
             written: 0,
             next: 0,
-            pace: Pace::new(matches!(terms.on_crash, OnCrash::Rerun { .. })),
+            pace: Pace::new(),
             ready: false,
             since: Instant::now(),
             left,
@@ -142,13 +140,13 @@ impl Child {
         }
         let room = self.pace.window().saturating_sub(self.given.len());
         let room = self.left.map_or(room, |left| room.min(usize::try_from(left).unwrap_or(usize::MAX)));
-        // A suspect is alone as long as it runs.
-        if room == 0 || self.given.front().is_some_and(|given| given.unit.suspect) {
+        if room == 0 {
             return line.standing();
         }
         let (mut units, idle) = (Vec::new(), self.given.is_empty());
         let standing = line.take(room, BYTES.saturating_sub(self.bytes), idle, &mut units);
-        let alone = idle && units.len() == 1 && (units[0].suspect || room == 1);
+        // Nothing more is given before it is answered.
+        let alone = idle && room == 1;
         if idle && !units.is_empty() {
             self.since = Instant::now();
         }
@@ -158,13 +156,9 @@ impl Child {
             let head = [u8::from(alone), u8::try_from(name.len()).unwrap_or(u8::MAX)];
             put(&mut self.out, Kind::Run, self.next, &[&head, name, &unit.calls]);
             self.bytes += unit.calls.len();
-            self.given.push_back(Given { number: self.next, unit, alone });
+            self.given.push_back(Given { number: self.next, unit });
             self.next += 1;
             self.left = self.left.map(|left| left - 1);
-        }
-        // Where one more is given, the one before is no longer alone.
-        if self.given.len() > 1 {
-            self.given.iter_mut().for_each(|given| given.alone = false);
         }
         standing
     }
@@ -303,29 +297,27 @@ impl Child {
     }
 }
 
-/// What becomes of the units of a process that died.
-fn bury(given: VecDeque<Given>, on_crash: OnCrash, line: &Line, exit: Option<Exit>, how: &str) {
+/// What becomes of the units of a process that died. It sent each reply before it began the next unit: the first that has none is what it died of, or
+/// would have begun next.
+fn bury(mut given: VecDeque<Given>, on_crash: OnCrash, line: &Line, exit: Option<Exit>, how: &str) {
     let mut again = Vec::new();
-    for Given { mut unit, alone, .. } in given {
-        let crashed = |crashes| Ended::Failed(CallError::Crashed { crashes, exit, how: how.to_owned() });
-        let OnCrash::Rerun { max_crashes } = on_crash else {
-            line.end(unit, crashed(1));
-            continue;
+    if let Some(Given { mut unit, .. }) = given.pop_front() {
+        let most = match on_crash {
+            OnCrash::Rerun { max_crashes } => max_crashes,
+            OnCrash::Fail => 1,
         };
-        // Only who was alone is blamed, and of several calls none is known to be the one.
-        if alone && unit.count == 1 {
-            unit.crashes += 1;
-            if unit.crashes >= max_crashes {
-                let crashes = unit.crashes;
-                line.end(unit, crashed(crashes));
-                continue;
-            }
+        // Of several calls none is known to be the one: each gets its own chance.
+        let several = unit.count > 1 && on_crash != OnCrash::Fail;
+        unit.crashes += u32::from(!several);
+        if unit.crashes >= most {
+            let crashes = unit.crashes;
+            line.end(unit, Ended::Failed(CallError::Crashed { crashes, exit, how: how.to_owned() }));
+        } else {
+            again = unit.apart();
+            line.took_apart(again.len());
         }
-        unit.suspect = true;
-        let parts = unit.apart();
-        line.took_apart(parts.len());
-        again.extend(parts);
     }
+    again.extend(given.into_iter().map(|given| given.unit));
     line.give_back(again);
 }
 

@@ -120,30 +120,22 @@ impl Line {
     }
 
     /// Takes units from the beginning: as many as `room`, but no more than a fair share where there are few, nor more than `bytes`
-    /// beside the first. A suspect is taken only if `alone`, and alone.
-    pub(super) fn take(&self, room: usize, bytes: usize, alone: bool, into: &mut Vec<Unit>) -> Standing {
+    /// of arguments beside the first for who has none.
+    pub(super) fn take(&self, room: usize, bytes: usize, idle: bool, into: &mut Vec<Unit>) -> Standing {
         let mut abandoned = Vec::new();
         let standing = {
             let mut state = self.lock();
             let fair = state.units.len().div_ceil(state.hands.max(1));
             let (most, mut left) = (room.min(fair.max(1)), bytes);
             while into.len() < most {
-                let Some(next) = state.units.front() else { break };
-                let fits = next.calls.len() <= left || (alone && into.is_empty());
-                if !fits || (next.suspect && !(alone && into.is_empty())) {
-                    break;
-                }
-                let Some(unit) = state.units.pop_front() else { break };
+                let fits = |unit: &mut Unit| unit.calls.len() <= left || (idle && into.is_empty());
+                let Some(unit) = state.units.pop_front_if(fits) else { break };
                 if unit.sink.is_abandoned() {
                     abandoned.push(unit);
                     continue;
                 }
                 left = left.saturating_sub(unit.calls.len());
-                let suspect = unit.suspect;
                 into.push(unit);
-                if suspect {
-                    break;
-                }
             }
             state.standing()
         };

@@ -302,7 +302,6 @@ impl Pool {
                 count: calls.len(),
                 sink: Arc::clone(&sink),
                 at,
-                suspect: false,
                 crashes: 0,
             })
         };

@@ -74,7 +74,6 @@ impl Place {
             name: self.name.clone(),
             parent: std::process::id(),
             initializer: self.terms.initializer.clone(),
-            strict: self.terms.on_crash == super::OnCrash::Fail,
         };
         let (process, socket) = crate::home::start(self.home, &serde_json::to_vec(&begin)?).await?;
         Child::new(process, socket, &self.terms)
