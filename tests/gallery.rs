@@ -175,6 +175,20 @@ fn mails() {
     assert!(ids.iter().all(|id| id % 100 == 37), "{lines:?}");
 }
 
+#[test]
+fn squares() {
+    assert_eq!(lines("squares"), ["[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]"]);
+    // It is what the documentation shows.
+    let source = std::fs::read_to_string(repository("examples/squares.rs")).unwrap();
+    let code = &source[source.find("use std::process::ExitCode;").unwrap()..];
+    for file in ["README.md", "docs/from-multiprocessing.md"] {
+        assert!(
+            std::fs::read_to_string(repository(file)).unwrap().contains(code),
+            "{file} shows something else"
+        );
+    }
+}
+
 /// Each call of the guide is there under that name.
 #[test]
 fn the_guide_names_these_examples() {
