@@ -32,9 +32,9 @@ fn run() -> Result<(), manyhands::Error> {
     parent.start()?;
     parent.join()?;
 
-    let daemon = Process::new(work_for_ever, ())?.name("background").daemon(true);
+    let daemon = Process::new(work_for_ever, ())?.named("background").daemon(true);
     daemon.start()?;
-    println!("daemon {} is {}", daemon.get_name(), daemon.pid().unwrap_or_default());
+    println!("daemon {} is {}", daemon.name(), daemon.pid().unwrap_or_default());
     if std::env::args().nth(1).as_deref() == Some("wait") {
         work_for_ever();
     }

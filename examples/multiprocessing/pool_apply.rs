@@ -46,7 +46,7 @@ fn run() -> Result<(), CallError> {
     let pool = Pool::new(3)?;
     let never = pool.apply_async(cook, ("stew".to_owned(),));
     pool.terminate();
-    println!("after terminate: {}", never.get().map_or_else(|error| error.to_string(), |dish| dish));
+    println!("after terminate: {}", never.get().unwrap_or_else(|error| error.to_string()));
     Ok(())
 }
 

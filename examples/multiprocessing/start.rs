@@ -32,7 +32,7 @@ fn run() -> Result<(), manyhands::Error> {
     println!("main: my pid is {}", std::process::id());
     // Arguments are a tuple, as Python's `args=("Ada",)`.
     let first = Process::new(greet, ("Ada".to_owned(),))?;
-    let second = Process::run(Greeter { name: "Grace".to_owned() })?.name("greeter");
+    let second = Process::of(Greeter { name: "Grace".to_owned() })?.named("greeter");
     first.start()?;
     second.start()?;
     println!("main: started {:?} and {:?}", first.pid(), second.pid());

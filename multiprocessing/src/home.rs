@@ -100,6 +100,8 @@ pub(crate) fn home() -> Result<&'static Home> {
 
 /// As [`home`], for who starts no processes.
 pub(crate) fn home_of_any() -> Result<&'static Home> {
+    static BEGINNING: Mutex<()> = Mutex::new(());
+    let _one = BEGINNING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(home) = HOME.get() {
         return Ok(home);
     }
@@ -110,7 +112,6 @@ pub(crate) fn home_of_any() -> Result<&'static Home> {
     let watch = move || runtime.block_on(std::future::pending::<()>());
     thread::Builder::new().name("processes".to_owned()).spawn(watch).map_err(failed)?;
     let spawner = Spawner::new(Vec::new());
-    // Should two begin at once, the threads of one have nothing to do.
     Ok(HOME.get_or_init(|| Home {
         runtime: handle,
         spawner,

@@ -99,6 +99,7 @@ pub(crate) fn wait_for(n: u64, file: Option<PathBuf>) -> u64 {
     n
 }
 
+#[expect(clippy::disallowed_methods, clippy::exit, reason = "that is what it is for")]
 pub(crate) fn exit_with(code: i32) {
     std::process::exit(code);
 }

@@ -110,7 +110,7 @@ pub(crate) fn a_call_that_kills_workers_is_told() {
     // Started again and again, as a supervisor does.
     let _worker = Worker::start(&place, &url, &["--processes", "2"]);
     let pool =
-        Pool::builder(1).on_crash(OnCrash::Rerun { max_crashes: 1 }).connect(&url.parse().unwrap()).unwrap();
+        Pool::builder().on_crash(OnCrash::Rerun { max_crashes: 1 }).connect(&url.parse().unwrap()).unwrap();
     let results: Vec<_> = (0..20).map(|n| pool.apply_async(killed_by, (n, 11, file.clone()))).collect();
     for (n, result) in (0..).zip(results) {
         match result.get() {
@@ -128,7 +128,7 @@ pub(crate) fn nobody_who_does_the_calls_is_told() {
     let place = Place::new();
     let url = place.url();
     let impatient =
-        || Pool::builder(1).patience(Duration::from_millis(500)).connect(&url.parse().unwrap()).unwrap();
+        || Pool::builder().patience(Duration::from_millis(500)).connect(&url.parse().unwrap()).unwrap();
     let error = impatient().apply(square, (1,)).unwrap_err();
     assert!(error.to_string().contains("no worker serves queue \"pool\""), "{error}");
     // What nobody did is taken back.
@@ -156,9 +156,10 @@ pub(crate) fn nobody_who_does_the_calls_is_told() {
 
     // What such a pool cannot have.
     for (builder, words) in [
-        (Pool::builder(1).initializer(note, (1, place.path("x"))), "initializer"),
-        (Pool::builder(1).max_tasks_per_child(1), "number of tasks"),
-        (Pool::builder(1).on_crash(OnCrash::Fail), "OnCrash::Fail"),
+        (Pool::builder().initializer(note, (1, place.path("x"))), "initializer"),
+        (Pool::builder().processes(2), "number of processes"),
+        (Pool::builder().max_tasks_per_child(1), "number of tasks"),
+        (Pool::builder().on_crash(OnCrash::Fail), "OnCrash::Fail"),
     ] {
         let error = builder.connect(&url.parse().unwrap()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);

@@ -17,7 +17,7 @@ pub(crate) fn run(role: &str) -> Result<(), Box<dyn std::error::Error>> {
         "returns" => {
             let daemon = Process::new(wait_for, (1, Some(folder.join("never"))))?.daemon(true);
             daemon.start()?;
-            let process = Process::new(describe, (folder.join("described"),))?.name("late");
+            let process = Process::new(describe, (folder.join("described"),))?.named("late");
             process.start()?;
             say(&[daemon.pid().unwrap()])
         }

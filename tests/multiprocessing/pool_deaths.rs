@@ -45,7 +45,7 @@ pub(crate) fn a_call_that_kills_is_found_among_others() {
     for chunk in [1_u64, 7, 1000] {
         let place = Place::new();
         let file = place.path("runs");
-        let pool = Pool::builder(2).on_crash(OnCrash::Rerun { max_crashes: 2 }).build().unwrap();
+        let pool = Pool::builder().processes(2).on_crash(OnCrash::Rerun { max_crashes: 2 }).build().unwrap();
         let calls = (0..200).map(|n| (n, 123, file.clone()));
         let results: Vec<_> = if chunk == 1 {
             let under_way: Vec<_> = calls.map(|args| pool.apply_async(killed_by, args)).collect();
@@ -87,7 +87,7 @@ pub(crate) fn a_call_that_kills_is_found_among_others() {
 pub(crate) fn a_call_that_may_not_run_twice_does_not() {
     let place = Place::new();
     let file = place.path("runs");
-    let pool = Pool::builder(2).on_crash(OnCrash::Fail).build().unwrap();
+    let pool = Pool::builder().processes(2).on_crash(OnCrash::Fail).build().unwrap();
     let results: Vec<_> =
         (0..300).map(|n| pool.apply_async(killed_by, (n, n / 100 * 100 + 50, file.clone()))).collect();
     for (n, result) in (0..).zip(results) {
@@ -106,7 +106,7 @@ pub(crate) fn a_call_that_may_not_run_twice_does_not() {
 
 pub(crate) fn processes_that_die_while_they_write_are_typed_ends() {
     let kills = if std::env::var_os("MANYHANDS_TEST_LONG").is_some() { 1000 } else { 50 };
-    let pool = Pool::builder(2).on_crash(OnCrash::Fail).build().unwrap();
+    let pool = Pool::builder().processes(2).on_crash(OnCrash::Fail).build().unwrap();
     let (mut killed, mut crashed) = (0, 0);
     let mut pids: Vec<u32> = Vec::new();
     while killed < kills {
@@ -141,7 +141,7 @@ fn is_of_pool(pid: u32) -> bool {
 pub(crate) fn a_call_that_takes_too_long_is_ended() {
     let place = Place::new();
     let limit = Duration::from_millis(300);
-    let pool = Pool::builder(2).run_limit(limit).build().unwrap();
+    let pool = Pool::builder().processes(2).run_limit(limit).build().unwrap();
     let calls = (0..20).map(|n| (n, (n == 3).then(|| place.path("never"))));
     let results: Vec<_> = calls.map(|args| pool.apply_async(wait_for, args)).collect();
     for (n, result) in (0..).zip(results) {
@@ -164,7 +164,7 @@ pub(crate) fn a_pool_that_is_gone_leaves_nobody() {
     drop((results, pool));
     until(|| !kill::descendants(std::process::id()).into_iter().any(is_of_pool));
     // A pool whose processes cannot live says so, instead of starting them for ever.
-    let pool = Pool::builder(1).initializer(abort, ()).build().unwrap();
+    let pool = Pool::builder().processes(1).initializer(abort, ()).build().unwrap();
     let error = pool.apply(square, (1,)).unwrap_err();
     assert!(
         error.to_string().contains("die before they can be called: killed by signal 6 (SIGABRT)"),

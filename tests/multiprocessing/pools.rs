@@ -115,8 +115,7 @@ pub(crate) fn callbacks_hear_of_every_end() {
 
 pub(crate) fn a_result_can_be_awaited_and_waited_for() {
     let (place, pool) = (Place::new(), Pool::new(1).unwrap());
-    let go = place.path("go");
-    let mut result = pool.apply_async(wait_for, (1, Some(go.clone())));
+    let mut result = pool.apply_async(wait_for, (1, Some(place.path("go"))));
     assert!(!result.ready() && result.successful().is_none());
     let error = result.get_timeout(Duration::from_millis(10)).unwrap_err();
     assert!(matches!(error, CallError::TimedOut(_)), "{error}");
@@ -126,6 +125,10 @@ pub(crate) fn a_result_can_be_awaited_and_waited_for() {
     place.write("go", "");
     assert_eq!(result.get_timeout(PATIENCE).unwrap(), 1);
     assert!(matches!(result.get_timeout(PATIENCE), Err(CallError::Taken)));
+    let (sender, heard) = mpsc::channel();
+    let result = result.error_callback(move |error| sender.send(error.to_string()).unwrap());
+    assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), "the result was taken before");
+    assert!(matches!(result.get(), Err(CallError::Taken)));
     assert_eq!(later.collect::<Result<Vec<_>, _>>().unwrap(), [0, 1, 4]);
 
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -239,11 +242,16 @@ pub(crate) fn a_pool_is_closed_joined_and_terminated() {
 }
 
 pub(crate) fn every_process_is_initialized() {
-    let pool = Pool::builder(3).initializer(remember, (100_u64,)).max_tasks_per_child(20).build().unwrap();
+    let pool = Pool::builder()
+        .processes(3)
+        .initializer(remember, (100_u64,))
+        .max_tasks_per_child(20)
+        .build()
+        .unwrap();
     let results: Result<Vec<_>, _> = pool.imap(remembered, 0..500).collect();
     assert_eq!(results.unwrap(), (100..600).collect::<Vec<_>>());
 
-    let pool = Pool::builder(2).initializer(refuse, ("no start".to_owned(),)).build().unwrap();
+    let pool = Pool::builder().processes(2).initializer(refuse, ("no start".to_owned(),)).build().unwrap();
     for _ in 0..2 {
         let error = pool.apply(square, (1,)).unwrap_err();
         assert!(matches!(&error, CallError::Failed(_)), "{error}");
@@ -253,7 +261,7 @@ pub(crate) fn every_process_is_initialized() {
 }
 
 pub(crate) fn processes_are_replaced_after_their_tasks() {
-    let pool = Pool::builder(2).max_tasks_per_child(10).build().unwrap();
+    let pool = Pool::builder().processes(2).max_tasks_per_child(10).build().unwrap();
     let pids: Vec<u32> = pool.imap(pid, 0..200).collect::<Result<_, _>>().unwrap();
     let different: BTreeSet<_> = pids.iter().collect();
     for pid in &different {
@@ -287,9 +295,12 @@ pub(crate) fn what_is_wrong_with_a_call_is_told() {
     for (error, words) in [
         (Pool::new(0).unwrap_err(), "1 to 1024 processes, not 0"),
         (Pool::new(100_000).unwrap_err(), "not 100000"),
-        (Pool::builder(1).max_tasks_per_child(0).build().unwrap_err(), "at least 1"),
-        (Pool::builder(1).run_limit(Duration::ZERO).build().unwrap_err(), "run limit of 0"),
-        (Pool::builder(1).initializer(not_registered, (1,)).build().unwrap_err(), "not registered"),
+        (Pool::builder().processes(1).max_tasks_per_child(0).build().unwrap_err(), "at least 1"),
+        (Pool::builder().processes(1).run_limit(Duration::ZERO).build().unwrap_err(), "run limit of 0"),
+        (
+            Pool::builder().processes(1).initializer(not_registered, (1,)).build().unwrap_err(),
+            "not registered",
+        ),
     ] {
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.report().contains(words), "{}", error.report());

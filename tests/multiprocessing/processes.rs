@@ -27,7 +27,7 @@ pub(crate) fn a_function_and_a_value_run_in_processes_of_their_own() {
     let place = Place::new();
     let file = place.path("lines");
     let first = Process::new(describe, (file.clone(),)).unwrap();
-    let second = Process::run(Greeter { file: file.clone() }).unwrap().name("greeter").daemon(true);
+    let second = Process::of(Greeter { file: file.clone() }).unwrap().named("greeter").daemon(true);
     assert!(first.pid().is_none() && !first.is_alive() && first.exit_code().is_none());
     let mut expected = Vec::new();
     for (process, daemon) in [(first, false), (second, true)] {
@@ -36,8 +36,8 @@ pub(crate) fn a_function_and_a_value_run_in_processes_of_their_own() {
         assert_ne!(pid, std::process::id());
         assert!(process.join().unwrap().success());
         assert!(!process.is_alive());
-        assert!(process.get_name() == "greeter" || process.get_name().starts_with("Process-"), "{process:?}");
-        expected.push(format!("{} {pid} {} {daemon}", process.get_name(), std::process::id()));
+        assert!(process.name() == "greeter" || process.name().starts_with("Process-"), "{process:?}");
+        expected.push(format!("{} {pid} {} {daemon}", process.name(), std::process::id()));
     }
     assert_eq!(lines(&file), expected);
 }

@@ -1,6 +1,10 @@
 //! What a pool is told before it is started.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
 use manyhands_broker::{BrokerUrl, Error, ErrorKind, QueueName, Result};
 use manyhands_worker::function::{self, Function, name_of};
@@ -38,7 +42,7 @@ pub enum OnCrash {
 #[derive(Debug)]
 #[must_use = "a pool is started by build()"]
 pub struct PoolBuilder {
-    processes: usize,
+    processes: Option<usize>,
     pub(super) on_crash: OnCrash,
     pub(super) most_tasks: Option<u32>,
     pub(super) run_limit: Option<Duration>,
@@ -57,9 +61,9 @@ pub(super) struct Terms {
 }
 
 impl PoolBuilder {
-    pub(super) fn new(processes: usize) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            processes,
+            processes: None,
             on_crash: OnCrash::Rerun { max_crashes: 3 },
             most_tasks: None,
             run_limit: None,
@@ -67,6 +71,12 @@ impl PoolBuilder {
             queue: function::QUEUE.to_owned(),
             patience: PATIENCE,
         }
+    }
+
+    /// Sets how many processes of this box it has, 1 to 1024; one a core unless this says otherwise.
+    pub fn processes(mut self, processes: usize) -> Self {
+        self.processes = Some(processes);
+        self
     }
 
     /// Lets every process call a function before all else. If that panics, the pool is of no use, and all calls say so.
@@ -126,6 +136,12 @@ impl PoolBuilder {
             let message = format!("a pool over workers has no {what}");
             Err(Error::new(ErrorKind::Unsupported, "connect", message).advise(advice))
         };
+        if self.processes.is_some() {
+            return unsupported(
+                "number of processes",
+                "start as many workers as are wanted, or give worker --processes",
+            );
+        }
         if self.initializer?.is_some() {
             return unsupported(
                 "initializer",
@@ -163,9 +179,13 @@ impl PoolBuilder {
     /// [`ErrorKind::Invalid`] when a number is out of range, the initializer is not registered, the
     /// program does not begin with [`main`](crate::main), or this process is a daemon.
     pub fn build(self) -> Result<Pool> {
-        if !(1..=MOST).contains(&self.processes) {
-            let message = format!("a pool has 1 to {MOST} processes, not {}", self.processes);
-            return Err(Error::invalid("start", message));
+        let one_a_core = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let processes = self.processes.unwrap_or_else(one_a_core);
+        if !(1..=MOST).contains(&processes) {
+            return Err(Error::invalid(
+                "start",
+                format!("a pool has 1 to {MOST} processes, not {processes}"),
+            ));
         }
         checked(self.on_crash, self.most_tasks, self.run_limit)?;
         let terms = Terms {
@@ -175,13 +195,21 @@ impl PoolBuilder {
             initializer: self.initializer?,
         };
         let home = home()?;
-        let (line, killing) = (Arc::new(Line::new(self.processes)), CancellationToken::new());
+        let (line, killing) = (Arc::new(Line::new(processes)), CancellationToken::new());
         home.note(&line);
-        for number in 1..=self.processes {
-            let place = place::Place::new(home, number, Arc::clone(&line), terms.clone(), killing.clone());
+        let ready = Arc::new(AtomicUsize::new(0));
+        for number in 1..=processes {
+            let place = place::Place::new(
+                home,
+                number,
+                Arc::clone(&line),
+                terms.clone(),
+                killing.clone(),
+                Arc::clone(&ready),
+            );
             home.runtime.spawn(place.keep());
         }
-        Ok(Pool { shared: Arc::new(Shared { line, hands: self.processes, killing }) })
+        Ok(Pool { shared: Arc::new(Shared { line, hands: processes, killing }) })
     }
 }
 

@@ -1,6 +1,12 @@
 //! One process of a pool, as the pool sees it: units out, replies in.
 
-use std::{collections::VecDeque, io, os::unix::net::UnixStream as StdStream, time::Duration};
+use std::{
+    collections::VecDeque,
+    io,
+    os::unix::net::UnixStream as StdStream,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use manyhands_broker::Error;
 use manyhands_worker::processes::{Exit, Process};
@@ -16,7 +22,7 @@ use super::{
 };
 use crate::{
     CallError,
-    wire::{Frames, Kind, put},
+    wire::{Frames, Kind, empty, put},
 };
 
 /// How many bytes of arguments a process is given ahead.
@@ -100,14 +106,27 @@ impl Child {
     }
 
     /// Gives it units and takes its replies, until it ends or is to end.
-    pub(super) async fn serve(mut self, line: &Line, killing: &CancellationToken) -> End {
-        let why = loop {
+    pub(super) async fn serve(
+        mut self,
+        line: &Line,
+        killing: &CancellationToken,
+        ready: &AtomicUsize,
+    ) -> End {
+        let why = self.work(line, killing, ready).await;
+        if self.ready {
+            ready.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.end(line, why).await
+    }
+
+    async fn work(&mut self, line: &Line, killing: &CancellationToken, ready: &AtomicUsize) -> Why {
+        loop {
             let news = line.news();
             tokio::pin!(news);
             news.as_mut().enable();
             let standing = self.give(line);
             if self.given.is_empty() && (self.left == Some(0) || standing != Standing::Open) {
-                break Why::Done(standing);
+                return Why::Done(standing);
             }
             let hungry = self.ready && self.left != Some(0) && self.given.len() < self.pace.window();
             let late =
@@ -119,18 +138,17 @@ impl Child {
             let unwritten = self.written < self.out.len();
             tokio::select! {
                 biased;
-                () = killing.cancelled() => break Why::Killed,
-                _ = self.socket.readable() => match self.read(line) {
+                () = killing.cancelled() => return Why::Killed,
+                _ = self.socket.readable() => match self.read(line, ready) {
                     Ok(None) => {}
-                    Ok(Some(why)) => break why,
-                    Err(error) => break Why::Nonsense(error),
+                    Ok(Some(why)) => return why,
+                    Err(error) => return Why::Nonsense(error),
                 },
                 _ = self.socket.writable(), if unwritten => {}
                 () = &mut news, if hungry => {}
-                () = at(late), if late.is_some() => break Why::Late(self.terms.run_limit.unwrap_or_default()),
+                () = at(late), if late.is_some() => return Why::Late(self.terms.run_limit.unwrap_or_default()),
             }
-        };
-        self.end(line, why).await
+        }
     }
 
     /// Gives it what it has room for, and tells how the line stands.
@@ -176,13 +194,13 @@ impl Child {
                 }
             }
         }
-        self.out.clear();
+        empty(&mut self.out);
         self.written = 0;
         Ok(())
     }
 
     /// Reads what there is; tells if nothing more will come.
-    fn read(&mut self, line: &Line) -> io::Result<Option<Why>> {
+    fn read(&mut self, line: &Line, ready: &AtomicUsize) -> io::Result<Option<Why>> {
         loop {
             let room = self.frames.room();
             let (most, count) = (
@@ -198,7 +216,7 @@ impl Child {
                 },
             );
             self.frames.read(count);
-            if let Some(why) = self.hear(line)? {
+            if let Some(why) = self.hear(line, ready)? {
                 return Ok(Some(why));
             }
             if count < most {
@@ -207,12 +225,15 @@ impl Child {
         }
     }
 
-    fn hear(&mut self, line: &Line) -> io::Result<Option<Why>> {
+    fn hear(&mut self, line: &Line, ready: &AtomicUsize) -> io::Result<Option<Why>> {
         let wrong = || io::Error::new(io::ErrorKind::InvalidData, "it answers what it was not asked");
         let mut back = Vec::new();
         while let Some(frame) = self.frames.next()? {
             match frame.kind {
-                Kind::Ready => self.ready = true,
+                Kind::Ready if !self.ready => {
+                    self.ready = true;
+                    ready.fetch_add(1, Ordering::SeqCst);
+                }
                 Kind::Broken => {
                     return Ok(Some(Why::Broken(String::from_utf8_lossy(frame.body).into_owned())));
                 }
@@ -245,7 +266,7 @@ impl Child {
                     self.left = self.left.map(|left| left + 1);
                     back.push(given.unit);
                 }
-                Kind::Begin | Kind::Run => return Err(wrong()),
+                Kind::Ready | Kind::Begin | Kind::Run => return Err(wrong()),
             }
         }
         if !back.is_empty() {

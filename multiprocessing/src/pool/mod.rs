@@ -72,7 +72,7 @@ impl Pool {
     /// # Errors
     /// What [`PoolBuilder::build`] says.
     pub fn new(processes: usize) -> Result<Self, Error> {
-        Self::builder(processes).build()
+        Self::builder().processes(processes).build()
     }
 
     /// Opens a pool whose calls are done by workers, on this box or any other: those that serve the queue `pool` of this broker. They are
@@ -81,12 +81,12 @@ impl Pool {
     /// # Errors
     /// What [`PoolBuilder::connect`] says.
     pub fn connect(url: &BrokerUrl) -> Result<Self, Error> {
-        Self::builder(1).connect(url)
+        Self::builder().connect(url)
     }
 
-    /// Begins to describe a pool of so many processes of this box.
-    pub fn builder(processes: usize) -> PoolBuilder {
-        PoolBuilder::new(processes)
+    /// Begins to describe a pool.
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::new()
     }
 
     /// Calls a function with `args`, a tuple, and waits for its result.

@@ -11,7 +11,7 @@ use std::{
 use manyhands_worker::function::Functions;
 
 use super::attendant::{Attendant, Desk, Given};
-use crate::wire::{Frames, Kind, fits, put};
+use crate::wire::{Frames, Kind, empty, fits, put};
 
 /// Does calls until there are no more. Each reply is sent before the next call begins: so whoever dies has died of the first call that
 /// has no reply, and the others were not begun.
@@ -22,7 +22,7 @@ pub(super) fn work(functions: &Functions, socket: UnixStream, frames: Frames) ->
     let (mut reply, mut out) = (Vec::new(), Vec::new());
     while let Some(given) = next(&attendant)? {
         let began = Instant::now();
-        reply.clear();
+        empty(&mut reply);
         let done = functions.call_all(&given.function, &given.calls, &mut reply);
         let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         match done {
@@ -38,7 +38,7 @@ pub(super) fn work(functions: &Functions, socket: UnixStream, frames: Frames) ->
         let mut desk = attendant.lock();
         desk.running = None;
         desk.socket.write_all(&out)?;
-        out.clear();
+        empty(&mut out);
     }
     Ok(())
 }
