@@ -345,7 +345,7 @@ mod tests {
         for line in ["--without format", "--only host", "--only fmt"] {
             let error = parse(line).unwrap_err();
             let text = error.to_string();
-            assert!(error.exit_code() == 2 && text.contains("hosts, ledgers"), "{text}");
+            assert!(error.exit_code() == 2 && text.contains("hosts, layers, ledgers"), "{text}");
         }
     }
 
