@@ -26,7 +26,8 @@
 //! Workers must reach the front for it (`--answers`).
 //!
 //! **A command may run more than once**: when its worker dies or is cut off, another one begins anew, within the deadline. So list none
-//! that does harm twice. It runs no longer than somebody waits: at the deadline, or when the caller goes, it is killed with its process group.
+//! that does harm twice. It runs no longer than somebody waits: at the deadline, or when the caller goes, it is killed with its process group. A
+//! caller that closes its side of the connection, the sending half alone included, has gone.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to who started it")]
 
