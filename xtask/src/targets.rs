@@ -39,7 +39,7 @@ impl Selection {
         let tests: String = all.iter().filter(wanted).map(|name| format!(" --test {name}")).collect();
         ensure!(!tests.is_empty(), "no test is left to be run");
         // What stands beside the code belongs to no target of that kind.
-        let beside = if self.only.is_empty() { " --lib --bins --examples" } else { "" };
+        let beside = if self.only.is_empty() { " --lib --bins" } else { "" };
         Ok(format!("{beside}{tests}"))
     }
 }
@@ -58,10 +58,7 @@ mod tests {
     fn targets_are_named_where_not_all_are_wanted() {
         assert_eq!(arguments(&[], &[]).unwrap(), "");
         assert_eq!(arguments(&["hosts"], &[]).unwrap(), " --test hosts");
-        assert_eq!(
-            arguments(&[], &["hosts"]).unwrap(),
-            " --lib --bins --examples --test demo --test ledgers"
-        );
+        assert_eq!(arguments(&[], &["hosts"]).unwrap(), " --lib --bins --test demo --test ledgers");
         assert!(arguments(&["hosts"], &["hosts"]).is_err());
     }
 

@@ -220,14 +220,22 @@ fn run_part(workspace: &Workspace, part: Part, calls: &[Call], env: &[(&str, Str
     Ok(start.elapsed())
 }
 
+/// Returns the calls that run these tests. Some of them run examples, which cargo builds for itself only where it is to run all: else they
+/// would be missing, or those of an earlier build.
+fn calls_of_tests(long: bool, nextest: bool, chosen: &str) -> Vec<Call> {
+    let examples = || Call::new("build --workspace --all-features --locked --examples");
+    let first = (!chosen.is_empty()).then(examples);
+    let tests = Part::Tests.calls(long, nextest).into_iter().map(|call| call.with(chosen));
+    first.into_iter().chain(tests).collect()
+}
+
 /// Runs the tests, and beside them the RabbitMQ server that those share which keep to namespaces of their own.
 fn run_tests(workspace: &Workspace, options: &Options) -> Result<()> {
     servers::check(servers::TESTS)?;
     // Ends when it is dropped, and also if this process is killed.
     let rabbit = RabbitMq::start()?;
     let chosen = options.selection().arguments(&targets::all(workspace)?)?;
-    let calls = Part::Tests.calls(options.long, workspace.has("nextest"));
-    let calls: Vec<_> = calls.into_iter().map(|call| call.with(&chosen)).collect();
+    let calls = calls_of_tests(options.long, workspace.has("nextest"), &chosen);
     // A message says more than where it came from, and the two together bury each other in a log.
     let env = [("MANYHANDS_TEST_RABBITMQ", rabbit.url()), ("RUST_BACKTRACE", "0".to_owned())];
     run_part(workspace, Part::Tests, &calls, &env)?;
@@ -345,7 +353,7 @@ mod tests {
         for line in ["--without format", "--only host", "--only fmt"] {
             let error = parse(line).unwrap_err();
             let text = error.to_string();
-            assert!(error.exit_code() == 2 && text.contains("hosts, ledgers"), "{text}");
+            assert!(error.exit_code() == 2 && text.contains("hosts, layers, ledgers"), "{text}");
         }
     }
 
@@ -379,6 +387,16 @@ mod tests {
     fn cargo_test_stands_in_for_nextest() {
         let expected = "cargo test --workspace --all-features --locked";
         assert_eq!(typed(Part::Tests, false, false), [expected]);
+    }
+
+    #[test]
+    fn examples_are_built_before_tests_that_were_chosen() {
+        let typed =
+            |chosen| -> Vec<_> { calls_of_tests(false, false, chosen).iter().map(Call::to_string).collect() };
+        let tests = "cargo test --workspace --all-features --locked";
+        assert_eq!(typed(""), [tests]);
+        let examples = "cargo build --workspace --all-features --locked --examples";
+        assert_eq!(typed(" --test layers"), [examples, &format!("{tests} --test layers")]);
     }
 
     #[test]
