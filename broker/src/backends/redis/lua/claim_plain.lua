@@ -59,6 +59,8 @@ end
 -- Tells whether it came to one that is to be looked at alone.
 local function hand_out_front()
   local claim, count = plain_claim(next_epoch(0), holder), 8
+  -- As a text: a number would be written as one for each task.
+  local till = string.format('%.0f', now + lease)
   while taken < max do
     local entries, ids, bodies = front(math.min(max - taken, count))
     if #bodies == 0 then return #ids > 0 end
@@ -69,7 +71,7 @@ local function hand_out_front()
       local id, seq = parts(entries[at])
       local p = states[at] and parse_state(states[at])
       local never = not p or not p.epoch
-      leases[2 * at - 1], leases[2 * at] = now + lease, id
+      leases[2 * at - 1], leases[2 * at] = till, id
       stored_states[2 * at - 1] = id
       if never and is_plain(body) then
         stored_states[2 * at] = plain_state(claim, seq)
@@ -78,7 +80,7 @@ local function hand_out_front()
         if never then p = no_progress(seq) end
         lease_out(p, seq)
         stored_states[2 * at] = '\1' .. cmsgpack.pack(p)
-        tell(id, body, p)
+        tell(id, body, not never and p or nil)
       end
     end
     if q.expires then redis.call('ZREM', q.expiring, unpack(ids, 1, #bodies)) end

@@ -107,10 +107,12 @@ local function complete_many(q, ids, place)
       elseif h.result then
         local last = #results
         results[last + 1], results[last + 2] = id, '\1D' .. run.text
-        untils[last + 1], untils[last + 2] = now + h.result, id
+        -- As a text, as in `claim_plain.lua`.
+        h.till = h.till or string.format('%.0f', now + h.result)
+        untils[last + 1], untils[last + 2] = h.till, id
       end
       if h.given and remember_ids > 0 then
-        remembered[#remembered + 1] = now + remember_ids
+        remembered[#remembered + 1] = string.format('%.0f', now + remember_ids)
         remembered[#remembered + 1] = id
       end
     end
