@@ -1,8 +1,10 @@
 //! What this program is started as: the processes that are measured.
 
+mod call;
 mod child;
 mod crowd;
 mod feed;
+mod kills;
 mod orders;
 mod produce;
 mod timed;
@@ -12,9 +14,11 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
+    call::{Call, Called, Calls, Mapped},
     child::Dying,
     crowd::Crowd,
     feed::Feed,
+    kills::{Kills, Survived},
     orders::{Orders, say},
     produce::{Ask, Produce, Produced, Trickle},
     work::{Accepted, Begun, Does, Work, Worked},
@@ -39,6 +43,10 @@ pub(crate) enum Role {
     Crowd(Crowd),
     /// Runs tasks as the warm child of a worker, and dies of some.
     Dying(Dying),
+    /// Calls functions in the processes of a pool.
+    Call(Call),
+    /// Does so while they are killed.
+    Kills(Kills),
     /// Measures a raw limit in a folder.
     Raw {
         /// Which, and how much of it.
@@ -68,6 +76,8 @@ pub(crate) fn play(role: Role) -> Result<()> {
         Role::Ask(ask) => orders::obey(|orders| ask.play(orders)),
         Role::Work(work) => orders::obey(|orders| work.play(orders)),
         Role::Crowd(crowd) => orders::obey(|orders| crowd.play(orders)),
+        Role::Call(call) => orders::obey(|orders| call.play(orders)),
+        Role::Kills(kills) => orders::obey(|orders| kills.play(orders)),
         Role::JetStream(role) => orders::obey(|orders| role.play(orders)),
     }
 }
