@@ -10,13 +10,14 @@ COPY .cargo .cargo
 COPY bench/Cargo.toml bench/
 COPY broker/Cargo.toml broker/
 COPY cli/Cargo.toml cli/
+COPY multiprocessing/Cargo.toml multiprocessing/
 COPY producer/Cargo.toml producer/
 COPY worker/Cargo.toml worker/
 COPY tests/recorder/Cargo.toml tests/recorder/
 COPY tests/support/Cargo.toml tests/support/
 COPY xtask/Cargo.toml xtask/
 # Every file that a manifest names must be there, though only those of the program are compiled.
-RUN for crate in . bench broker cli producer worker tests/recorder tests/support xtask; do \
+RUN for crate in . bench broker cli multiprocessing producer worker tests/recorder tests/support xtask; do \
       mkdir -p $crate/src $crate/tests $crate/examples && touch $crate/src/lib.rs && \
       for name in $(sed -n '/^\[\[/{n;s/^name = "\(.*\)"/\1/p}' $crate/Cargo.toml); do \
         touch $crate/tests/$name.rs $crate/examples/$name.rs; \

@@ -7,6 +7,12 @@
 //! Prints the pids of the two processes, none of which is this one's own, kills one of them when a third of the results is there, and
 //! checks that all results come, in order.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "it is a program, and shows what happens"
+)]
+
 use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 
 use manyhands::multiprocessing::{self, Pool};

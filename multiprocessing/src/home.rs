@@ -5,7 +5,7 @@ use std::{
     io,
     os::unix::net::UnixStream,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
@@ -20,7 +20,7 @@ use manyhands_worker::{
 };
 use tokio::runtime::{Builder, Handle};
 
-use crate::{process::Running, wire};
+use crate::{pool::Line, process::Running, wire};
 
 /// What this process is.
 #[derive(Debug)]
@@ -41,6 +41,7 @@ pub(crate) struct Home {
     pub(crate) runtime: Handle,
     spawner: Spawner,
     running: Mutex<Vec<Arc<Running>>>,
+    pools: Mutex<Vec<Weak<Line>>>,
     names: AtomicU64,
 }
 
@@ -94,6 +95,13 @@ pub(crate) fn home() -> Result<&'static Home> {
             "start the process that is to have children without daemon; the processes of a pool are daemons",
         ));
     }
+    home_of_any()
+}
+
+/// As [`home`], for who starts no processes.
+pub(crate) fn home_of_any() -> Result<&'static Home> {
+    static BEGINNING: Mutex<()> = Mutex::new(());
+    let _one = BEGINNING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(home) = HOME.get() {
         return Ok(home);
     }
@@ -104,11 +112,11 @@ pub(crate) fn home() -> Result<&'static Home> {
     let watch = move || runtime.block_on(std::future::pending::<()>());
     thread::Builder::new().name("processes".to_owned()).spawn(watch).map_err(failed)?;
     let spawner = Spawner::new(Vec::new());
-    // Should two begin at once, the threads of one have nothing to do.
     Ok(HOME.get_or_init(|| Home {
         runtime: handle,
         spawner,
         running: Mutex::default(),
+        pools: Mutex::default(),
         names: AtomicU64::new(1),
     }))
 }
@@ -138,6 +146,13 @@ impl Home {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|process| process.is_alive());
         running.push(process);
+    }
+
+    /// Notes a pool, whose end is waited for where this process ends.
+    pub(crate) fn note(&self, pool: &Arc<Line>) {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(pool));
     }
 
     /// The processes that live.
@@ -172,6 +187,11 @@ pub(crate) fn finish() {
     let Some(home) = HOME.get() else { return };
     for process in home.alive().into_iter().filter(|process| !process.is_daemon()) {
         process.join(None);
+    }
+    let pools = std::mem::take(&mut *home.pools.lock().unwrap_or_else(PoisonError::into_inner));
+    // One that is open is somebody's who does not end it: its processes are left to the guard.
+    for pool in pools.iter().filter_map(Weak::upgrade).filter(|pool| pool.is_closed()) {
+        pool.join(Some(Duration::from_secs(5)));
     }
     let daemons = home.alive();
     for process in &daemons {

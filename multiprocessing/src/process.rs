@@ -70,19 +70,19 @@ impl Process {
         F: Function<A>,
     {
         let name = registered(name_of(&function), std::any::type_name::<F>(), "function({})")?;
-        Self::of(name.as_str(), &args)
+        Self::calling(name.as_str(), &args)
     }
 
     /// A process that will run `value`. It is not started.
     ///
     /// # Errors
     /// As [`Process::new`].
-    pub fn run<T: Run>(value: T) -> Result<Self> {
+    pub fn of<T: Run>(value: T) -> Result<Self> {
         let name = registered(name_of_run::<T>(), std::any::type_name::<T>(), "runs::<{}>()")?;
-        Self::of(name.as_str(), &(value,))
+        Self::calling(name.as_str(), &(value,))
     }
 
-    fn of<A: Serialize>(function: &str, args: &A) -> Result<Self> {
+    fn calling<A: Serialize>(function: &str, args: &A) -> Result<Self> {
         let calls = serde_json::value::to_raw_value(&[args])
             .map_err(|e| Error::invalid("start", "the arguments cannot be written as JSON").because(e))?;
         let (function, parent) = (function.to_owned(), std::process::id());
@@ -92,7 +92,7 @@ impl Process {
 
     /// Gives it a name, instead of `Process-1` and so on.
     #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
+    pub fn named(mut self, name: impl Into<String>) -> Self {
         self.order.name = name.into();
         self
     }
@@ -213,7 +213,7 @@ impl Process {
 
     /// Its name; empty before it is started, if it was given none.
     #[must_use]
-    pub fn get_name(&self) -> &str {
+    pub fn name(&self) -> &str {
         self.label()
     }
 }

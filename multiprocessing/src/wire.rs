@@ -11,6 +11,12 @@ pub(crate) const LONGEST: usize = 1 << 30;
 /// Before every frame: its length without this, as four bytes, the last significant first.
 const HEADER: usize = 4;
 
+/// How much is read at a time at least.
+const LEAST: usize = 64 * 1024;
+
+/// How much room is kept.
+const KEPT: usize = 1024 * 1024;
+
 /// A kind and a number.
 const HEAD: usize = 9;
 
@@ -59,6 +65,12 @@ pub(crate) fn put(out: &mut Vec<u8>, kind: Kind, number: u64, parts: &[&[u8]]) {
     }
 }
 
+/// Empties what was written, and keeps no more room than is usual.
+pub(crate) fn empty(out: &mut Vec<u8>) {
+    out.clear();
+    out.shrink_to(KEPT);
+}
+
 /// Whether a body of so many bytes can be written, with what else a frame has.
 pub(crate) fn fits(bytes: usize) -> bool {
     bytes <= LONGEST - 1024
@@ -77,10 +89,14 @@ pub(crate) struct Frames {
 impl Frames {
     /// Room for what is read next: for all of a frame of which the beginning is there.
     pub(crate) fn room(&mut self) -> &mut [u8] {
-        const LEAST: usize = 64 * 1024;
         if self.at > 0 {
             self.bytes.copy_within(self.at..self.end, 0);
             (self.at, self.end) = (0, self.end - self.at);
+            if self.bytes.len() > KEPT && self.end < LEAST {
+                // One large frame is no reason to keep so much for ever.
+                self.bytes.truncate(KEPT);
+                self.bytes.shrink_to_fit();
+            }
         }
         let whole = self.length().map_or(0, |length| (HEADER + length).saturating_sub(self.end));
         // No more than is really there at a time, whatever the length says.

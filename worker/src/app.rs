@@ -19,6 +19,8 @@ pub struct App {
     pub(crate) options: Vec<(QueueName, QueueOptions)>,
     pub(crate) feeds: Vec<(QueueName, QueueName)>,
     functions: Functions,
+    /// The threads of all functions.
+    pub(crate) crew: Arc<function::Crew>,
     /// Rung when a handler in processes has room again.
     pub(crate) news: Arc<Notify>,
     /// The first thing that is wrong; told when the worker is built, so that registration reads as a chain.
@@ -63,7 +65,8 @@ impl App {
     }
 
     /// Adds a plain function, which a pool of processes calls: of this box, or through a broker the pool of this worker. Its
-    /// tasks go to the queue [`pool`](function::QUEUE), and it runs as a blocking handler does.
+    /// tasks go to the queue [`pool`](function::QUEUE). It runs on a thread, one a core by default, and is given back where it would wait
+    /// behind one that takes long.
     #[must_use]
     pub fn function<A, F>(self, function: F) -> Self
     where
@@ -89,7 +92,8 @@ impl App {
             Ok((name, queue)) => {
                 let calls: Arc<dyn function::Calls> = Arc::new(plain);
                 self.functions.0.insert(name.clone(), Arc::clone(&calls));
-                self.add_named(name, queue, Arc::new(FunctionHandler::new(calls)))
+                let crew = Arc::clone(&self.crew);
+                self.add_named(name, queue, Arc::new(FunctionHandler::new(calls, crew)))
             }
             Err(error) => {
                 self.fail(error);
@@ -190,18 +194,23 @@ impl App {
     }
 
     /// Which slots the tasks of a queue take: those of processes if any of its handlers is one, else those of threads if any
-    /// of them blocks, as the claim cannot choose by name.
+    /// of them blocks, else those of functions, as the claim cannot choose by name.
     pub(crate) fn mode_of(&self, queue: &QueueName) -> Mode {
         let modes: Vec<_> = self.handlers_of(queue).iter().map(|handler| handler.mode()).collect();
-        let scarce = [Mode::Process, Mode::Blocking].into_iter().find(|mode| modes.contains(mode));
+        let scarce =
+            [Mode::Process, Mode::Blocking, Mode::Function].into_iter().find(|mode| modes.contains(mode));
         scarce.unwrap_or(Mode::Async)
     }
 
     /// How many tasks of a queue can start now, as far as its handlers know: where any of them runs in processes, one of these must be
     /// free, as the claim cannot choose by name.
     pub(crate) fn room_of(&self, queue: &QueueName) -> usize {
-        let rooms = self.handlers_of(queue).into_iter().filter_map(|handler| handler.room());
-        rooms.reduce(usize::saturating_add).unwrap_or(usize::MAX)
+        let handlers = self.handlers_of(queue);
+        let rooms = handlers.iter().filter_map(|handler| handler.room());
+        let room = rooms.reduce(usize::saturating_add).unwrap_or(usize::MAX);
+        // All functions share theirs.
+        let called = handlers.iter().any(|handler| handler.mode() == Mode::Function);
+        if called { room.min(self.crew.room()) } else { room }
     }
 
     /// Whether each task of a queue runs alone in a process, so that whoever crashes takes nobody along.

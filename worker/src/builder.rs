@@ -147,6 +147,7 @@ impl WorkerBuilder {
                 longest.as_secs()
             )));
         }
+        app.crew.set_threads(self.settings.threads);
         let named = app.queues().into_iter().map(|queue| (queue, 1));
         let queues: Vec<_> = if self.queues.is_empty() { named.collect() } else { self.queues };
         if let Some((queue, _)) = queues.iter().find(|(_, weight)| *weight == 0) {

@@ -13,6 +13,8 @@ pub(crate) enum Mode {
     Async,
     /// On a thread: it computes or blocks, and can only be told.
     Blocking,
+    /// As a plain function, on the threads of a crew: it can only be told, and waits for them itself.
+    Function,
     /// In a process of its own, which is killed when it must stop. The run sees to that, and ends when the process has.
     Process,
 }

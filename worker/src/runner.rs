@@ -130,6 +130,22 @@ async fn run_handler(
         }
         // It kills its process when it is told, and returns when that is dead: nobody else runs the task before.
         Mode::Process => run.await,
+        // It gives back what no thread has begun.
+        Mode::Function => {
+            tokio::select! {
+                biased;
+                ended = &mut run => ended,
+                limit = expired(cancel.limit(None)) => {
+                    cancel.stop();
+                    match run.await {
+                        Ok(Err(error)) if matches!(error.verdict, Verdict::Retry(_) | Verdict::Release) => {
+                            return Stopped::Over(limit);
+                        }
+                        ended => ended,
+                    }
+                }
+            }
+        }
     };
     match ended {
         Ok(result) => Stopped::Result(result),
@@ -151,6 +167,7 @@ fn judge(result: Option<Stopped>, task: &ClaimedTask, context: &Context) -> (End
         Some(Stopped::Result(Err(error))) => match error.verdict {
             // A thread or a process that was told to stop, and did: that is no failure of the task.
             Verdict::Retry(_) if context.cancelled() => (Ending::Released, Some(End::Release)),
+            Verdict::Release => (Ending::Released, Some(End::Release)),
             Verdict::Crash => crash(cut(error.message()), task),
             Verdict::Retry(after) => retry(cut(error.message()), after, task),
             Verdict::Bury => {

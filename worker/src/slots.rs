@@ -8,7 +8,7 @@ use std::sync::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::handler::Mode;
+use crate::{function::SLOTS, handler::Mode};
 
 /// The slots of a worker, by the way in which handlers run.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ pub(crate) struct Slots {
     waiting: Arc<Semaphore>,
     threads: Arc<Semaphore>,
     processes: Arc<Semaphore>,
+    functions: Arc<Semaphore>,
     taken: AtomicUsize,
     running: AtomicUsize,
     /// Counts how often there was room again, or nothing under way any more; whoever waits for either watches this.
@@ -46,6 +47,7 @@ impl Slots {
             waiting: Arc::new(Semaphore::new(waiting)),
             threads: Arc::new(Semaphore::new(threads)),
             processes: Arc::new(Semaphore::new(processes)),
+            functions: Arc::new(Semaphore::new(SLOTS)),
             taken: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
             changes: watch::Sender::new(0),
@@ -57,6 +59,7 @@ impl Slots {
             Mode::Async => &self.waiting,
             Mode::Blocking => &self.threads,
             Mode::Process => &self.processes,
+            Mode::Function => &self.functions,
         }
     }
 

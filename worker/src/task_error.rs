@@ -20,6 +20,8 @@ pub(crate) enum Verdict {
     /// The process that ran it, and nothing else, died of it.
     #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only handlers in processes crash alone"))]
     Crash,
+    /// It was not begun, and is given back, uncharged.
+    Release,
 }
 
 impl TaskError {
@@ -37,6 +39,11 @@ impl TaskError {
     #[cfg(feature = "cli")]
     pub(crate) fn crash(message: impl Into<String>) -> Self {
         Self { message: message.into(), verdict: Verdict::Crash }
+    }
+
+    /// The task was not begun.
+    pub(crate) fn release() -> Self {
+        Self { message: "it was not begun".to_owned(), verdict: Verdict::Release }
     }
 
     /// Sets how long the task is put off instead of the back-off. Nothing for one that is buried.

@@ -53,7 +53,7 @@ impl Turns {
         }
         let mut passed = self.passed.clone();
         let mut shares: Vec<(usize, usize)> = Vec::new();
-        for mode in [Mode::Async, Mode::Blocking, Mode::Process] {
+        for mode in [Mode::Async, Mode::Blocking, Mode::Function, Mode::Process] {
             let free = free(mode);
             let mut of_mode = (0..self.served.len()).filter(|index| self.served[*index].mode == mode);
             if let (Some(only), None) = (of_mode.next(), of_mode.next()) {

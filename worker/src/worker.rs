@@ -181,7 +181,12 @@ impl Worker {
     pub(crate) fn slots(&self) -> usize {
         let uses = |mode| self.app.handlers.values().any(|registered| registered.handler.mode() == mode);
         let Settings { concurrency, threads, .. } = self.settings;
-        let all = [(Mode::Async, concurrency), (Mode::Blocking, threads), (Mode::Process, self.processes())];
+        let all = [
+            (Mode::Async, concurrency),
+            (Mode::Blocking, threads),
+            (Mode::Function, threads),
+            (Mode::Process, self.processes()),
+        ];
         all.iter().filter(|(mode, _)| uses(*mode)).map(|(_, slots)| slots).sum()
     }
 

@@ -1,6 +1,12 @@
 //! One process of a pool, as the pool sees it: units out, replies in.
 
-use std::{collections::VecDeque, io, os::unix::net::UnixStream as StdStream, time::Duration};
+use std::{
+    collections::VecDeque,
+    io,
+    os::unix::net::UnixStream as StdStream,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use manyhands_broker::Error;
 use manyhands_worker::processes::{Exit, Process};
@@ -16,7 +22,7 @@ use super::{
 };
 use crate::{
     CallError,
-    wire::{Frames, Kind, put},
+    wire::{Frames, Kind, empty, put},
 };
 
 /// How many bytes of arguments a process is given ahead.
@@ -50,8 +56,6 @@ pub(super) struct Child {
 struct Given {
     number: u64,
     unit: Unit,
-    /// Nothing else was given at the time: if the process dies, it died of this.
-    alone: bool,
 }
 
 /// How the time of a process ended.
@@ -94,7 +98,7 @@ impl Child {
             out: Vec::new(),
             written: 0,
             next: 0,
-            pace: Pace::new(matches!(terms.on_crash, OnCrash::Rerun { .. })),
+            pace: Pace::new(),
             ready: false,
             since: Instant::now(),
             left,
@@ -102,14 +106,27 @@ impl Child {
     }
 
     /// Gives it units and takes its replies, until it ends or is to end.
-    pub(super) async fn serve(mut self, line: &Line, killing: &CancellationToken) -> End {
-        let why = loop {
+    pub(super) async fn serve(
+        mut self,
+        line: &Line,
+        killing: &CancellationToken,
+        ready: &AtomicUsize,
+    ) -> End {
+        let why = self.work(line, killing, ready).await;
+        if self.ready {
+            ready.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.end(line, why).await
+    }
+
+    async fn work(&mut self, line: &Line, killing: &CancellationToken, ready: &AtomicUsize) -> Why {
+        loop {
             let news = line.news();
             tokio::pin!(news);
             news.as_mut().enable();
             let standing = self.give(line);
             if self.given.is_empty() && (self.left == Some(0) || standing != Standing::Open) {
-                break Why::Done(standing);
+                return Why::Done(standing);
             }
             let hungry = self.ready && self.left != Some(0) && self.given.len() < self.pace.window();
             let late =
@@ -121,18 +138,17 @@ impl Child {
             let unwritten = self.written < self.out.len();
             tokio::select! {
                 biased;
-                () = killing.cancelled() => break Why::Killed,
-                _ = self.socket.readable() => match self.read(line) {
+                () = killing.cancelled() => return Why::Killed,
+                _ = self.socket.readable() => match self.read(line, ready) {
                     Ok(None) => {}
-                    Ok(Some(why)) => break why,
-                    Err(error) => break Why::Nonsense(error),
+                    Ok(Some(why)) => return why,
+                    Err(error) => return Why::Nonsense(error),
                 },
                 _ = self.socket.writable(), if unwritten => {}
                 () = &mut news, if hungry => {}
-                () = at(late), if late.is_some() => break Why::Late(self.terms.run_limit.unwrap_or_default()),
+                () = at(late), if late.is_some() => return Why::Late(self.terms.run_limit.unwrap_or_default()),
             }
-        };
-        self.end(line, why).await
+        }
     }
 
     /// Gives it what it has room for, and tells how the line stands.
@@ -142,13 +158,13 @@ impl Child {
         }
         let room = self.pace.window().saturating_sub(self.given.len());
         let room = self.left.map_or(room, |left| room.min(usize::try_from(left).unwrap_or(usize::MAX)));
-        // A suspect is alone as long as it runs.
-        if room == 0 || self.given.front().is_some_and(|given| given.unit.suspect) {
+        if room == 0 {
             return line.standing();
         }
         let (mut units, idle) = (Vec::new(), self.given.is_empty());
         let standing = line.take(room, BYTES.saturating_sub(self.bytes), idle, &mut units);
-        let alone = idle && units.len() == 1 && (units[0].suspect || room == 1);
+        // Nothing more is given before it is answered.
+        let alone = idle && room == 1;
         if idle && !units.is_empty() {
             self.since = Instant::now();
         }
@@ -158,13 +174,9 @@ impl Child {
             let head = [u8::from(alone), u8::try_from(name.len()).unwrap_or(u8::MAX)];
             put(&mut self.out, Kind::Run, self.next, &[&head, name, &unit.calls]);
             self.bytes += unit.calls.len();
-            self.given.push_back(Given { number: self.next, unit, alone });
+            self.given.push_back(Given { number: self.next, unit });
             self.next += 1;
             self.left = self.left.map(|left| left - 1);
-        }
-        // Where one more is given, the one before is no longer alone.
-        if self.given.len() > 1 {
-            self.given.iter_mut().for_each(|given| given.alone = false);
         }
         standing
     }
@@ -182,13 +194,13 @@ impl Child {
                 }
             }
         }
-        self.out.clear();
+        empty(&mut self.out);
         self.written = 0;
         Ok(())
     }
 
     /// Reads what there is; tells if nothing more will come.
-    fn read(&mut self, line: &Line) -> io::Result<Option<Why>> {
+    fn read(&mut self, line: &Line, ready: &AtomicUsize) -> io::Result<Option<Why>> {
         loop {
             let room = self.frames.room();
             let (most, count) = (
@@ -204,7 +216,7 @@ impl Child {
                 },
             );
             self.frames.read(count);
-            if let Some(why) = self.hear(line)? {
+            if let Some(why) = self.hear(line, ready)? {
                 return Ok(Some(why));
             }
             if count < most {
@@ -213,12 +225,15 @@ impl Child {
         }
     }
 
-    fn hear(&mut self, line: &Line) -> io::Result<Option<Why>> {
+    fn hear(&mut self, line: &Line, ready: &AtomicUsize) -> io::Result<Option<Why>> {
         let wrong = || io::Error::new(io::ErrorKind::InvalidData, "it answers what it was not asked");
         let mut back = Vec::new();
         while let Some(frame) = self.frames.next()? {
             match frame.kind {
-                Kind::Ready => self.ready = true,
+                Kind::Ready if !self.ready => {
+                    self.ready = true;
+                    ready.fetch_add(1, Ordering::SeqCst);
+                }
                 Kind::Broken => {
                     return Ok(Some(Why::Broken(String::from_utf8_lossy(frame.body).into_owned())));
                 }
@@ -251,7 +266,7 @@ impl Child {
                     self.left = self.left.map(|left| left + 1);
                     back.push(given.unit);
                 }
-                Kind::Begin | Kind::Run => return Err(wrong()),
+                Kind::Ready | Kind::Begin | Kind::Run => return Err(wrong()),
             }
         }
         if !back.is_empty() {
@@ -303,29 +318,27 @@ impl Child {
     }
 }
 
-/// What becomes of the units of a process that died.
-fn bury(given: VecDeque<Given>, on_crash: OnCrash, line: &Line, exit: Option<Exit>, how: &str) {
+/// What becomes of the units of a process that died. It sent each reply before it began the next unit: the first that has none is what it died of, or
+/// would have begun next.
+fn bury(mut given: VecDeque<Given>, on_crash: OnCrash, line: &Line, exit: Option<Exit>, how: &str) {
     let mut again = Vec::new();
-    for Given { mut unit, alone, .. } in given {
-        let crashed = |crashes| Ended::Failed(CallError::Crashed { crashes, exit, how: how.to_owned() });
-        let OnCrash::Rerun { max_crashes } = on_crash else {
-            line.end(unit, crashed(1));
-            continue;
+    if let Some(Given { mut unit, .. }) = given.pop_front() {
+        let most = match on_crash {
+            OnCrash::Rerun { max_crashes } => max_crashes,
+            OnCrash::Fail => 1,
         };
-        // Only who was alone is blamed, and of several calls none is known to be the one.
-        if alone && unit.count == 1 {
-            unit.crashes += 1;
-            if unit.crashes >= max_crashes {
-                let crashes = unit.crashes;
-                line.end(unit, crashed(crashes));
-                continue;
-            }
+        // Of several calls none is known to be the one: each gets its own chance.
+        let several = unit.count > 1 && on_crash != OnCrash::Fail;
+        unit.crashes += u32::from(!several);
+        if unit.crashes >= most {
+            let crashes = unit.crashes;
+            line.end(unit, Ended::Failed(CallError::Crashed { crashes, exit, how: how.to_owned() }));
+        } else {
+            again = unit.apart();
+            line.took_apart(again.len());
         }
-        unit.suspect = true;
-        let parts = unit.apart();
-        line.took_apart(parts.len());
-        again.extend(parts);
     }
+    again.extend(given.into_iter().map(|given| given.unit));
     line.give_back(again);
 }
 

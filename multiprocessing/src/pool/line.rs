@@ -13,7 +13,7 @@ use crate::CallError;
 
 /// The units of a pool that are not given to a process, and how many are not ended.
 #[derive(Default)]
-pub(super) struct Line {
+pub(crate) struct Line {
     state: Mutex<State>,
     /// There may be something to be taken, or the line has ended.
     news: Notify,
@@ -43,6 +43,12 @@ pub(super) enum Standing {
     Closed,
     /// Nothing runs any more.
     Over,
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").finish_non_exhaustive()
+    }
 }
 
 impl State {
@@ -114,30 +120,22 @@ impl Line {
     }
 
     /// Takes units from the beginning: as many as `room`, but no more than a fair share where there are few, nor more than `bytes`
-    /// beside the first. A suspect is taken only if `alone`, and alone.
-    pub(super) fn take(&self, room: usize, bytes: usize, alone: bool, into: &mut Vec<Unit>) -> Standing {
+    /// of arguments beside the first for who has none.
+    pub(super) fn take(&self, room: usize, bytes: usize, idle: bool, into: &mut Vec<Unit>) -> Standing {
         let mut abandoned = Vec::new();
         let standing = {
             let mut state = self.lock();
             let fair = state.units.len().div_ceil(state.hands.max(1));
             let (most, mut left) = (room.min(fair.max(1)), bytes);
             while into.len() < most {
-                let Some(next) = state.units.front() else { break };
-                let fits = next.calls.len() <= left || (alone && into.is_empty());
-                if !fits || (next.suspect && !(alone && into.is_empty())) {
-                    break;
-                }
-                let Some(unit) = state.units.pop_front() else { break };
+                let fits = |unit: &mut Unit| unit.calls.len() <= left || (idle && into.is_empty());
+                let Some(unit) = state.units.pop_front_if(fits) else { break };
                 if unit.sink.is_abandoned() {
                     abandoned.push(unit);
                     continue;
                 }
                 left = left.saturating_sub(unit.calls.len());
-                let suspect = unit.suspect;
                 into.push(unit);
-                if suspect {
-                    break;
-                }
             }
             state.standing()
         };
@@ -205,7 +203,7 @@ impl Line {
     }
 
     /// Waits until all units and all processes have ended; false after this time.
-    pub(super) fn join(&self, within: Option<Duration>) -> bool {
+    pub(crate) fn join(&self, within: Option<Duration>) -> bool {
         let deadline = within.and_then(|within| Instant::now().checked_add(within));
         let mut state = self.lock();
         while state.unfinished > 0 || state.hands > 0 {
@@ -221,7 +219,7 @@ impl Line {
     }
 
     /// Whether it was closed, or stopped.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }
 }

@@ -8,21 +8,22 @@ mod place;
 mod promise;
 mod sequence;
 mod unit;
+mod workers;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use manyhands_broker::{Error, ErrorKind, TaskName};
+use manyhands_broker::{BrokerUrl, Error, ErrorKind, TaskName};
 use manyhands_worker::function::{Function, name_of};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::line::Line;
 pub use self::{
     builder::{OnCrash, PoolBuilder},
     promise::AsyncResult,
     sequence::Results,
 };
 use self::{
-    line::Line,
     promise::Promise,
     unit::{Ended, Sink, Unit, write_calls},
 };
@@ -71,12 +72,21 @@ impl Pool {
     /// # Errors
     /// What [`PoolBuilder::build`] says.
     pub fn new(processes: usize) -> Result<Self, Error> {
-        Self::builder(processes).build()
+        Self::builder().processes(processes).build()
     }
 
-    /// Begins to describe a pool of so many processes of this box.
-    pub fn builder(processes: usize) -> PoolBuilder {
-        PoolBuilder::new(processes)
+    /// Opens a pool whose calls are done by workers, on this box or any other: those that serve the queue `pool` of this broker. They are
+    /// programs whose main function is `manyhands::main(|app| app.function(…))`, from the same sources as this one.
+    ///
+    /// # Errors
+    /// What [`PoolBuilder::connect`] says.
+    pub fn connect(url: &BrokerUrl) -> Result<Self, Error> {
+        Self::builder().connect(url)
+    }
+
+    /// Begins to describe a pool.
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::new()
     }
 
     /// Calls a function with `args`, a tuple, and waits for its result.
@@ -292,7 +302,6 @@ impl Pool {
                 count: calls.len(),
                 sink: Arc::clone(&sink),
                 at,
-                suspect: false,
                 crashes: 0,
             })
         };

@@ -13,14 +13,12 @@ const MOST: usize = 256;
 pub(super) struct Pace {
     /// In nanoseconds.
     usual: u64,
-    /// Whether units may be given ahead at all.
-    ahead: bool,
 }
 
 impl Pace {
     /// Nothing is known: one at a time.
-    pub(super) fn new(ahead: bool) -> Self {
-        Self { usual: nanos(AHEAD), ahead }
+    pub(super) fn new() -> Self {
+        Self { usual: nanos(AHEAD) }
     }
 
     /// A unit took so long, in nanoseconds.
@@ -35,10 +33,7 @@ impl Pace {
 
     /// How many it may have at a time.
     pub(super) fn window(&self) -> usize {
-        match self.ahead {
-            true => usize::try_from(nanos(AHEAD) / self.usual.max(1)).unwrap_or(MOST).clamp(1, MOST),
-            false => 1,
-        }
+        usize::try_from(nanos(AHEAD) / self.usual.max(1)).unwrap_or(MOST).clamp(1, MOST)
     }
 }
 
@@ -52,7 +47,7 @@ mod tests {
 
     #[test]
     fn who_is_quick_is_given_more_and_who_is_slow_one_at_a_time() {
-        let mut pace = Pace::new(true);
+        let mut pace = Pace::new();
         assert_eq!(pace.window(), 1);
         for _ in 0..100 {
             pace.took(1000);
@@ -65,15 +60,6 @@ mod tests {
         }
         assert!((5..=10).contains(&pace.window()), "{pace:?}");
         pace.took(10_000_000);
-        assert_eq!(pace.window(), 1);
-    }
-
-    #[test]
-    fn nothing_is_given_ahead_where_it_may_not() {
-        let mut pace = Pace::new(false);
-        for _ in 0..100 {
-            pace.took(1000);
-        }
         assert_eq!(pace.window(), 1);
     }
 }

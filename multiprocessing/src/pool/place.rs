@@ -1,6 +1,13 @@
 //! One place of a pool: a process after the other.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use manyhands_broker::{Error, ErrorKind};
 use tokio_util::sync::CancellationToken;
@@ -12,8 +19,11 @@ use super::{
 };
 use crate::{home::Home, serve::Begin};
 
-/// How many processes of a place may die before they are ready, one after the other.
+/// How many processes of a place may die before they are ready, one after the other, where no other place has one that is.
 const STILLBORN: u32 = 3;
+
+/// How long it is until the next is started, at first and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
 /// A place for a process.
 pub(super) struct Place {
@@ -22,6 +32,8 @@ pub(super) struct Place {
     line: Arc<Line>,
     terms: Terms,
     killing: CancellationToken,
+    /// How many processes of the pool are ready.
+    ready: Arc<AtomicUsize>,
 }
 
 impl Place {
@@ -31,8 +43,9 @@ impl Place {
         line: Arc<Line>,
         terms: Terms,
         killing: CancellationToken,
+        ready: Arc<AtomicUsize>,
     ) -> Self {
-        Self { home, name: format!("PoolWorker-{number}"), line, terms, killing }
+        Self { home, name: format!("PoolWorker-{number}"), line, terms, killing, ready }
     }
 
     /// Keeps a process in this place, until the pool has ended.
@@ -43,7 +56,7 @@ impl Place {
                 biased;
                 () = self.killing.cancelled() => break,
                 child = self.start() => match child {
-                    Ok(child) => child.serve(&self.line, &self.killing).await,
+                    Ok(child) => child.serve(&self.line, &self.killing, &self.ready).await,
                     Err(error) => End::Stillborn(error.to_string()),
                 },
             };
@@ -57,12 +70,17 @@ impl Place {
                 }
                 End::Stillborn(why) => {
                     stillborn += 1;
-                    if stillborn == STILLBORN {
+                    if stillborn >= STILLBORN && self.ready.load(Ordering::SeqCst) == 0 {
                         let message = format!("processes of the pool die before they can be called: {why}");
                         self.give_up(message, "see whether the program begins with main of multiprocessing, and what its processes say");
                         break;
                     }
-                    tokio::time::sleep(Duration::from_millis(50 << stillborn)).await;
+                    tracing::warn!(%why, "a process of the pool died before it was ready; trying again");
+                    let pause = PAUSES.1.min(PAUSES.0 * 2_u32.saturating_pow(stillborn.min(16) - 1));
+                    tokio::select! {
+                        () = self.killing.cancelled() => break,
+                        () = tokio::time::sleep(pause) => {}
+                    }
                 }
             }
         }
@@ -74,7 +92,6 @@ impl Place {
             name: self.name.clone(),
             parent: std::process::id(),
             initializer: self.terms.initializer.clone(),
-            strict: self.terms.on_crash == super::OnCrash::Fail,
         };
         let (process, socket) = crate::home::start(self.home, &serde_json::to_vec(&begin)?).await?;
         Child::new(process, socket, &self.terms)

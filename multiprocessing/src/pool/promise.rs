@@ -92,6 +92,7 @@ impl<T: Send + 'static> Promise<T> {
             let result = match std::mem::replace(&mut state.phase, Phase::Calling) {
                 Phase::Arrived(ends, read) => read(ends),
                 Phase::Ready(result) => result,
+                Phase::Taken => Err(CallError::Taken),
                 // Somebody was quicker, and calls them.
                 other => {
                     state.phase = other;
@@ -127,7 +128,7 @@ impl<T: Send + 'static> Promise<T> {
         let now = {
             let mut state = self.lock();
             state.callbacks.push_back(callback);
-            matches!(state.phase, Phase::Arrived(..) | Phase::Ready(_))
+            !matches!(state.phase, Phase::Waiting(..) | Phase::Calling)
         };
         if now {
             self.call_back();
@@ -159,18 +160,22 @@ impl<T: Send + 'static> Sink for Arc<Promise<T>> {
     }
 }
 
-impl<T> Phase<T> {
-    /// The result, if it is there, and was not taken.
+impl<T> State<T> {
+    /// Whether the result is there, and all callbacks have seen it.
+    fn is_over(&self) -> bool {
+        self.callbacks.is_empty() && !matches!(self.phase, Phase::Waiting(..) | Phase::Calling)
+    }
+
+    /// The result, if it is there.
     fn take(&mut self) -> Option<Result<T, CallError>> {
-        match std::mem::replace(self, Self::Taken) {
-            Self::Arrived(ends, read) => Some(read(ends)),
-            Self::Ready(result) => Some(result),
-            Self::Taken => Some(Err(CallError::Taken)),
-            waiting => {
-                *self = waiting;
-                None
-            }
+        if !self.is_over() {
+            return None;
         }
+        Some(match std::mem::replace(&mut self.phase, Phase::Taken) {
+            Phase::Arrived(ends, read) => read(ends),
+            Phase::Ready(result) => result,
+            _ => Err(CallError::Taken),
+        })
     }
 }
 
@@ -186,7 +191,7 @@ impl<T: Send + 'static> AsyncResult<T> {
     pub fn get(self) -> Result<T, CallError> {
         let mut state = self.0.lock();
         loop {
-            if let Some(result) = state.phase.take() {
+            if let Some(result) = state.take() {
                 return result;
             }
             state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -201,7 +206,7 @@ impl<T: Send + 'static> AsyncResult<T> {
         if !self.wait(timeout) {
             return Err(CallError::TimedOut(timeout));
         }
-        self.0.lock().phase.take().unwrap_or(Err(CallError::Taken))
+        self.0.lock().take().unwrap_or(Err(CallError::Taken))
     }
 
     /// As [`AsyncResult::get`], under the name of executors' futures.
@@ -216,7 +221,7 @@ impl<T: Send + 'static> AsyncResult<T> {
     pub fn wait(&self, timeout: Duration) -> bool {
         let deadline = Instant::now().checked_add(timeout);
         let mut state = self.0.lock();
-        while matches!(state.phase, Phase::Waiting(..) | Phase::Calling) {
+        while !state.is_over() {
             let left =
                 deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_zero() {
@@ -237,15 +242,13 @@ impl<T: Send + 'static> AsyncResult<T> {
     #[must_use]
     pub fn successful(&self) -> Option<bool> {
         let mut state = self.0.lock();
-        if let Phase::Arrived(..) = state.phase {
-            let result = state.phase.take();
-            state.phase = result.map_or(Phase::Taken, Phase::Ready);
-        }
-        match &state.phase {
-            Phase::Ready(result) => Some(result.is_ok()),
-            Phase::Taken => Some(false),
-            _ => None,
-        }
+        let result = state.take()?;
+        let successful = result.is_ok();
+        state.phase = match result {
+            Err(CallError::Taken) => Phase::Taken,
+            result => Phase::Ready(result),
+        };
+        Some(successful)
     }
 
     /// Lets `callback` be called with the result when it is there. It is called on a thread that all callbacks of this process share.
@@ -281,7 +284,7 @@ impl<T: Send + 'static> Future for AsyncResult<T> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.0.lock();
-        match state.phase.take() {
+        match state.take() {
             Some(result) => Poll::Ready(result),
             None => {
                 state.waker = Some(context.waker().clone());

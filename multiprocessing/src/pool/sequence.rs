@@ -213,7 +213,6 @@ where
                         count: calls.len(),
                         sink: Arc::clone(&self.gather) as Arc<dyn Sink>,
                         at: self.added + units.len(),
-                        suspect: false,
                         crashes: 0,
                     });
                     sizes.push(calls.len());

@@ -20,8 +20,6 @@ pub(super) struct Unit {
     pub(super) sink: Arc<dyn Sink>,
     /// Their place among those of the sink.
     pub(super) at: usize,
-    /// A process that had them died, and perhaps of them: they run alone.
-    pub(super) suspect: bool,
     /// How many processes died of them.
     pub(super) crashes: u32,
 }
@@ -113,7 +111,6 @@ impl Unit {
             count: 1,
             sink: Arc::clone(&parts) as Arc<dyn Sink>,
             at,
-            suspect: self.suspect,
             crashes: self.crashes,
         };
         calls.iter().enumerate().map(unit).collect()

@@ -1,8 +1,7 @@
-//! Sees to it that nothing waits behind a call that takes long: replies are sent, and calls that were not begun given back.
+//! Sees to it that nothing waits behind a call that takes long: calls that were not begun are given back.
 //!
-//! Calls are given ahead, and replies sent together, as long as they are quick: that is what makes them cheap. Which call will be the
-//! slow one nobody knows. So a thread looks every millisecond, as long as calls are there, whether one has run for so long, and then
-//! clears the desk.
+//! Calls are given ahead as long as they are quick: that is what makes them cheap. Which call will be the slow one nobody knows. So a
+//! thread looks every millisecond, as long as calls are there, whether one has run for so long, and then clears the desk.
 
 use std::{
     collections::VecDeque,
@@ -32,13 +31,12 @@ pub(super) struct Given {
     pub(super) alone: bool,
 }
 
-/// What lies about: calls that are not begun, and replies that are not sent.
+/// What lies about: calls that are not begun.
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) socket: UnixStream,
     pub(super) frames: Frames,
     pub(super) inbox: VecDeque<Given>,
-    pub(super) out: Vec<u8>,
     /// Since when a call runs.
     pub(super) running: Option<Instant>,
     /// Whether the attendant looks now and then.
@@ -54,7 +52,7 @@ pub(super) struct Attendant {
 
 impl Desk {
     pub(super) fn new(socket: UnixStream, frames: Frames) -> Self {
-        Self { socket, frames, inbox: VecDeque::new(), out: Vec::new(), running: None, awake: false }
+        Self { socket, frames, inbox: VecDeque::new(), running: None, awake: false }
     }
 
     /// Puts what was read into the inbox.
@@ -73,16 +71,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Sends the replies.
-    pub(super) fn send(&mut self) -> io::Result<()> {
-        if !self.out.is_empty() {
-            self.socket.write_all(&self.out)?;
-            self.out.clear();
-        }
-        Ok(())
-    }
-
-    /// Sends the replies, and gives back all calls that are not begun, also those that are not read yet.
+    /// Gives back all calls that are not begun, also those that are not read yet.
     fn clear(&mut self) -> io::Result<()> {
         loop {
             match recv(&self.socket, self.frames.room(), RecvFlags::DONTWAIT) {
@@ -97,10 +86,11 @@ impl Desk {
             }
         }
         self.sort()?;
+        let mut out = Vec::new();
         for given in self.inbox.drain(..) {
-            put(&mut self.out, Kind::Back, given.number, &[]);
+            put(&mut out, Kind::Back, given.number, &[]);
         }
-        self.send()
+        self.socket.write_all(&out)
     }
 }
 
@@ -142,7 +132,7 @@ impl Attendant {
                 }
                 Some(_) => pause = LONG,
                 None => {
-                    desk.awake = !(desk.inbox.is_empty() && desk.out.is_empty());
+                    desk.awake = !desk.inbox.is_empty();
                     pause = LONG;
                 }
             }

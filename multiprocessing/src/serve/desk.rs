@@ -1,7 +1,7 @@
 //! A child of a pool at work: calls in, replies out, in their order.
 
 use std::{
-    io::{self, Read},
+    io::{self, Read, Write},
     os::unix::net::UnixStream,
     sync::Arc,
     thread,
@@ -11,48 +11,39 @@ use std::{
 use manyhands_worker::function::Functions;
 
 use super::attendant::{Attendant, Desk, Given};
-use crate::wire::{Frames, Kind, put};
+use crate::wire::{Frames, Kind, empty, fits, put};
 
-/// From how many bytes on replies are sent, though more calls are there.
-const ENOUGH: usize = 64 * 1024;
-
-/// Does calls until there are no more.
-pub(super) fn work(
-    functions: &Functions,
-    socket: UnixStream,
-    frames: Frames,
-    strict: bool,
-) -> io::Result<()> {
+/// Does calls until there are no more. Each reply is sent before the next call begins: so whoever dies has died of the first call that
+/// has no reply, and the others were not begun.
+pub(super) fn work(functions: &Functions, socket: UnixStream, frames: Frames) -> io::Result<()> {
     let attendant = Arc::new(Attendant::new(Desk::new(socket, frames)));
-    if !strict {
-        let beside = Arc::clone(&attendant);
-        thread::Builder::new().name("attendant".to_owned()).spawn(move || beside.attend())?;
-    }
+    let beside = Arc::clone(&attendant);
+    thread::Builder::new().name("attendant".to_owned()).spawn(move || beside.attend())?;
+    let (mut reply, mut out) = (Vec::new(), Vec::new());
     while let Some(given) = next(&attendant)? {
         let began = Instant::now();
-        let mut reply = Vec::with_capacity(64);
+        empty(&mut reply);
         let done = functions.call_all(&given.function, &given.calls, &mut reply);
         let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let mut desk = attendant.lock();
-        desk.running = None;
         match done {
-            Ok(()) if crate::wire::fits(reply.len()) => {
-                put(&mut desk.out, Kind::Done, given.number, &[&took.to_le_bytes(), &reply]);
+            Ok(()) if fits(reply.len()) => {
+                put(&mut out, Kind::Done, given.number, &[&took.to_le_bytes(), &reply]);
             }
             Ok(()) => {
                 let why = format!("the result of {} bytes is too large: at most 1 GiB", reply.len());
-                put(&mut desk.out, Kind::Refused, given.number, &[why.as_bytes()]);
+                put(&mut out, Kind::Refused, given.number, &[why.as_bytes()]);
             }
-            Err(why) => put(&mut desk.out, Kind::Refused, given.number, &[why.as_bytes()]),
+            Err(why) => put(&mut out, Kind::Refused, given.number, &[why.as_bytes()]),
         }
-        if strict || desk.out.len() >= ENOUGH {
-            desk.send()?;
-        }
+        let mut desk = attendant.lock();
+        desk.running = None;
+        desk.socket.write_all(&out)?;
+        empty(&mut out);
     }
     Ok(())
 }
 
-/// The next calls; `None` when there are no more. Replies are sent before it waits.
+/// The next calls; `None` when there are no more.
 fn next(attendant: &Attendant) -> io::Result<Option<Given>> {
     let mut desk = attendant.lock();
     loop {
@@ -60,12 +51,11 @@ fn next(attendant: &Attendant) -> io::Result<Option<Given>> {
         if let Some(given) = desk.inbox.pop_front() {
             desk.running = Some(Instant::now());
             // Something may come later that is to wait behind these calls, unless it was said that nothing will.
-            if !given.alone || !desk.out.is_empty() {
+            if !given.alone {
                 attendant.wake(&mut desk);
             }
             return Ok(Some(given));
         }
-        desk.send()?;
         // Nothing runs, so that nobody else needs the desk.
         let Desk { socket, frames, .. } = &mut *desk;
         match socket.read(frames.room()) {

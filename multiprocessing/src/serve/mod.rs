@@ -32,8 +32,6 @@ pub(crate) enum Begin {
         parent: u32,
         /// What is called before all else.
         initializer: Option<Call>,
-        /// Whether each answer is sent before the next call is begun.
-        strict: bool,
     },
 }
 
@@ -76,7 +74,7 @@ pub(crate) fn serve(functions: Functions) -> Result<ExitCode> {
             // A panic has said so itself.
             Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Begin::Pool { name, parent, initializer, strict } => {
+        Begin::Pool { name, parent, initializer } => {
             let here = home::settle(Here { functions, name, daemon: true, parent: Some(parent) })?;
             tell_panics_in_replies();
             let begun = initializer
@@ -88,7 +86,7 @@ pub(crate) fn serve(functions: Functions) -> Result<ExitCode> {
             }
             let said = socket.write_all(&hello);
             if begun.is_ok() && said.is_ok() {
-                desk::work(&here.functions, socket, frames, strict).map_err(failed)?;
+                desk::work(&here.functions, socket, frames).map_err(failed)?;
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -12,6 +12,30 @@ pub struct Exit {
 }
 
 impl Exit {
+    /// Its exit code; `None` if a signal ended it.
+    #[must_use]
+    pub fn code(self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// The number of the signal that ended it.
+    #[must_use]
+    pub fn signal(self) -> Option<i32> {
+        self.status.signal()
+    }
+
+    /// The name of the signal that ended it, as `SIGKILL`, if it is one that programs die of.
+    #[must_use]
+    pub fn signal_name(self) -> Option<&'static str> {
+        self.signal().map(name).filter(|name| !name.is_empty())
+    }
+
+    /// Whether it ended with exit code 0.
+    #[must_use]
+    pub fn success(self) -> bool {
+        self.status.success()
+    }
+
     /// Whether a signal ended it.
     pub(super) fn by_signal(self) -> bool {
         self.status.signal().is_some()
@@ -23,7 +47,10 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.status.code(), self.status.signal()) {
             (Some(code), _) => write!(f, "exit code {code}")?,
-            (None, Some(signal)) => write!(f, "killed by signal {signal}{}", name(signal))?,
+            (None, Some(signal)) => match name(signal) {
+                "" => write!(f, "killed by signal {signal}")?,
+                name => write!(f, "killed by signal {signal} ({name})")?,
+            },
             (None, None) => f.write_str("an unknown end")?,
         }
         match self.peak {
@@ -50,24 +77,24 @@ impl fmt::Display for Size {
 /// The names of the signals that programs die of.
 fn name(signal: i32) -> &'static str {
     match signal {
-        1 => " (SIGHUP)",
-        2 => " (SIGINT)",
-        3 => " (SIGQUIT)",
-        4 => " (SIGILL)",
-        5 => " (SIGTRAP)",
-        6 => " (SIGABRT)",
-        7 => " (SIGBUS)",
-        8 => " (SIGFPE)",
-        9 => " (SIGKILL)",
-        10 => " (SIGUSR1)",
-        11 => " (SIGSEGV)",
-        12 => " (SIGUSR2)",
-        13 => " (SIGPIPE)",
-        14 => " (SIGALRM)",
-        15 => " (SIGTERM)",
-        24 => " (SIGXCPU)",
-        25 => " (SIGXFSZ)",
-        31 => " (SIGSYS)",
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        10 => "SIGUSR1",
+        11 => "SIGSEGV",
+        12 => "SIGUSR2",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
         _ => "",
     }
 }

@@ -173,7 +173,7 @@ async fn run(handler: &Registered, pipes: &Arc<Pipes>, given: &Given<'_>) -> io:
                         |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
                     Message { retry_in_ms: after.map(millis), ..message }
                 }
-                Verdict::Crash => message,
+                Verdict::Crash | Verdict::Release => message,
             })
         }
     }

@@ -8,12 +8,12 @@ use std::{
     sync::Arc,
 };
 
-use manyhands_broker::{Payload, limits};
+use manyhands_broker::Payload;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Function, reply::Writer};
+use super::{Crew, Function, reply::Writer};
 use crate::{
-    Context, TaskError,
+    Context,
     handler::{Handler, Mode, Run},
     runner::panic_message,
 };
@@ -84,43 +84,28 @@ where
     }
 }
 
-/// Runs functions as a blocking handler does: on a thread, as they compute.
-pub(crate) struct FunctionHandler(Arc<dyn Calls>);
+/// Runs functions on the threads of a crew.
+pub(crate) struct FunctionHandler {
+    calls: Arc<dyn Calls>,
+    crew: Arc<Crew>,
+}
 
 impl FunctionHandler {
-    pub(crate) fn new(calls: Arc<dyn Calls>) -> Self {
-        Self(calls)
+    pub(crate) fn new(calls: Arc<dyn Calls>, crew: Arc<Crew>) -> Self {
+        Self { calls, crew }
     }
 }
 
 impl Handler for FunctionHandler {
     fn mode(&self) -> Mode {
-        Mode::Blocking
+        Mode::Function
     }
 
-    fn run(&self, payload: &Payload, _context: Context) -> Run {
-        let (calls, payload) = (Arc::clone(&self.0), payload.clone());
-        let run = move || {
-            let mut out = Vec::new();
-            calls.call_all(payload.as_str().as_bytes(), &mut out).map_err(TaskError::bury)?;
-            if out.len() > limits::MAX_PAYLOAD {
-                let message =
-                    format!("it ran, but its result of {} bytes cannot be kept: at most 1 MiB", out.len());
-                return Err(TaskError::bury(message));
-            }
-            let text = String::from_utf8(out).map_err(|e| TaskError::bury(e.to_string()))?;
-            Ok(Some(Payload::from_stored(text)))
-        };
-        Box::pin(async move {
-            match tokio::task::spawn_blocking(run).await {
-                Ok(result) => result,
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(error) => {
-                        Err(TaskError::retry(format!("the function's thread did not run: {error}")))
-                    }
-                },
-            }
-        })
+    fn reserve(&self) {
+        self.crew.reserve();
+    }
+
+    fn run(&self, payload: &Payload, context: Context) -> Run {
+        Box::pin(Arc::clone(&self.crew).run(Arc::clone(&self.calls), payload.clone(), context))
     }
 }

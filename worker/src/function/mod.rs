@@ -5,6 +5,7 @@
 //! array of the arguments: `[[1],[2]]` is two calls of one argument. Its result is a [`Reply`].
 
 mod calls;
+mod crew;
 mod reply;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -12,10 +13,13 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use manyhands_broker::{Error, Result, TaskName};
 use serde::{Serialize, de::DeserializeOwned};
 
-pub(crate) use self::calls::{Calls, FunctionHandler, Plain};
 pub use self::{
     calls::tell_panics_in_replies,
     reply::{Reply, read_reply},
+};
+pub(crate) use self::{
+    calls::{Calls, FunctionHandler, Plain},
+    crew::{Crew, SLOTS},
 };
 use crate::App;
 
