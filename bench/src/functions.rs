@@ -1,9 +1,13 @@
-//! Functions that are called in the processes of a pool.
+//! Functions that are called in the processes of a pool, or by workers.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
 
 use manyhands::App;
-
-/// How long the text is that [`wide`] returns.
-const WIDE: usize = 100 * 1024;
+use serde::{Deserialize, Serialize};
 
 /// Adds all of them.
 pub(crate) fn register(app: App) -> App {
@@ -15,9 +19,38 @@ pub(crate) fn square(n: u64) -> u64 {
     n * n
 }
 
-/// Its number, who called it, and a long text: a process is busy writing results for most of the time.
-pub(crate) fn wide(n: u64) -> (u64, u32, String) {
-    (n, std::process::id(), text(n))
+/// A call that is to write a long result.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Wide {
+    pub(crate) n: u64,
+    /// How long the result is, in bytes.
+    pub(crate) bytes: usize,
+    /// Where it is written down that the call began.
+    pub(crate) ledger: PathBuf,
+}
+
+impl Wide {
+    /// Whether this is its result.
+    pub(crate) fn gives(&self, text: &str) -> bool {
+        text == self.text()
+    }
+
+    fn text(&self) -> String {
+        let digits = self.n.to_string();
+        digits.repeat(self.bytes / digits.len())
+    }
+}
+
+/// Its number, by which process it was done, and a long text: that is busy writing results for most of the time.
+pub(crate) fn wide(call: Wide) -> Result<(u64, u32, String), String> {
+    let pid = std::process::id();
+    note(&call.ledger, pid, call.n).map_err(|e| e.to_string())?;
+    Ok((call.n, pid, call.text()))
+}
+
+/// A line of the ledger, in one piece.
+fn note(ledger: &Path, pid: u32, n: u64) -> io::Result<()> {
+    OpenOptions::new().create(true).append(true).open(ledger)?.write_all(format!("{pid} {n}\n").as_bytes())
 }
 
 /// Never returns: who runs it must be killed.
@@ -25,14 +58,4 @@ pub(crate) fn hang(_n: u64) {
     loop {
         std::thread::park();
     }
-}
-
-/// Whether this is what [`wide`] makes of a number.
-pub(crate) fn is_whole(n: u64, result: &str) -> bool {
-    result == text(n)
-}
-
-fn text(n: u64) -> String {
-    let digits = n.to_string();
-    digits.repeat(WIDE / digits.len())
 }

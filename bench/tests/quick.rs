@@ -44,7 +44,7 @@ fn every_case_of_children_has_figures() {
 
 #[test]
 fn every_case_of_pool_has_figures() {
-    let all = ["apply", "imap", "killed", "left", "map"];
+    let all = ["apply", "imap", "killed", "left", "map", "workers"];
     assert_eq!(quick("pool"), all.map(str::to_owned).into());
 }
 

@@ -22,10 +22,21 @@ use crate::{
 pub(super) const WARM: u64 = 100;
 
 /// Calls functions in two processes of a pool.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Call {
     /// What is called.
     pub(crate) calls: Calls,
+    /// By whom, if not by processes of its own.
+    pub(crate) workers: Option<Workers>,
+}
+
+/// The workers of a broker that do calls.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Workers {
+    /// The broker.
+    pub(crate) broker: String,
+    /// The processes.
+    pub(crate) pids: BTreeSet<u32>,
 }
 
 /// What is called.
@@ -67,8 +78,10 @@ impl Call {
     pub(crate) const HANDS: usize = 2;
 
     pub(super) async fn play(self, mut orders: Orders) -> Result<()> {
-        let pool = blocking(move || self.pool()).await?;
-        if let Calls::Hang { dropped } = self.calls {
+        let Self { calls, workers } = self;
+        let hands = workers.as_ref().map(|workers| workers.pids.clone());
+        let pool = blocking(move || pool(workers)).await?;
+        if let Calls::Hang { dropped } = calls {
             let calls = pool.map_async(hang, 0..WARM);
             orders.wait().await?;
             if !dropped {
@@ -78,18 +91,26 @@ impl Call {
             return Ok(());
         }
         orders.wait().await?;
-        match self.calls {
+        match calls {
             Calls::Imap { n } => say(&blocking(move || imap(&pool, n)).await?),
-            calls => say(&blocking(move || timed(&pool, calls)).await?),
+            calls => say(&blocking(move || timed(&pool, calls, hands)).await?),
         }
     }
 
-    /// A pool that is warm.
-    fn pool(&self) -> Result<Pool> {
-        let pool = Pool::new(Self::HANDS)?;
-        warm(&pool)?;
-        Ok(pool)
+    /// Calls in processes of a pool of its own.
+    pub(crate) fn here(calls: Calls) -> Self {
+        Self { calls, workers: None }
     }
+}
+
+/// A pool that is warm.
+fn pool(workers: Option<Workers>) -> Result<Pool> {
+    let pool = match workers {
+        Some(workers) => Pool::connect(&workers.broker.parse()?)?,
+        None => Pool::new(Call::HANDS)?,
+    };
+    warm(&pool)?;
+    Ok(pool)
 }
 
 /// Runs what blocks, beside the thread that waits for orders.
@@ -110,8 +131,9 @@ fn squares(n: u64) -> Vec<u64> {
     (0..n).map(square).collect()
 }
 
-fn timed(pool: &Pool, calls: Calls) -> Result<Called> {
-    let hands = hands();
+/// Makes the calls, that are done by these processes, else by those of a pool of this one.
+fn timed(pool: &Pool, calls: Calls, workers: Option<BTreeSet<u32>>) -> Result<Called> {
+    let hands = workers.unwrap_or_else(hands);
     ensure!(hands.len() == Call::HANDS, "there are {} processes of the pool", hands.len());
     let ran = || hands.iter().map(|pid| cpu_time(*pid)).sum::<Result<Duration>>();
     let (before, caller, began) = (ran()?, own_cpu_nanos(), Instant::now());

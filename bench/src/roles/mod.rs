@@ -7,6 +7,7 @@ mod feed;
 mod kills;
 mod orders;
 mod produce;
+mod serve;
 mod timed;
 mod work;
 
@@ -14,13 +15,14 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
-    call::{Call, Called, Calls, Mapped},
+    call::{Call, Called, Calls, Mapped, Workers},
     child::Dying,
     crowd::Crowd,
     feed::Feed,
     kills::{Kills, Survived},
     orders::{Orders, say},
     produce::{Ask, Produce, Produced, Trickle},
+    serve::Serve,
     work::{Accepted, Begun, Does, Work, Worked},
 };
 use crate::raw::{Echo, JetStreamRole, Raw};
@@ -47,6 +49,8 @@ pub(crate) enum Role {
     Call(Call),
     /// Does so while they are killed.
     Kills(Kills),
+    /// Does the calls of pools as a worker.
+    Serve(Serve),
     /// Measures a raw limit in a folder.
     Raw {
         /// Which, and how much of it.
@@ -78,6 +82,7 @@ pub(crate) fn play(role: Role) -> Result<()> {
         Role::Crowd(crowd) => orders::obey(|orders| crowd.play(orders)),
         Role::Call(call) => orders::obey(|orders| call.play(orders)),
         Role::Kills(kills) => orders::obey(|orders| kills.play(orders)),
+        Role::Serve(serve) => orders::obey(|orders| serve.play(orders)),
         Role::JetStream(role) => orders::obey(|orders| role.play(orders)),
     }
 }

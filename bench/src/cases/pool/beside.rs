@@ -41,14 +41,26 @@ impl Rounds {
 pub(super) fn beside(
     bench: &Bench,
     case: &'static str,
-    (what, n): (&str, u64),
+    what: (&str, u64),
     calls: Calls,
+    peers: &[(Python, Target)],
+) -> Result<Vec<Row>> {
+    let ours = || Actor::run(&Role::Call(Call::here(calls)));
+    beside_of(bench, case, what, (calls, ours), peers)
+}
+
+/// The same with a pool of ours that is measured so.
+pub(super) fn beside_of(
+    bench: &Bench,
+    case: &'static str,
+    (what, n): (&str, u64),
+    (calls, measure): (Calls, impl Fn() -> Result<Called>),
     peers: &[(Python, Target)],
 ) -> Result<Vec<Row>> {
     let mut ours = Rounds::default();
     let mut theirs: Vec<_> = peers.iter().map(|_| (String::new(), Rounds::default())).collect();
     for _ in 0..bench.rounds() {
-        ours.add(n, Actor::run(&Role::Call(Call { calls }))?);
+        ours.add(n, measure()?);
         for ((peer, _), (name, rounds)) in peers.iter().zip(&mut theirs) {
             let measured = peer.measure(bench.place.fresh()?.path(), calls)?;
             *name = measured.name;

@@ -14,7 +14,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     let n = bench.scaled(100_000, 2000);
     let (mut right, mut rates) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds() {
-        let mapped: Mapped = Actor::run(&Role::Call(Call { calls: Calls::Imap { n } }))?;
+        let mapped: Mapped = Actor::run(&Role::Call(Call::here(Calls::Imap { n })))?;
         right.push(mapped.right as f64);
         rates.push(rate(n, mapped.nanos));
     }

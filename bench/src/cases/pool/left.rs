@@ -74,7 +74,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
 /// Milliseconds until the last process has ended, and how many are left after a second.
 #[expect(clippy::disallowed_methods, reason = "a moment that nobody chooses is what is wanted")]
 fn round(way: Way) -> Result<(f64, u64)> {
-    let role = Role::Call(Call { calls: Calls::Hang { dropped: matches!(way, Way::Dropped) } });
+    let role = Role::Call(Call::here(Calls::Hang { dropped: matches!(way, Way::Dropped) }));
     let mut program = match way {
         Way::KilledSoon => Actor::start(&role)?,
         _ => Actor::ready(&role)?,

@@ -6,6 +6,7 @@ mod imap;
 mod killed;
 mod left;
 mod map;
+mod workers;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -20,6 +21,8 @@ pub(crate) enum Case {
     Map,
     /// One call of it after the other.
     Apply,
+    /// The same calls, done by two workers over Redis and over the store of one box.
+    Workers,
     /// `imap`, while a process is killed.
     Imap,
     /// Processes that are killed while they write their results.
@@ -33,6 +36,7 @@ impl Cases for Case {
         match self {
             Self::Map => map::run(bench),
             Self::Apply => apply::run(bench),
+            Self::Workers => workers::run(bench),
             Self::Imap => imap::run(bench),
             Self::Killed => killed::run(bench),
             Self::Left => left::run(bench),
