@@ -1,4 +1,4 @@
-//! What manyhands reaches, beside what the machine can do: `cargo xtask bench local`, `children`, `redis` and `rabbitmq`.
+//! What manyhands reaches, beside what the machine can do: `cargo xtask bench local`, `children`, `pool`, `redis` and `rabbitmq`.
 //!
 //! Every measurement is made by processes: this program starts itself again for each role, such as a producer, a worker or a
 //! raw limit, tells it when to begin and reads its answer.
@@ -8,9 +8,11 @@
 mod actor;
 mod cases;
 mod figures;
+mod functions;
 mod machine;
 mod peers;
 mod place;
+mod python;
 #[path = "../raw/mod.rs"]
 mod raw;
 mod reference;
@@ -24,6 +26,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use manyhands::multiprocessing;
 
 use crate::{cases::Options, raw::Raw, roles::Role};
 
@@ -41,6 +44,8 @@ enum Command {
     Local(Options<cases::local::Case>),
     /// Measure handlers in processes of their own.
     Children(Options<cases::children::Case>),
+    /// Measure pools of processes that call functions, beside Python's.
+    Pool(Options<cases::pool::Case>),
     /// Measure the broker over a Redis server, `redis:`, which is started for it.
     Redis(Options<cases::redis::Case>),
     /// Measure the broker over a RabbitMQ server, `amqp:`, which is started for it.
@@ -58,25 +63,22 @@ enum Command {
 
 /// Whether targets are met is no matter of the exit code: a figure is not a test.
 fn main() -> ExitCode {
+    // A worker of users, and its children, have a main function of their own. All others may be processes of a pool.
     if let Some(ended) = worker::begin() {
         return ended;
     }
-    let done = match Cli::parse().command {
+    multiprocessing::main(functions::register, run)
+}
+
+fn run() -> Result<()> {
+    match Cli::parse().command {
         Command::Local(options) => cases::run(&options),
         Command::Children(options) => cases::run(&options),
+        Command::Pool(options) => cases::run(&options),
         Command::Redis(options) => cases::run(&options),
         Command::Rabbitmq(options) => cases::run(&options),
         Command::Raw(raw) => print_raw(&raw),
-        Command::Role { role } => {
-            serde_json::from_str::<Role>(&role).map_err(Into::into).and_then(roles::play)
-        }
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Command::Role { role } => roles::play(serde_json::from_str::<Role>(&role)?),
     }
 }
 

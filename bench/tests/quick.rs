@@ -43,6 +43,12 @@ fn every_case_of_children_has_figures() {
 }
 
 #[test]
+fn every_case_of_pool_has_figures() {
+    let all = ["apply", "imap", "killed", "left", "map", "workers"];
+    assert_eq!(quick("pool"), all.map(str::to_owned).into());
+}
+
+#[test]
 fn every_case_of_redis_has_figures() {
     let all = ["big", "both", "drain", "enqueue", "latency", "memory", "restart", "result"];
     assert_eq!(quick("redis"), all.map(str::to_owned).into());

@@ -14,7 +14,7 @@ use crate::{servers, workspace::Workspace};
 #[derive(Args, Debug, Default)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Options {
-    /// What to measure, and how: `local --help`, `redis --help` and `rabbitmq --help` say more.
+    /// What to measure, and how: `local --help`, `children --help`, `pool --help`, `redis --help` and `rabbitmq --help` say more.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, default_value = "--help")]
     args: Vec<OsString>,
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod children;
 pub(crate) mod local;
+pub(crate) mod pool;
 pub(crate) mod rabbitmq;
 pub(crate) mod redis;
 mod restart;

@@ -1,10 +1,13 @@
 //! What this program is started as: the processes that are measured.
 
+mod call;
 mod child;
 mod crowd;
 mod feed;
+mod kills;
 mod orders;
 mod produce;
+mod serve;
 mod timed;
 mod work;
 
@@ -12,11 +15,14 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
+    call::{Call, Called, Calls, Mapped, Workers},
     child::Dying,
     crowd::Crowd,
     feed::Feed,
+    kills::{Kills, Survived},
     orders::{Orders, say},
     produce::{Ask, Produce, Produced, Trickle},
+    serve::Serve,
     work::{Accepted, Begun, Does, Work, Worked},
 };
 use crate::raw::{Echo, JetStreamRole, Raw};
@@ -39,6 +45,12 @@ pub(crate) enum Role {
     Crowd(Crowd),
     /// Runs tasks as the warm child of a worker, and dies of some.
     Dying(Dying),
+    /// Calls functions in the processes of a pool.
+    Call(Call),
+    /// Does so while they are killed.
+    Kills(Kills),
+    /// Does the calls of pools as a worker.
+    Serve(Serve),
     /// Measures a raw limit in a folder.
     Raw {
         /// Which, and how much of it.
@@ -68,6 +80,9 @@ pub(crate) fn play(role: Role) -> Result<()> {
         Role::Ask(ask) => orders::obey(|orders| ask.play(orders)),
         Role::Work(work) => orders::obey(|orders| work.play(orders)),
         Role::Crowd(crowd) => orders::obey(|orders| crowd.play(orders)),
+        Role::Call(call) => orders::obey(|orders| call.play(orders)),
+        Role::Kills(kills) => orders::obey(|orders| kills.play(orders)),
+        Role::Serve(serve) => orders::obey(|orders| serve.play(orders)),
         Role::JetStream(role) => orders::obey(|orders| role.play(orders)),
     }
 }

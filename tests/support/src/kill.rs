@@ -9,7 +9,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    process::{Pid, PidfdFlags, kill_process, pidfd_open},
+    process::{Pid, PidfdFlags, kill_process, pidfd_open, pidfd_send_signal},
 };
 
 pub use rustix::process::Signal;
@@ -103,6 +103,15 @@ impl Watch {
     /// As `pidfd_open(2)`, such as ESRCH if there is no such process any more.
     pub fn open(pid: u32) -> io::Result<Self> {
         Ok(Self { pid, process: pidfd_open(raw(pid)?, PidfdFlags::empty())? })
+    }
+
+    /// Sends it a signal: to this process, or to nobody.
+    ///
+    /// # Errors
+    ///
+    /// As `pidfd_send_signal(2)`, such as ESRCH if it has ended.
+    pub fn send(&self, signal: Signal) -> io::Result<()> {
+        Ok(pidfd_send_signal(&self.process, signal)?)
     }
 
     /// Waits until the process has ended, at most so long; tells whether it has.
@@ -199,6 +208,7 @@ mod tests {
         assert!(watch.ended(Duration::ZERO).unwrap());
         assert_eq!(started(child.id()), None, "what is left is no process");
         child.wait().unwrap();
+        assert_eq!(watch.send(Signal::KILL).unwrap_err().raw_os_error(), Some(Errno::SRCH.raw_os_error()));
         assert_eq!(Watch::open(child.id()).unwrap_err().raw_os_error(), Some(Errno::SRCH.raw_os_error()));
     }
 
