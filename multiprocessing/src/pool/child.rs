@@ -80,12 +80,21 @@ enum Asked {
 pub(super) enum End {
     /// It was replaced or died, and another may take its place.
     Gone,
-    /// It died before it was ready, so.
-    Stillborn(String),
+    /// It never was ready.
+    Stillborn(Stillborn),
     /// It can never be ready, for this reason.
     Broken(String),
     /// The pool has ended.
     Over,
+}
+
+/// Why a process never was ready.
+#[derive(Debug)]
+pub(super) enum Stillborn {
+    /// The system did not start it, for this reason.
+    NotStarted(String),
+    /// It died, so.
+    Died(String),
 }
 
 /// Why a process is not given anything any more.
@@ -338,7 +347,7 @@ impl Child {
                 End::Over
             }
             Why::Broken(why) => End::Broken(why),
-            _ if !self.ready => End::Stillborn(how),
+            _ if !self.ready => End::Stillborn(Stillborn::Died(how)),
             Why::Late(limit) => {
                 if let Some(late) = self.given.pop_front() {
                     line.end(late.unit, Ended::Failed(CallError::RanTooLong(limit)));
