@@ -17,7 +17,7 @@ use manyhands::{
 
 use crate::{
     functions::{
-        area, divide, have_children, lines, not_registered, nothing, picky, pid, refuse, remember,
+        area, divide, have_children, large, lines, not_registered, nothing, picky, pid, refuse, remember,
         remembered, square, wait_for,
     },
     programs::{PATIENCE, Place},
@@ -198,6 +198,16 @@ pub(crate) fn no_more_is_taken_from_the_source_than_is_needed() {
         let taken = taken.load(Ordering::SeqCst);
         assert!((5000..8000).contains(&taken), "{taken} were taken for 5000 results");
     }
+    // Of large results no more than 64 MiB wait, of which it learns by the first.
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&taken);
+    let endless = std::iter::repeat_with(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        1 << 20
+    });
+    assert!(pool.imap(large, endless).take(150).all(|text| text.unwrap().len() == 1 << 20));
+    let taken = taken.load(Ordering::SeqCst);
+    assert!((150..150 + 2 * 64).contains(&taken), "{taken} were taken for 150 results");
     // What was begun for nobody holds nobody up.
     assert_eq!(pool.apply(square, (3,)).unwrap(), 9);
 }

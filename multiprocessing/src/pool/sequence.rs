@@ -18,8 +18,14 @@ use super::{
 };
 use crate::CallError;
 
-/// The most calls that are under way beside what was asked for, unless units are larger: what bounds the memory.
+/// The most calls that are under way beside what was asked for, unless units are larger.
 const AHEAD: usize = 2048;
+
+/// The most bytes of results that may wait to be asked for, as far as can be told by the largest that came: what bounds the memory.
+const BYTES: usize = 64 * 1024 * 1024;
+
+/// How many units are under way before any result is known.
+const FIRST: usize = 32;
 
 /// The results of [`imap`](crate::Pool::imap) and [`imap_unordered`](crate::Pool::imap_unordered).
 ///
@@ -36,6 +42,10 @@ pub struct Results<I, A, R> {
     /// The sizes of the units that were added and not received; in their order, where that matters.
     under_way: VecDeque<usize>,
     added: usize,
+    /// How many units may be under way: more from one time to the next.
+    window: usize,
+    /// The most bytes that the results of a unit had.
+    widest: usize,
     /// An error that ends it, once all before it is told.
     last: Option<CallError>,
     calls: PhantomData<fn(A)>,
@@ -142,6 +152,8 @@ where
             read: VecDeque::new(),
             under_way: VecDeque::new(),
             added: 0,
+            window: FIRST,
+            widest: 1,
             last,
             calls: PhantomData,
         }
@@ -170,6 +182,7 @@ where
             }
             for (at, ended) in ends.drain(..) {
                 let count = self.received(at);
+                self.widest = self.widest.max(ended.bytes());
                 self.read.extend(ended.read::<R>(count));
             }
         }
@@ -188,10 +201,11 @@ where
 
     /// Adds calls, where half of what may be under way is done.
     fn top_up(&mut self) {
-        let most = (AHEAD / self.chunk).max(4 * self.pool.hands);
+        let most = self.window.min(AHEAD / self.chunk).min(BYTES / self.widest).max(4 * self.pool.hands);
         if self.under_way.len() > most / 2 {
             return;
         }
+        self.window = (2 * self.window).min(AHEAD);
         let mut units = Vec::new();
         let mut sizes = Vec::new();
         while let Some((source, function)) = &mut self.source

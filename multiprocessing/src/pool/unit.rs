@@ -48,6 +48,15 @@ pub(super) enum Ended {
 }
 
 impl Ended {
+    /// How many bytes of results it has.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Replied(text) => text.len(),
+            Self::Apart(each) => each.iter().flatten().map(String::len).sum(),
+            Self::Failed(_) => 0,
+        }
+    }
+
     /// What each call came to.
     pub(super) fn read<R: DeserializeOwned>(self, count: usize) -> Vec<Result<R, CallError>> {
         let all = |error: CallError| (0..count).map(|_| Err(error.clone())).collect();

@@ -18,7 +18,7 @@ const SIZES: [(usize, &str, Duration); 2] =
     [(100 << 10, "100 KiB", Duration::from_millis(4)), (1 << 20, "1 MiB", Duration::from_millis(40))];
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
-    let kills = bench.scaled(1000, 20);
+    let kills = bench.scaled(1000, 5);
     let mut rows = Vec::new();
     for (bytes, size, pause) in SIZES {
         for (rerun, on_crash) in [(false, "fail"), (true, "rerun")] {
