@@ -55,6 +55,10 @@ defects! {
     EveryoneIsBlamed = "everyone-is-blamed",
     /// A crash that is charged to a task counts as an attempt, too.
     CrashIsAnAttempt = "crash-is-an-attempt",
+    /// Calls wait behind one that takes long: neither a process of a pool nor a worker gives them back.
+    CallsStayBehind = "calls-stay-behind",
+    /// A process of a pool sends replies together, when it has nothing else to do.
+    RepliesTogether = "replies-together",
     /// A power cut loses what was promised: tasks are confirmed before they are synced.
     PromisedUnsynced = "promised-unsynced",
     /// The lease of one task is renewed, and those that were claimed with it have theirs renewed, too.

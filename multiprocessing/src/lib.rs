@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! use std::process::ExitCode;
-//! use manyhands_multiprocessing::{CallError, Pool, main};
+//! use manyhands_multiprocessing::{CallError, Pool};
 //!
 //! fn square(n: u64) -> u64 {
 //!     n * n

@@ -25,7 +25,7 @@ use crate::home::{self, here, home, registered};
 ///
 /// ```no_run
 /// use std::process::ExitCode;
-/// use manyhands_multiprocessing::{Process, main};
+/// use manyhands_multiprocessing::Process;
 ///
 /// fn greet(name: String) {
 ///     println!("hello, {name}");

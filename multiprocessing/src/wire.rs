@@ -12,7 +12,7 @@ pub(crate) const LONGEST: usize = 1 << 30;
 const HEADER: usize = 4;
 
 /// How much is read at a time at least.
-const LEAST: usize = 64 * 1024;
+pub(crate) const LEAST: usize = 64 * 1024;
 
 /// How much room is kept.
 const KEPT: usize = 1024 * 1024;

@@ -78,6 +78,7 @@ fn trials() -> Vec<Trial> {
             a_process_that_is_killed_costs_nothing,
             a_call_that_kills_is_found_among_others,
             a_call_that_may_not_run_twice_does_not,
+            a_call_that_nobody_began_is_not_lost,
             processes_that_die_while_they_write_are_typed_ends,
             a_call_that_takes_too_long_is_ended,
             a_pool_that_is_gone_leaves_nobody;

@@ -104,6 +104,16 @@ pub(crate) fn a_call_that_may_not_run_twice_does_not() {
     assert_eq!(runs, (0..300).collect::<Vec<_>>());
 }
 
+pub(crate) fn a_call_that_nobody_began_is_not_lost() {
+    let pool = Pool::builder().processes(1).on_crash(OnCrash::Fail).build().unwrap();
+    for n in 0..200 {
+        // Dead, or about to be, when it is given the next call; which it has not begun, as it reads nothing any more.
+        let pid = pool.apply(pid, (n,)).unwrap();
+        kill::kill(pid).unwrap();
+        assert_eq!(pool.apply(square, (n,)).unwrap(), n * n);
+    }
+}
+
 pub(crate) fn processes_that_die_while_they_write_are_typed_ends() {
     let kills = if std::env::var_os("MANYHANDS_TEST_LONG").is_some() { 1000 } else { 50 };
     let pool = Pool::builder().processes(2).on_crash(OnCrash::Fail).build().unwrap();

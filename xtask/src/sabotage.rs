@@ -58,6 +58,8 @@ fn noticed_by(defect: Defect) -> &'static str {
         Defect::HintsAreData => "package(manyhands-worker) & test(endings::)",
         Defect::RebuildLeftOut => "package(manyhands-worker) & test(watchdog::)",
         Defect::BeatsAmongHandlers => "package(manyhands-worker) & test(leases::)",
+        Defect::CallsStayBehind => "package(manyhands) & binary(multiprocessing) & test(quick_calls)",
+        Defect::RepliesTogether => "package(manyhands) & binary(multiprocessing) & test(pool_deaths::)",
         Defect::StopLeavesChildren => "package(manyhands) & binary(demo) & test(an_interrupted_demo)",
     }
 }

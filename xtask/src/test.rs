@@ -134,7 +134,10 @@ impl Part {
             Part::Doctests => vec![Call::new("test --doc --workspace --all-features --locked")],
             Part::Tests => {
                 let call = if nextest {
-                    Call::new("nextest run --workspace --all-features --locked")
+                    Call::new(format!(
+                        "nextest run --workspace --all-features --locked --test-threads {}",
+                        threads()
+                    ))
                 } else {
                     Call::new("test --workspace --all-features --locked")
                 };
@@ -142,6 +145,12 @@ impl Part {
             }
         }
     }
+}
+
+/// How many tests run at a time: most of them wait for a server, a lease or another process. Those that want the machine for themselves say so in
+/// `.config/nextest.toml`.
+fn threads() -> usize {
+    2 * std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }
 
 /// One call of cargo.

@@ -116,7 +116,7 @@ async fn results_cost_a_few_commands_together() {
     let wanted = |n: usize| {
         let task = task(9).with_result(kept);
         // With an id of its own, it is remembered; without a limit of attempts.
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             task.with_id(TaskId::new(&format!("given-{n}")).unwrap())
         } else {
             task.with_max_attempts(1)

@@ -22,11 +22,15 @@ use super::{
 };
 use crate::{
     CallError,
-    wire::{Frames, Kind, empty, put},
+    wire::{Frames, Kind, LEAST, empty, put},
 };
 
 /// How many bytes of arguments a process is given ahead.
 const BYTES: usize = 1 << 20;
+
+/// How many processes may die that were given a unit and had not read it, until one more counts as a crash of it: else nothing would end
+/// where processes die of themselves.
+const UNREAD: u32 = 10;
 
 /// How long a process that has nothing more to do gets to end by itself.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -49,6 +53,8 @@ pub(super) struct Child {
     ready: bool,
     /// Since when it has answered nothing.
     since: Instant,
+    /// What was written to it since it had nothing to do, unless it has answered.
+    asked: Asked,
     /// How many units it may still be given.
     left: Option<u32>,
 }
@@ -58,22 +64,45 @@ struct Given {
     unit: Unit,
 }
 
+/// What was written to a process that had nothing to do, before it answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Nothing,
+    /// In one piece, which it reads as a whole or not at all.
+    Once,
+    /// Nothing, as it was dead by then.
+    InVain,
+    /// More than that, or it has answered since: it may have read some of it.
+    More,
+}
+
 /// How the time of a process ended.
 pub(super) enum End {
     /// It was replaced or died, and another may take its place.
     Gone,
-    /// It died before it was ready, so.
-    Stillborn(String),
+    /// It never was ready.
+    Stillborn(Stillborn),
     /// It can never be ready, for this reason.
     Broken(String),
     /// The pool has ended.
     Over,
 }
 
+/// Why a process never was ready.
+#[derive(Debug)]
+pub(super) enum Stillborn {
+    /// The system did not start it, for this reason.
+    NotStarted(String),
+    /// It died, so.
+    Died(String),
+}
+
 /// Why a process is not given anything any more.
 enum Why {
     /// It ended, or closed its socket.
     Ended,
+    /// It ended, and had not read what it was given last, after it had nothing to do.
+    Unread,
     /// It said that it cannot be ready.
     Broken(String),
     /// It said what it should not.
@@ -101,6 +130,7 @@ impl Child {
             pace: Pace::new(),
             ready: false,
             since: Instant::now(),
+            asked: Asked::Nothing,
             left,
         })
     }
@@ -167,6 +197,7 @@ impl Child {
         let alone = idle && room == 1;
         if idle && !units.is_empty() {
             self.since = Instant::now();
+            self.asked = Asked::Nothing;
         }
         for unit in units {
             let name = unit.function.as_str().as_bytes();
@@ -184,12 +215,21 @@ impl Child {
     fn write(&mut self) -> io::Result<()> {
         while self.written < self.out.len() {
             match self.socket.try_write(&self.out[self.written..]) {
-                Ok(count) => self.written += count,
+                Ok(count) => {
+                    self.written += count;
+                    self.asked = match self.asked {
+                        Asked::Nothing if count <= LEAST => Asked::Once,
+                        _ => Asked::More,
+                    };
+                }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => {
                     // Nobody will read it.
                     self.written = self.out.len();
+                    if self.asked == Asked::Nothing {
+                        self.asked = Asked::InVain;
+                    }
                     return Err(e);
                 }
             }
@@ -206,12 +246,17 @@ impl Child {
             let (most, count) = (
                 room.len(),
                 match self.socket.try_read(room) {
-                    Ok(0) => return Ok(Some(Why::Ended)),
+                    Ok(0) => {
+                        return Ok(Some(if self.asked == Asked::InVain { Why::Unread } else { Why::Ended }));
+                    }
                     Ok(count) => count,
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                     // It died with something unread.
-                    Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Some(Why::Ended)),
+                    Err(e) if e.kind() == io::ErrorKind::ConnectionReset => {
+                        let nothing_read = matches!(self.asked, Asked::Once | Asked::InVain);
+                        return Ok(Some(if nothing_read { Why::Unread } else { Why::Ended }));
+                    }
                     Err(e) => return Err(e),
                 },
             );
@@ -245,6 +290,8 @@ impl Child {
                     let given = self.given.pop_front().ok_or_else(wrong)?;
                     self.bytes -= given.unit.calls.len();
                     self.since = Instant::now();
+                    // What else it has may be what it read with this.
+                    self.asked = Asked::More;
                     let ended = match frame.kind {
                         Kind::Done => {
                             let (took, reply) = frame.body.split_first_chunk::<8>().ok_or_else(wrong)?;
@@ -300,7 +347,7 @@ impl Child {
                 End::Over
             }
             Why::Broken(why) => End::Broken(why),
-            _ if !self.ready => End::Stillborn(how),
+            _ if !self.ready => End::Stillborn(Stillborn::Died(how)),
             Why::Late(limit) => {
                 if let Some(late) = self.given.pop_front() {
                     line.end(late.unit, Ended::Failed(CallError::RanTooLong(limit)));
@@ -311,7 +358,13 @@ impl Child {
             }
             _ => {
                 tracing::warn!(%how, units = self.given.len(), "a process of the pool died");
-                bury(self.given, self.terms.on_crash, line, exit.ok(), &how);
+                match self.given.front_mut() {
+                    Some(Given { unit, .. }) if matches!(why, Why::Unread) && unit.unread < UNREAD => {
+                        unit.unread += 1;
+                        line.give_back(self.given.into_iter().map(|given| given.unit).collect());
+                    }
+                    _ => bury(self.given, self.terms.on_crash, line, exit.ok(), &how),
+                }
                 End::Gone
             }
         }

@@ -303,6 +303,7 @@ impl Pool {
                 sink: Arc::clone(&sink),
                 at,
                 crashes: 0,
+                unread: 0,
             })
         };
         let units: Result<Vec<_>, CallError> = items.chunks(chunk).enumerate().map(unit).collect();

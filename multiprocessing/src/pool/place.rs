@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     builder::Terms,
-    child::{Child, End},
+    child::{Child, End, Stillborn},
     line::Line,
 };
 use crate::{home::Home, serve::Begin};
@@ -57,7 +57,7 @@ impl Place {
                 () = self.killing.cancelled() => break,
                 child = self.start() => match child {
                     Ok(child) => child.serve(&self.line, &self.killing, &self.ready).await,
-                    Err(error) => End::Stillborn(error.to_string()),
+                    Err(error) => End::Stillborn(Stillborn::NotStarted(error.to_string())),
                 },
             };
             match end {
@@ -68,14 +68,23 @@ impl Place {
                     self.give_up(message, "mend the initializer; the pool is of no use without it");
                     break;
                 }
-                End::Stillborn(why) => {
+                End::Stillborn(problem) => {
                     stillborn += 1;
                     if stillborn >= STILLBORN && self.ready.load(Ordering::SeqCst) == 0 {
-                        let message = format!("processes of the pool die before they can be called: {why}");
-                        self.give_up(message, "see whether the program begins with main of multiprocessing, and what its processes say");
+                        let (message, advice) = match problem {
+                            Stillborn::NotStarted(why) => (
+                                format!("processes of the pool cannot be started: {why}"),
+                                "raise the limits of the system, or use fewer processes",
+                            ),
+                            Stillborn::Died(how) => (
+                                format!("processes of the pool die before they can be called: {how}"),
+                                "see whether the program begins with main of multiprocessing, and what its processes say",
+                            ),
+                        };
+                        self.give_up(message, advice);
                         break;
                     }
-                    tracing::warn!(%why, "a process of the pool died before it was ready; trying again");
+                    tracing::warn!(?problem, "a process of the pool has not become ready; trying again");
                     let pause = PAUSES.1.min(PAUSES.0 * 2_u32.saturating_pow(stillborn.min(16) - 1));
                     tokio::select! {
                         () = self.killing.cancelled() => break,

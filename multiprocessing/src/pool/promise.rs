@@ -251,7 +251,8 @@ impl<T: Send + 'static> AsyncResult<T> {
         Some(successful)
     }
 
-    /// Lets `callback` be called with the result when it is there. It is called on a thread that all callbacks of this process share.
+    /// Lets `callback` be called with the result when it is there. It is called on a thread that all callbacks of this process share: it must
+    /// not wait for the result of another call that has callbacks.
     #[must_use = "the result can still be waited for"]
     pub fn callback(self, callback: impl FnOnce(&T) + Send + 'static) -> Self {
         self.add_done_callback(|result| {

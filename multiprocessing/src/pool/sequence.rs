@@ -214,6 +214,7 @@ where
                         sink: Arc::clone(&self.gather) as Arc<dyn Sink>,
                         at: self.added + units.len(),
                         crashes: 0,
+                        unread: 0,
                     });
                     sizes.push(calls.len());
                 }

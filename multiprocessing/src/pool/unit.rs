@@ -22,6 +22,8 @@ pub(super) struct Unit {
     pub(super) at: usize,
     /// How many processes died of them.
     pub(super) crashes: u32,
+    /// How many died that had been given them, and had not read that.
+    pub(super) unread: u32,
 }
 
 /// Who waits for the ends of units.
@@ -112,6 +114,7 @@ impl Unit {
             sink: Arc::clone(&parts) as Arc<dyn Sink>,
             at,
             crashes: self.crashes,
+            unread: self.unread,
         };
         calls.iter().enumerate().map(unit).collect()
     }

@@ -8,6 +8,7 @@ use std::{
     time::Instant,
 };
 
+use manyhands_broker::sabotage::{Defect, planted};
 use manyhands_worker::function::Functions;
 
 use super::attendant::{Attendant, Desk, Given};
@@ -37,6 +38,9 @@ pub(super) fn work(functions: &Functions, socket: UnixStream, frames: Frames) ->
         }
         let mut desk = attendant.lock();
         desk.running = None;
+        if planted(Defect::RepliesTogether) && !desk.inbox.is_empty() {
+            continue;
+        }
         desk.socket.write_all(&out)?;
         empty(&mut out);
     }

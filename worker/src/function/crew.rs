@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use manyhands_broker::{Payload, limits};
+use manyhands_broker::{
+    Payload, limits,
+    sabotage::{Defect, planted},
+};
 use tokio::sync::oneshot;
 
 use super::Calls;
@@ -114,7 +117,7 @@ impl Crew {
             biased;
             ended = &mut answer => Some(ended),
             () = context.stopped() => None,
-            () = tokio::time::sleep(PATIENCE) => None,
+            () = tokio::time::sleep(PATIENCE), if !planted(Defect::CallsStayBehind) => None,
         };
         let ended = match ended {
             Some(ended) => ended,
