@@ -77,6 +77,8 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid), and nothing is changed, when a task has a priority and its queue another order,
     /// or a key and its queue no limit for keys; or when the token is that of a call with another number of tasks.
+    /// [`Unsupported`](crate::ErrorKind::Unsupported), and nothing is changed, when a task has a run limit longer than
+    /// [`max_run`](Broker::max_run).
     async fn enqueue(&self, tasks: &[NewTask], token: Option<Token>) -> Result<Vec<Enqueued>>;
 
     /// Takes ready tasks of one queue under a lease, in the queue's [`Order`](crate::Order): at most so many as are asked for,
@@ -108,8 +110,8 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// A task that was to be cancelled is cancelled by every end that would make it ready again.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid), and nothing is changed, when a child does not fit its queue, as
-    /// [`enqueue`](Broker::enqueue) says.
+    /// [`Invalid`](crate::ErrorKind::Invalid) or [`Unsupported`](crate::ErrorKind::Unsupported), and nothing is changed, when a child
+    /// does not fit its queue, or may run for too long, as [`enqueue`](Broker::enqueue) says.
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>>;
 
     /// Says that no more will come to this queue: from now on enqueue answers `Closed`. Children in
@@ -127,7 +129,8 @@ pub trait Broker: Debug + Send + Sync + 'static {
     async fn status(&self, queue: &QueueName) -> Result<Option<QueueStatus>>;
 
     /// Tells how long one run of a task may take, where the broker takes a task away that is not settled by then, whether its lease is renewed or
-    /// not; `None` where it does not, or cannot tell. A worker asks once, when it starts, and stops what runs for so long.
+    /// not; `None` where it does not, or cannot tell. A worker asks once, when it starts, and stops what runs for so long. A task that
+    /// asks for more is refused where it is sent.
     ///
     /// # Cancel safety
     /// Cancel safe.

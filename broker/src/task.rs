@@ -37,7 +37,7 @@ pub struct NewTask {
     /// What becomes of its result.
     pub result: Wanted,
     /// How long one run of it may take before the worker ends it as a failure, where the handler's own limit is not shorter; in whole
-    /// milliseconds, at least 1. `None`: as long as the handler's.
+    /// milliseconds, at least 1, and at most [`Broker::max_run`](crate::Broker::max_run). `None`: as long as the handler's.
     pub run_limit: Option<Duration>,
 }
 

@@ -67,6 +67,7 @@ impl<'c, T: Task> Sending<'c, T> {
     }
 
     /// Sets how long one run of it may take before it is ended and counts as a failure, where the handler's own limit is not shorter.
+    /// Refused when it is sent, if the broker takes a task away before ([`Broker::max_run`](manyhands_broker::Broker::max_run)).
     pub fn run_limit(self, run_limit: Duration) -> Self {
         self.with(|task| Ok(task.with_run_limit(run_limit)))
     }

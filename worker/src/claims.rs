@@ -12,11 +12,13 @@ use manyhands_broker::{
     crash::{Point, at},
     limits,
     sabotage::{Defect, planted},
+    write_duration,
 };
 use tokio::sync::mpsc;
 
 use crate::{
     App, Observer, Shutdown,
+    context::Around,
     handler::Mode,
     leases::Leases,
     presence::Presence,
@@ -284,6 +286,16 @@ impl Claims {
     }
 
     fn start(&self, mut task: ClaimedTask, mode: Mode, began: Instant) {
+        if let Some((limit, longest)) =
+            task.run_limit.zip(self.max_run).filter(|(limit, longest)| limit > longest)
+        {
+            // Where it was sent, nobody knew: an earlier version, or a program that was told another time of the server.
+            tracing::warn!(
+                task = %task.lease.id, queue = %task.lease.queue, run_limit = ?limit,
+                "the task was sent with a longer run limit than the broker allows: it is stopped after {}",
+                write_duration(longest)
+            );
+        }
         task.run_limit = task.run_limit.into_iter().chain(self.max_run).min();
         let registered = self.app.handlers.get(&task.name).cloned();
         if let Some(registered) = &registered {
@@ -293,8 +305,8 @@ impl Claims {
         let slot = self.slots.take(mode);
         let (observer, settler) = (Arc::clone(&self.observer), self.settler.clone());
         // Its slot tells when it ended; nothing else waits for it.
-        let broker = Arc::clone(&self.broker);
-        tokio::spawn(runner::run(broker, task, registered, held, slot, observer, settler));
+        let around = Around { broker: Arc::clone(&self.broker), max_run: self.max_run };
+        tokio::spawn(runner::run(around, task, registered, held, slot, observer, settler));
         at(Point::ClaimsStarted);
     }
 }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     TaskError,
     leases::{Held, Teller},
+    run_time,
 };
 
 /// The surroundings of one run of a handler. Clones share it.
@@ -47,10 +48,18 @@ struct Inner {
 #[derive(Debug)]
 enum Link {
     /// The handler runs in the worker.
-    Here { broker: Arc<dyn Broker>, teller: Teller },
+    Here { around: Around, teller: Teller },
     /// It runs in a process of the worker's.
     #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only programs of their own start such"))]
     Away(Arc<dyn Parent>),
+}
+
+/// The broker of a worker, and what it said when the worker began.
+#[derive(Clone, Debug)]
+pub(crate) struct Around {
+    pub(crate) broker: Arc<dyn Broker>,
+    /// How long a run may take, whoever allows more.
+    pub(crate) max_run: Option<Duration>,
 }
 
 /// The worker, as it is reached from a process that it started.
@@ -75,9 +84,9 @@ pub(crate) struct Told {
 }
 
 impl Context {
-    pub(crate) fn new(broker: Arc<dyn Broker>, task: &ClaimedTask, held: &Held) -> Self {
+    pub(crate) fn new(around: Around, task: &ClaimedTask, held: &Held) -> Self {
         Self(Arc::new(Inner {
-            link: Link::Here { broker, teller: held.teller() },
+            link: Link::Here { around, teller: held.teller() },
             runtime: Handle::current(),
             id: task.lease.id.clone(),
             queue: task.lease.queue.clone(),
@@ -155,7 +164,7 @@ impl Context {
 
     /// As [`Context::progress`], for what is JSON already.
     pub(crate) fn tell(&self, progress: Payload) -> Result<(), TaskError> {
-        if let Link::Here { broker, .. } = &self.0.link
+        if let Link::Here { around: Around { broker, .. }, .. } = &self.0.link
             && broker.capabilities().control == Control::None
         {
             let message = format!("{} cannot tell how far a task is", broker.backend());
@@ -193,7 +202,8 @@ impl Context {
     ///
     /// # Errors
     /// A burial, when the task cannot be written as JSON, or when it is one too many: a settlement carries at most
-    /// 256 tasks and 4 MiB. Send more by a task that sends them.
+    /// 256 tasks and 4 MiB. Send more by a task that sends them. Also when its run limit is longer than the broker lets a task run
+    /// ([`Broker::max_run`]); from a process of its own that is found when it ends.
     pub fn then<T: Task>(&self, task: T) -> Result<(), TaskError> {
         self.then_task(NewTask::of(&task).map_err(|e| TaskError::bury(e.report()))?)
     }
@@ -215,6 +225,12 @@ impl Context {
                 format!("a task of {} bytes cannot be handed on: at most 1 MiB", task.payload.len());
             return Err(TaskError::bury(message));
         }
+        if let Link::Here { around: Around { broker, max_run: Some(longest) }, .. } = &self.0.link {
+            let what = || format!("task {} for queue \"{}\"", task.id, task.queue);
+            let fits = run_time::fits("settle", what, task.run_limit, *longest, broker.backend());
+            // It would be refused with the settlement, when all is done.
+            fits.map_err(|e| TaskError::bury(e.report()))?;
+        }
         children.push(self.of_batch(task));
         Ok(())
     }
@@ -232,7 +248,7 @@ impl Context {
     pub async fn put(&self, task: NewTask) -> Result<Enqueued, TaskError> {
         let task = self.of_batch(task);
         let broker = match &self.0.link {
-            Link::Here { broker, .. } => broker,
+            Link::Here { around, .. } => &around.broker,
             Link::Away(parent) => return parent.put(&self.0.id, task).await,
         };
         let room = broker.enqueue_when_room(&task, Duration::MAX, limits::PATIENCE);

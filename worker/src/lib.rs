@@ -44,6 +44,7 @@ mod observer;
 mod presence;
 #[cfg(feature = "cli")]
 pub mod processes;
+mod run_time;
 mod runner;
 mod settler;
 mod shutdown;

@@ -10,20 +10,20 @@ use std::{
 
 use futures_util::FutureExt;
 use manyhands_broker::{
-    Broker, ClaimedTask, End, Payload,
+    ClaimedTask, End, Payload,
     crash::{Point, at},
     limits,
 };
 use tokio::sync::mpsc;
 
 use crate::{
-    Context, Ending, Observer, Running, TaskError, app::Registered, backoff, handler::Mode, leases::Held,
-    settler::Ended, slots::Slot, task_error::Verdict,
+    Context, Ending, Observer, Running, TaskError, app::Registered, backoff, context::Around, handler::Mode,
+    leases::Held, settler::Ended, slots::Slot, task_error::Verdict,
 };
 
 /// Runs a claimed task to its end and hands the ending to the settler.
 pub(crate) async fn run(
-    broker: Arc<dyn Broker>,
+    around: Around,
     task: ClaimedTask,
     registered: Option<Registered>,
     held: Held,
@@ -32,7 +32,7 @@ pub(crate) async fn run(
     settler: mpsc::UnboundedSender<Ended>,
 ) {
     let began = Instant::now();
-    let context = Context::new(broker, &task, &held);
+    let context = Context::new(around, &task, &held);
     let result = match registered {
         Some(registered) => {
             observer.started(&Running { task: &task });

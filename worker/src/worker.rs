@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use manyhands_broker::{Broker, Error, ErrorKind, QueueName, Result, TaskName, write_duration};
+use manyhands_broker::{Broker, Error, ErrorKind, QueueName, Result, write_duration};
 use tokio::{
     sync::{SetOnce, mpsc},
     task::JoinError,
@@ -16,6 +16,7 @@ use crate::{
     handler::Mode,
     leases::Leases,
     presence::Presence,
+    run_time,
     settler::{self, Settler},
     slots::Slots,
     turns::{Served, Turns},
@@ -207,7 +208,8 @@ impl Worker {
     async fn max_run(&self) -> Result<Option<Duration>> {
         let Some(longest) = self.broker.max_run().await? else { return Ok(None) };
         for (name, registered) in &self.app.handlers {
-            fits(name, registered.handler.run_limit(), longest, self.broker.backend())?;
+            let what = || format!("task \"{name}\"");
+            run_time::fits("run", what, registered.handler.run_limit(), longest, self.broker.backend())?;
         }
         let (written, backend) = (write_duration(longest), self.broker.backend());
         tracing::warn!(
@@ -244,18 +246,6 @@ impl Worker {
     }
 }
 
-/// Refuses a handler whose own limit is longer than what the broker lets a task run.
-fn fits(name: &TaskName, limit: Option<Duration>, longest: Duration, backend: &str) -> Result<()> {
-    let Some(limit) = limit.filter(|limit| *limit > longest) else { return Ok(()) };
-    let (limit, longest) = (write_duration(limit), write_duration(longest));
-    let message = format!(
-        "task \"{name}\" has a run_limit of {limit}, and a run of {longest} is the longest that {backend} allows"
-    );
-    Err(Error::new(ErrorKind::Unsupported, "run", message).advise(format!(
-        "a run_limit of {longest} at most; or raise consumer_timeout of the server, and say so in the URL: ?consumer_timeout=12h"
-    )))
-}
-
 /// A panic of the claim loop goes on where the worker is awaited; nobody else ends it before it has ended.
 fn rethrow(error: JoinError) -> Result<()> {
     match error.try_into_panic() {
@@ -275,20 +265,4 @@ async fn finish(slots: &Slots, leases: &Leases, shutdown: &Shutdown, grace: Dura
     // What is still under way after that is a thread that does not listen, or a broker that does not answer.
     let _ = tokio::time::timeout(GIVE_BACK, slots.idle()).await;
     slots.counts().running
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_limit_that_the_broker_does_not_keep_is_refused() {
-        let name = TaskName::new("resize").unwrap();
-        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
-        let fits = |limit| fits(&name, limit, minutes(24), "rabbitmq");
-        assert!(fits(None).is_ok() && fits(Some(minutes(24))).is_ok());
-        let error = fits(Some(minutes(60))).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.report().contains("run_limit of 1h, and a run of 24m is the longest"), "{error:?}");
-    }
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::{Failure, Outcome, Stage, area, holds, same, support::*};
 use crate::{
-    Claim, End, Enqueued, ErrorKind, NewTask, Payload, QueueOptions, Settled, TaskName,
+    Claim, End, Enqueued, ErrorKind, NewTask, Payload, QueueOptions, Settled, Settlement, TaskName,
     capabilities::Capacity, limits,
 };
 
-area!("claim": in_order_and_at_most_max, a_missing_queue_is_empty, no_task_is_handed_out_twice, the_epoch_grows_with_every_claim, a_task_keeps_its_run_limit, bad_run_limits_are_refused, a_full_queue_that_it_feeds_holds_it_back, a_queue_may_feed_itself, the_reply_tells_what_comes_next if PUNCTUAL, a_reply_that_is_cut_says_so, the_mark_changes_with_every_task, bad_claims_are_refused, a_lease_that_outlives_its_connection_is_refused if |broker| broker.max_lease() < limits::MAX_LEASE);
+area!("claim": in_order_and_at_most_max, a_missing_queue_is_empty, no_task_is_handed_out_twice, the_epoch_grows_with_every_claim, a_task_keeps_its_run_limit, bad_run_limits_are_refused, a_run_limit_that_is_longer_than_a_run_may_take_is_refused, a_full_queue_that_it_feeds_holds_it_back, a_queue_may_feed_itself, the_reply_tells_what_comes_next if PUNCTUAL, a_reply_that_is_cut_says_so, the_mark_changes_with_every_task, bad_claims_are_refused, a_lease_that_outlives_its_connection_is_refused if |broker| broker.max_lease() < limits::MAX_LEASE);
 
 async fn in_order_and_at_most_max(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
@@ -230,5 +230,25 @@ async fn bad_run_limits_are_refused(stage: &dyn Stage) -> Outcome {
         refused(a.enqueue(&[bad], None).await, ErrorKind::Invalid)?;
     }
     same!(a.status(&q).await?, None, "the queue");
+    Ok(())
+}
+
+async fn a_run_limit_that_is_longer_than_a_run_may_take_is_refused(stage: &dyn Stage) -> Outcome {
+    let (a, q, other) = (stage.session().await?, queue("q")?, queue("other")?);
+    let longest = a.max_run().await?.unwrap_or(limits::MAX_DELAY);
+    a.enqueue(&[task(&q, "longest")?.with_run_limit(longest)], None).await?;
+    let parent = claim_one(&*a, &q).await?;
+    same!(parent.run_limit, Some(longest), "of what is as long as it may be");
+    if longest < limits::MAX_DELAY {
+        let longer = longest + Duration::from_millis(1);
+        // Not even the one before it.
+        let both = [task(&other, "free")?, task(&other, "longer")?.with_run_limit(longer)];
+        refused(a.enqueue(&both, None).await, ErrorKind::Unsupported)?;
+        let end = End::complete(both.to_vec());
+        let settlement = Settlement::new(parent.lease.clone(), end);
+        refused(a.settle(&[settlement]).await, ErrorKind::Unsupported)?;
+        same!(a.status(&other).await?, None, "the queue of what is refused");
+    }
+    same!(settle(&*a, &parent, complete()).await?, Settled::Settled, "the lease after the refusals");
     Ok(())
 }

@@ -11,6 +11,7 @@ mod faults;
 mod first_use;
 mod load;
 mod replies;
+mod run_time;
 mod urls;
 
 use std::{sync::Arc, time::Duration};
@@ -294,17 +295,6 @@ async fn what_is_done_is_known_everywhere() {
         assert_eq!(status, Some(options), "round {round}");
         b.close(&q).await.unwrap();
         assert_eq!(a.enqueue(&[task(q.as_str())], None).await.unwrap(), [Enqueued::Closed], "round {round}");
-    }
-}
-
-/// The server is older than 3.12, and tells nobody its `consumer_timeout`.
-#[tokio::test]
-async fn how_long_a_task_may_run_is_told() {
-    let scene = Scene::shared().await;
-    for (said, minutes) in [("", 24), ("&consumer_timeout=1h", 48)] {
-        let url = format!("{}?namespace={}{said}", scene.url, scene.namespace);
-        let longest = connect(&url.parse().unwrap()).await.unwrap().max_run().await.unwrap();
-        assert_eq!(longest, Some(Duration::from_secs(minutes * 60)));
     }
 }
 

@@ -13,6 +13,7 @@ on_both! {
     a_thread_that_completes_all_the_same_has_completed,
     who_is_done_in_time_is_not_concerned,
     what_the_broker_would_take_away_is_stopped_before,
+    who_hands_on_what_may_run_for_too_long_is_told_at_once,
 }
 
 /// What only a handler reaches that never ends by itself.
@@ -85,6 +86,36 @@ async fn what_the_broker_would_take_away_is_stopped_before(world: World) {
     for _ in 0..2 {
         assert_eq!(worker.ended().await.1, Ending::Buried(over()));
     }
+    worker.stop().await;
+}
+
+/// With the settlement it would be refused, after all of the work.
+async fn who_hands_on_what_may_run_for_too_long_is_told_at_once(world: World) {
+    let (bench, told) = (world.bench(), Log::new());
+    let flaky = bench.flaky();
+    flaky.let_run_for(HOUR);
+    let log = told.clone();
+    let app = App::new().handle(move |Job(n), ctx: Context| {
+        let log = log.clone();
+        async move {
+            // The limit itself is allowed.
+            ctx.then_task(sum(10 + n).with_run_limit(HOUR))?;
+            let refused = ctx.then_task(sum(20 + n).with_run_limit(HOUR * (n + 1)));
+            log.add(u32::from(refused.is_err()));
+            refused
+        }
+    });
+    bench.send([job(1)]).await;
+    let mut worker = start(flaky, app, |builder| builder);
+    let (_, ending) = worker.ended().await;
+    let Ending::Buried(error) = ending else { panic!("{ending:?}") };
+    assert!(
+        error.contains("queue \"sums\" has a run_limit of 2h, and a run of 1h is the longest"),
+        "{error}"
+    );
+    assert_eq!(told.all(), [1], "in the handler");
+    assert_eq!(worker.settled().await.1, Settled::Settled);
+    assert_eq!((bench.counts("jobs").await, bench.counts("sums").await), ([0, 0, 0, 1], [0, 0, 0, 0]));
     worker.stop().await;
 }
 

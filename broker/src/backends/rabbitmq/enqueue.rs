@@ -30,6 +30,7 @@ pub(super) async fn enqueue(link: Arc<Link>, tasks: Vec<NewTask>) -> Result<Vec<
         live.sync("enqueue").await?;
     }
     live.check_fit("enqueue", &tasks)?;
+    live.check_run_limits(&link, "enqueue", &tasks).await?;
     live.declare_open("enqueue").await?;
     let mut call = Call { link: &link, live: &live, tasks: &tasks, gates: HashMap::new(), left: Vec::new() };
     let mut answers = call.pass_gates().await?;

@@ -33,6 +33,7 @@ use super::{
     publish::Publishers,
     register,
     replies::Replies,
+    run_time::Bounds,
     topology,
     waiters::Waiters,
     workers::Presence,
@@ -90,6 +91,7 @@ pub(super) struct Live {
     /// What was seen or created on these connections.
     known: Mutex<HashSet<ShortString>>,
     depths: Mutex<HashMap<QueueName, (Instant, u64)>>,
+    pub(super) bounds: Bounds,
     pub(super) uncounted: Uncounted,
     gone: watch::Sender<bool>,
     /// The server takes nothing, as its memory or disk is full.
@@ -144,6 +146,7 @@ impl Live {
             asks: Mutex::default(),
             known: Mutex::default(),
             depths: Mutex::default(),
+            bounds: Bounds::default(),
             uncounted: Uncounted::default(),
             gone: watch::Sender::new(false),
             blocked: AtomicBool::new(false),

@@ -44,7 +44,7 @@ pub(super) async fn beat(link: Arc<Link>, leases: Vec<Lease>, lease: Duration) -
 
 pub(super) async fn settle(link: Arc<Link>, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
     let live = link.live("settle").await?;
-    live.check_children(&settlements).await?;
+    live.check_children(&link, &settlements).await?;
     let mut answers = vec![Settled::Lost; settlements.len()];
     let steps = live.begin(&link, &settlements);
     let tags =
@@ -117,7 +117,7 @@ impl Step<'_> {
 
 impl Live {
     /// Refuses children that do not fit their queues.
-    async fn check_children(self: &Arc<Self>, settlements: &[Settlement]) -> Result<()> {
+    async fn check_children(self: &Arc<Self>, link: &Link, settlements: &[Settlement]) -> Result<()> {
         let children = || {
             settlements.iter().flat_map(|settlement| match &settlement.end {
                 End::Complete { children, .. } => children.as_slice(),
@@ -128,7 +128,8 @@ impl Live {
             // Their queues may have been configured elsewhere.
             self.sync("settle").await?;
         }
-        self.check_fit("settle", children())
+        self.check_fit("settle", children())?;
+        self.check_run_limits(link, "settle", children()).await
     }
 
     /// Finds what is held here, and decides what becomes of it.
