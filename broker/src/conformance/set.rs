@@ -10,7 +10,7 @@ use crate::{
 
 const LOOKS: fn(&Capabilities) -> bool = |broker| broker.operators >= Operators::All;
 
-area!("set": options_are_changed if LOOKS, the_later_of_two_is_refused if LOOKS, an_order_is_changed_while_nothing_is_there if LOOKS, limits_are_taken_away_while_nothing_is_there if LOOKS, without_an_interval_nobody_waits_for_it if LOOKS, what_waits_is_purged if LOOKS, a_purge_ends_tasks_as_a_cancel_does if LOOKS, a_purge_is_bounded if LOOKS, only_what_waits_is_purged if LOOKS);
+area!("set": options_are_changed if LOOKS, the_later_of_two_is_refused if LOOKS, an_order_is_changed_while_nothing_is_there if LOOKS, limits_are_taken_away_while_nothing_is_there if LOOKS, without_an_interval_nobody_waits_for_it if LOOKS, a_limit_that_is_raised_lets_tasks_go if LOOKS, what_waits_is_purged if LOOKS, a_purge_ends_tasks_as_a_cancel_does if LOOKS, a_purge_is_bounded if LOOKS, only_what_waits_is_purged if LOOKS);
 
 async fn status(broker: &dyn Broker, queue: &QueueName) -> Result<QueueStatus, Failure> {
     broker.status(queue).await?.ok_or_else(|| Failure(format!("{queue} does not exist")))
@@ -83,6 +83,24 @@ async fn limits_are_taken_away_while_nothing_is_there(stage: &dyn Stage) -> Outc
     let after = lookup(&*a)?.set(&q, &free, revision).await?;
     same!((&after.options, after.revision), (&free, revision + 1), "in an empty queue");
     same!(status(&*a, &q).await?, after, "and that is what is stored");
+    Ok(())
+}
+
+async fn a_limit_that_is_raised_lets_tasks_go(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    let revision = a.declare(&q, Some(&QueueOptions::default().with_key_limit(1))).await?.revision;
+    for id in ["a1", "b1", "a2", "b2", "a3"] {
+        a.enqueue(&[given(&q, id)?.with_key(LimitKey::new(&id[..1])?)], None).await?;
+    }
+    same!(names(&claim(&*a, &q, 5).await?.tasks), ["a1", "b1"], "one of each key");
+    let after = lookup(&*a)?.set(&q, &QueueOptions::default().with_key_limit(2), revision).await?;
+    same!((after.ready, after.held), (2, 1), "at once, though the first ones go on");
+    same!(names(&claim(&*a, &q, 5).await?.tasks), ["a2", "b2"], "one more of each key");
+    // From a limit to an interval, which nothing began.
+    let slow = QueueOptions::default().with_key_interval(Duration::from_secs(10));
+    let after = lookup(&*a)?.set(&q, &slow, revision + 1).await?;
+    same!((after.ready, after.held), (1, 0), "without a limit");
+    same!(names(&claim(&*a, &q, 5).await?.tasks), ["a3"], "the last one");
     Ok(())
 }
 

@@ -90,6 +90,16 @@ impl Queue {
         }
     }
 
+    /// Lets tasks become ready of the first keys for which any wait, a bounded number of them: what holds them may be another thing than before.
+    pub(super) fn admit_all(&mut self, now: Now) {
+        let waited_for =
+            self.lines.iter().filter(|(_, line)| !line.held.is_empty()).map(|(key, _)| key.clone());
+        let keys: Vec<_> = waited_for.take(limits::UPKEEP).collect();
+        for key in &keys {
+            self.admit(Some(key), now);
+        }
+    }
+
     fn next_admitted(&self, key: &LimitKey, now: Now) -> Option<TaskId> {
         let line = self.lines.get(key)?;
         let (ready, leased) = (line.ready.into(), line.leased.into());

@@ -68,11 +68,17 @@ impl Machine {
         names.take(max).cloned().collect()
     }
 
-    /// Changes the options of a queue. Creates a missing one.
+    /// Changes the options of a queue. Creates a missing one. Tasks that wait for keys which are free by the new options become ready.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when they were changed since, or there are tasks that they would not fit.
-    pub fn set(&mut self, name: &QueueName, options: &QueueOptions, revision: u64) -> Result<QueueStatus> {
+    pub fn set(
+        &mut self,
+        name: &QueueName,
+        options: &QueueOptions,
+        revision: u64,
+        now: Now,
+    ) -> Result<QueueStatus> {
         let status = self.status(name);
         let (unsettled, dead) = status.map_or((0, 0), |status| (status.unsettled(), status.dead));
         let mut configuration =
@@ -85,6 +91,7 @@ impl Machine {
             queue.lines.clear();
             queue.opening.clear();
         }
+        queue.admit_all(now);
         Ok(queue.status())
     }
 

@@ -161,7 +161,7 @@ impl Pair {
                 let revision = self.machine.status(&name).map_or(1, |status| status.revision);
                 let revision = if *known { revision } else { revision + 1 };
                 let real = self.lookup(*session).set(&name, &options, revision).await;
-                let model = self.machine.set(&name, &options, revision);
+                let model = self.machine.set(&name, &options, revision, self.now());
                 agree("set", &said(real), &said(model))
             }
             Op::PurgeWaiting { session, queue: name, states, max } => {

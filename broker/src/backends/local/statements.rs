@@ -140,6 +140,10 @@ pub(super) const DROP_LINE: &str = "DELETE FROM lines WHERE queue = ?1 AND limit
 pub(super) const FIRST_HELD: &str = "SELECT task, sequence, returned, must_alone FROM tasks \
     WHERE state = 4 AND queue = ?1 AND limit_key = ?2 ORDER BY rank, place LIMIT 1";
 
+/// 1 queue, 2 most
+pub(super) const WAITED_FOR: &str = "SELECT DISTINCT limit_key FROM tasks \
+    WHERE state = 4 AND queue = ?1 ORDER BY limit_key LIMIT ?2";
+
 /// 1 task, 2 sequence, 3 place
 pub(super) const ADMIT: &str =
     "UPDATE tasks SET state = 0, sequence = ?2, place = ?3, returned = 0 WHERE task = ?1";
@@ -368,6 +372,7 @@ pub(super) mod tests {
         SAVE_LINE,
         DROP_LINE,
         FIRST_HELD,
+        WAITED_FOR,
         ADMIT,
         LEASE_IN_LINE,
         OPENING,

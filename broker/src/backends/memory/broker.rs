@@ -164,7 +164,7 @@ impl Lookup for MemoryBroker {
     }
 
     async fn set(&self, queue: &QueueName, options: &QueueOptions, revision: u64) -> Result<QueueStatus> {
-        let answer = self.shared.lock().set(queue, options, revision);
+        let answer = self.shared.lock().set(queue, options, revision, self.shared.now());
         self.shared.ring();
         answer
     }

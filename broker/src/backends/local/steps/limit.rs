@@ -70,6 +70,19 @@ impl Steps<'_, '_> {
         Ok(())
     }
 
+    /// As `Queue::admit_all`.
+    pub(super) fn admit_all(&mut self, name: &QueueName) -> rusqlite::Result<()> {
+        let queue = self.queue_or_new(name)?;
+        if queue.held == 0 {
+            return Ok(());
+        }
+        let params = (queue.key, int(limits::UPKEEP as u64));
+        for StoredLimit(key) in self.list(statements::WAITED_FOR, params, |row| row.get(0))? {
+            self.admit(name, &key, None)?;
+        }
+        Ok(())
+    }
+
     /// Makes the first of those ready that wait for this key; tells whether there was one.
     fn admit_first(&mut self, name: &QueueName, key: &LimitKey) -> rusqlite::Result<bool> {
         let queue = self.queue_or_new(name)?;

@@ -243,13 +243,14 @@ impl Steps<'_, '_> {
         configuration.change(name, options, revision, unsettled, dead)?;
         let row = self.queue_or_new(name).map_err(failed)?;
         row.configuration = configuration;
-        let (key, status) = (row.key, row.status());
+        let key = row.key;
         if !options.limits_keys() {
             // There are no tasks, and intervals that go on mean nothing any more.
             self.execute(statements::DROP_LINES, [key]).map_err(failed)?;
         }
+        self.admit_all(name).map_err(failed)?;
         self.news = true;
-        Ok(status)
+        Ok(self.queue_or_new(name).map_err(failed)?.status())
     }
 
     /// As `Machine::purge_waiting`.

@@ -87,6 +87,18 @@ local function admit(q, key)
   end
 end
 
+-- Lets tasks become ready of the first keys for which any wait, a bounded number of them: what holds them may be another thing than before.
+local function admit_all(q)
+  local from = '-'
+  for _ = 1, UPKEEP do
+    local first = redis.call('ZRANGEBYLEX', q.held, from, '+', 'LIMIT', 0, 1)[1]
+    if not first then return end
+    local key = string.match(first, '^[^%z]*')
+    admit(q, key)
+    from = '[' .. key .. '\1'
+  end
+end
+
 -- Puts a task with a key that is in no place, under its sequence, where it can be claimed or where it waits for its key.
 local function stand_in_line(q, id, p, h, saved)
   if not first_held(q, h.key) and may_go(q, h.key) then return let_in(q, id, p, h, false) end

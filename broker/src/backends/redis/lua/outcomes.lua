@@ -13,7 +13,7 @@ local function outcome(at, id)
     return kept and string.sub(kept, 2) or 0
   end
   if redis.call('HEXISTS', q.body, id) == 0 then return 0 end
-  local p = states[at] and parse_state(states[at]) or {}
+  local p = states[at] and parse_state(states[at]) or no_progress(0)
   if dead[at] then return 'X' .. p.error end
   return p.reported and 'P' .. p.reported or 1
 end

@@ -32,6 +32,7 @@ local function set(revision, capacity, remember_ids, order, key_limit, key_inter
   if key_limit ~= '' then redis.call('HSET', q.info, 'key_limit', key_limit) end
   if key_interval ~= '0' then redis.call('HSET', q.info, 'key_interval', key_interval) end
   q.about = nil
+  admit_all(q)
   q.got_ready, q.got_settled = true, true
 end
 
