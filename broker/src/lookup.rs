@@ -57,7 +57,7 @@ pub trait Lookup: Debug + Send + Sync {
     ///
     /// # Behavior
     /// Where the options are in force already, nothing is changed and the revision does not matter, so that a call whose answer was lost
-    /// can be repeated. Tasks that wait for keys which are free by the new options become ready, of the first [`limits::UPKEEP`] keys; those of
+    /// can be repeated. Tasks that wait for keys which are free by the new options become ready, of the first [`limits::UPKEEP`](crate::limits::UPKEEP) keys; those of
     /// others when the next lease of their key ends. Another `key_interval` begins with the next claim of a key.
     ///
     /// # Errors

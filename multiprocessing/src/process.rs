@@ -45,6 +45,8 @@ use crate::home::{self, here, home, registered};
 pub struct Process {
     order: Order,
     running: OnceLock<Arc<Running>>,
+    /// One start at a time.
+    starting: Mutex<()>,
 }
 
 /// What a process is told to be.
@@ -87,7 +89,7 @@ impl Process {
             .map_err(|e| Error::invalid("start", "the arguments cannot be written as JSON").because(e))?;
         let (function, parent) = (function.to_owned(), std::process::id());
         let order = Order { function, calls, name: String::new(), daemon: false, parent };
-        Ok(Self { order, running: OnceLock::new() })
+        Ok(Self { order, running: OnceLock::new(), starting: Mutex::new(()) })
     }
 
     /// Gives it a name, instead of `Process-1` and so on.
@@ -110,6 +112,7 @@ impl Process {
     /// [`ErrorKind::Invalid`] when it was started before, or this process is a daemon; [`ErrorKind::Internal`] when the system cannot start it.
     pub fn start(&self) -> Result<()> {
         let home = home()?;
+        let _one = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
         if self.running.get().is_some() {
             return Err(Error::invalid("start", format!("process {} was started before", self.label()))
                 .advise("make another Process of the same function"));
@@ -137,8 +140,9 @@ impl Process {
         });
         home.watch(Arc::clone(&running));
         home.runtime.spawn(attend(process, Arc::clone(&running)));
-        // Only two calls of this at a time, of one process, could have come here both.
-        self.running.set(running).map_err(|_| Error::invalid("start", "it was started twice at a time"))
+        // It was empty a moment ago, and nobody else is here.
+        self.running.get_or_init(|| running);
+        Ok(())
     }
 
     fn label(&self) -> &str {

@@ -8,6 +8,9 @@ use std::io;
 /// The most bytes of a frame: 1 GiB.
 pub(crate) const LONGEST: usize = 1 << 30;
 
+/// The most bytes of a body, beside what else a frame has.
+pub(crate) const MOST: usize = LONGEST - 1024;
+
 /// Before every frame: its length without this, as four bytes, the last significant first.
 const HEADER: usize = 4;
 
@@ -73,7 +76,7 @@ pub(crate) fn empty(out: &mut Vec<u8>) {
 
 /// Whether a body of so many bytes can be written, with what else a frame has.
 pub(crate) fn fits(bytes: usize) -> bool {
-    bytes <= LONGEST - 1024
+    bytes <= MOST
 }
 
 /// What was read of a socket, as frames.

@@ -89,6 +89,8 @@ fn trials() -> Vec<Trial> {
             a_worker_that_is_killed_costs_nothing,
             a_call_that_kills_workers_is_told,
             nobody_who_does_the_calls_is_told,
+            a_full_queue_that_nobody_empties_is_told,
+            a_server_that_is_gone_is_told,
             quick_calls_do_not_wait_for_a_slow_worker,
             a_pool_that_is_terminated_takes_its_calls_back;
     }

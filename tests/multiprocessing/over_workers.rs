@@ -7,7 +7,7 @@ use std::{
 };
 
 use manyhands::{
-    Broker, ErrorKind, QueueName,
+    Broker, ErrorKind, NewTask, Payload, QueueName, QueueOptions, TaskName,
     multiprocessing::{CallError, OnCrash, Pool},
 };
 use manyhands_test_support::{
@@ -18,8 +18,8 @@ use manyhands_test_support::{
 use crate::{
     ROLE,
     functions::{killed_by, lines, note, picky, refuse, square, until, wait_for},
-    pools::{all_calls, slow_and_quick},
-    programs::Place,
+    pools::{all_calls, large_text, slow_and_quick},
+    programs::{PATIENCE, Place},
 };
 
 /// A worker of this program, which ends with this.
@@ -64,6 +64,12 @@ fn the_same_calls(url: &str) {
     }
     let error = pool.apply(refuse, ("no luck".to_owned(),)).unwrap_err();
     assert!(matches!(&error, CallError::Panicked(words) if words.contains("no luck")), "{error}");
+    // Chunks that nobody chose are made to fit into a task, and one that is too large is told.
+    let texts: Vec<String> = (0..30).map(|n| n.to_string().repeat(100_000)).collect();
+    let lengths: Vec<_> = texts.iter().map(String::len).collect();
+    assert_eq!(pool.map(large_text, texts.clone()).unwrap(), lengths);
+    let error = pool.map_chunked(large_text, texts, 30).unwrap_err();
+    assert!(error.to_string().contains("bytes of arguments: at most 1048576"), "{error}");
     pool.close();
     pool.join().unwrap();
     // Nothing is left on the queue.
@@ -131,9 +137,15 @@ pub(crate) fn nobody_who_does_the_calls_is_told() {
         || Pool::builder().patience(Duration::from_millis(500)).connect(&url.parse().unwrap()).unwrap();
     let error = impatient().apply(square, (1,)).unwrap_err();
     assert!(error.to_string().contains("no worker serves queue \"pool\""), "{error}");
-    // What nobody did is taken back.
+    // All of a call at once, however many more stand in line than are sent at a time.
+    let calls = impatient();
+    let error = calls.map_chunked(square, 0..50_000, 1).unwrap_err();
+    assert!(error.to_string().contains("no worker serves queue \"pool\""), "{error}");
     let (runtime, broker) = broker(&url);
     let queue = QueueName::new("pool").unwrap();
+    let sent = runtime.block_on(broker.status(&queue)).unwrap().unwrap().sequence;
+    assert!(sent.is_some_and(|sent| sent <= 1 + 2048), "{sent:?} were sent for nobody");
+    // What nobody did is taken back.
     let unsettled = || runtime.block_on(broker.status(&queue)).unwrap().unwrap().unsettled();
     until(|| unsettled() == 0);
 
@@ -165,6 +177,8 @@ pub(crate) fn nobody_who_does_the_calls_is_told() {
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.report().contains(words), "{}", error.report());
     }
+    let error = Pool::builder().queue("other").build().unwrap_err();
+    assert!(error.kind() == ErrorKind::Invalid && error.report().contains("no queue"), "{}", error.report());
     let error = Pool::connect(&"redis://127.0.0.1:1".parse().unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
@@ -201,4 +215,33 @@ pub(crate) fn a_pool_that_is_terminated_takes_its_calls_back() {
     }
     place.write("go", "");
     until(|| unsettled() == 0);
+}
+
+pub(crate) fn a_full_queue_that_nobody_empties_is_told() {
+    let place = Place::new();
+    let url = place.url();
+    let (runtime, broker) = broker(&url);
+    let queue = QueueName::new("pool").unwrap();
+    runtime.block_on(broker.declare(&queue, Some(&QueueOptions::default().with_capacity(1)))).unwrap();
+    let name = TaskName::new("of-others").unwrap();
+    let task = NewTask::new(queue, name, Payload::null());
+    runtime.block_on(broker.enqueue(&[task], None)).unwrap();
+    let patience = Duration::from_millis(500);
+    let pool = Pool::builder().patience(patience).connect(&url.parse().unwrap()).unwrap();
+    let error = pool.map_chunked(square, 0..1000, 1).unwrap_err();
+    assert!(error.to_string().contains("no worker serves queue \"pool\""), "{error}");
+}
+
+pub(crate) fn a_server_that_is_gone_is_told() {
+    let redis = Redis::options().append_only().start().unwrap();
+    let patience = Duration::from_millis(500);
+    let pool = Pool::builder().patience(patience).connect(&redis.url().parse().unwrap()).unwrap();
+    drop(redis);
+    // Not once for each of what is sent at a time.
+    let calls = pool.starmap_async(square, (0..100_000).map(|n| (n,)), Some(1));
+    assert!(calls.wait(PATIENCE), "it is tried again and again");
+    let error = calls.get().unwrap_err();
+    assert!(matches!(&error, CallError::Failed(error) if error.kind() == ErrorKind::Unavailable), "{error}");
+    pool.close();
+    pool.join().unwrap();
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use manyhands::{Broker, QueueName};
+use manyhands::{Broker, BrokerExt, QueueName};
 use manyhands_test_support::kill::{self, Signal, Watch};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -188,15 +188,11 @@ impl Scene {
 
     /// Waits until nothing is unsettled.
     pub(crate) async fn ends_clean(&self) {
-        until("the queue becomes empty", async || {
-            let status = self.broker.status(&queue()).await.unwrap();
-            status.is_none_or(|status| status.unsettled() == 0).then_some(())
-        })
-        .await;
+        self.broker.join(&queue(), Some(PATIENCE)).await.unwrap();
     }
 }
 
-/// Asks again and again, where nobody tells.
+/// Asks again and again, where nobody tells: of files that commands write, or that a process has open.
 pub(crate) async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
     let asking = async {
         loop {

@@ -2,17 +2,28 @@
 
 use manyhands_broker::Claim;
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
-use crate::scene::{Caller, Scene, queue, until};
+use crate::scene::{Caller, PATIENCE, Scene, queue};
 
 /// The task of a call, as a worker gets it.
 async fn task(scene: &Scene) -> Value {
-    until("the task comes", async || {
-        let claimed = scene.broker.claim(&Claim::new(queue(), 1)).await.unwrap();
-        Some(serde_json::from_str(claimed.tasks.first()?.payload.as_str()).unwrap())
-    })
-    .await
+    let wait = async {
+        loop {
+            // Before it is claimed, so that nothing is missed in between.
+            let hint = scene.broker.wait(&[queue()]);
+            let claimed = scene.broker.claim(&Claim::new(queue(), 1)).await.unwrap();
+            if let Some(task) = claimed.tasks.first() {
+                return serde_json::from_str(task.payload.as_str()).unwrap();
+            }
+            hint.await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("the task comes")
 }
 
 async fn come(scene: &Scene, call: &Value, fence: u64) -> Caller {
@@ -69,10 +80,8 @@ async fn runs_are_not_mixed() {
         cut_off.say("opart ").await;
         cut_off.0.write_all(cut).await.unwrap();
         cut_off.0.shutdown().await.unwrap();
-        until("it is closed", async || {
-            cut_off.0.try_read(&mut [0]).is_ok_and(|read| read == 0).then_some(())
-        })
-        .await;
+        let closed = timeout(PATIENCE, cut_off.0.read(&mut [0])).await.expect("it is closed");
+        assert_eq!(closed.unwrap(), 0);
     }
 
     let mut last = come(&scene, call, 7).await;

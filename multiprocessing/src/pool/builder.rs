@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use manyhands_broker::{BrokerUrl, Error, ErrorKind, QueueName, Result};
+use manyhands_broker::{BrokerUrl, Error, ErrorKind, QueueName, Result, limits};
 use manyhands_worker::function::{self, Function, name_of};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,7 @@ use super::{Line, Pool, Shared, place, workers};
 use crate::{
     home::{home, home_of_any, registered},
     serve::Call,
+    wire,
 };
 
 /// The most processes of a pool.
@@ -47,8 +48,8 @@ pub struct PoolBuilder {
     pub(super) most_tasks: Option<u32>,
     pub(super) run_limit: Option<Duration>,
     initializer: Result<Option<Call>>,
-    queue: String,
-    patience: Duration,
+    queue: Option<String>,
+    patience: Option<Duration>,
 }
 
 /// What the places of a pool are to know.
@@ -68,8 +69,8 @@ impl PoolBuilder {
             most_tasks: None,
             run_limit: None,
             initializer: Ok(None),
-            queue: function::QUEUE.to_owned(),
-            patience: PATIENCE,
+            queue: None,
+            patience: None,
         }
     }
 
@@ -114,14 +115,14 @@ impl PoolBuilder {
 
     /// Sets the queue of a pool over workers; `pool` unless this says otherwise.
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
-        self.queue = queue.into();
+        self.queue = Some(queue.into());
         self
     }
 
     /// Sets how long calls of a pool over workers wait for a broker that cannot be reached, and for a worker where none is alive, before they
     /// fail; 30 s unless this says otherwise.
     pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+        self.patience = Some(patience);
         self
     }
 
@@ -161,16 +162,20 @@ impl PoolBuilder {
             );
         };
         checked(self.on_crash, None, self.run_limit)?;
-        let queue = QueueName::new(&self.queue)?;
+        let queue = QueueName::new(self.queue.as_deref().unwrap_or(function::QUEUE))?;
         let home = home_of_any()?;
         let (url, of) = (url.clone(), queue.clone());
         let (broker, slots) = home.wait(workers::open(url, of))??;
         let (line, killing) = (Arc::new(Line::new(1)), CancellationToken::new());
-        let terms = workers::Terms { max_crashes, run_limit: self.run_limit, patience: self.patience };
+        let terms = workers::Terms {
+            max_crashes,
+            run_limit: self.run_limit,
+            patience: self.patience.unwrap_or(PATIENCE),
+        };
         let workers = workers::Workers::new(broker, queue, Arc::clone(&line), terms, killing.clone());
         home.note(&line);
         home.runtime.spawn(workers.work());
-        Ok(Pool { shared: Arc::new(Shared { line, hands: slots, killing }) })
+        Ok(Pool { shared: Arc::new(Shared { line, hands: slots, most: limits::MAX_PAYLOAD, killing }) })
     }
 
     /// Starts the pool: returns at once, while its processes start.
@@ -188,6 +193,15 @@ impl PoolBuilder {
             ));
         }
         checked(self.on_crash, self.most_tasks, self.run_limit)?;
+        if self.queue.is_some() || self.patience.is_some() {
+            let error = Error::invalid(
+                "start",
+                "a pool of processes of this box has no queue, and waits for no workers",
+            );
+            return Err(
+                error.advise("leave queue() and patience() out, or use connect(url) instead of build()")
+            );
+        }
         let terms = Terms {
             on_crash: self.on_crash,
             most_tasks: self.most_tasks,
@@ -209,7 +223,7 @@ impl PoolBuilder {
             );
             home.runtime.spawn(place.keep());
         }
-        Ok(Pool { shared: Arc::new(Shared { line, hands: processes, killing }) })
+        Ok(Pool { shared: Arc::new(Shared { line, hands: processes, most: wire::MOST, killing }) })
     }
 }
 

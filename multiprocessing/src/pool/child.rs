@@ -9,7 +9,10 @@ use std::{
 };
 
 use manyhands_broker::Error;
-use manyhands_worker::processes::{Exit, Process};
+use manyhands_worker::{
+    function::Pace,
+    processes::{Exit, Process},
+};
 use tokio::{net::UnixStream, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +20,6 @@ use super::{
     OnCrash,
     builder::Terms,
     line::{Line, Standing},
-    pace::Pace,
     unit::{Ended, Unit},
 };
 use crate::{
@@ -127,7 +129,7 @@ impl Child {
             out: Vec::new(),
             written: 0,
             next: 0,
-            pace: Pace::new(),
+            pace: Pace::default(),
             ready: false,
             since: Instant::now(),
             asked: Asked::Nothing,
@@ -203,7 +205,7 @@ impl Child {
             let name = unit.function.as_str().as_bytes();
             // A name has at most 128 bytes.
             let head = [u8::from(alone), u8::try_from(name.len()).unwrap_or(u8::MAX)];
-            put(&mut self.out, Kind::Run, self.next, &[&head, name, &unit.calls]);
+            put(&mut self.out, Kind::Run, self.next, &[&head, name, unit.calls.as_bytes()]);
             self.bytes += unit.calls.len();
             self.given.push_back(Given { number: self.next, unit });
             self.next += 1;
@@ -295,7 +297,7 @@ impl Child {
                     let ended = match frame.kind {
                         Kind::Done => {
                             let (took, reply) = frame.body.split_first_chunk::<8>().ok_or_else(wrong)?;
-                            self.pace.took(u64::from_le_bytes(*took));
+                            self.pace.took(Duration::from_nanos(u64::from_le_bytes(*took)));
                             Ended::Replied(String::from_utf8(reply.to_vec()).map_err(|_| wrong())?)
                         }
                         _ => {

@@ -176,17 +176,22 @@ impl Line {
         self.changed.notify_all();
     }
 
-    /// Ends everything that waits, for this reason; only the first one counts.
-    pub(super) fn stop(&self, why: CallError) {
-        let (units, why) = {
-            let mut state = self.lock();
-            state.closed = true;
-            let why = state.over.get_or_insert(why).clone();
-            (std::mem::take(&mut state.units), why)
-        };
+    /// Ends everything that waits to be taken, for this reason. More can be added.
+    pub(super) fn give_up(&self, why: &CallError) {
+        let units = std::mem::take(&mut self.lock().units);
         for unit in units {
             self.end(unit, Ended::Failed(why.clone()));
         }
+    }
+
+    /// Ends everything that waits, for this reason, and takes no more; only the first one counts.
+    pub(super) fn stop(&self, why: CallError) {
+        let why = {
+            let mut state = self.lock();
+            state.closed = true;
+            state.over.get_or_insert(why).clone()
+        };
+        self.give_up(&why);
         self.news.notify_waiters();
         self.changed.notify_all();
     }

@@ -3,7 +3,6 @@
 mod builder;
 mod child;
 mod line;
-mod pace;
 mod place;
 mod promise;
 mod sequence;
@@ -25,9 +24,9 @@ pub use self::{
 };
 use self::{
     promise::Promise,
-    unit::{Ended, Sink, Unit, write_calls},
+    unit::{Ended, Part, Sink, Unit},
 };
-use crate::{CallError, home::registered, wire};
+use crate::{CallError, home::registered};
 
 /// Into how many parts a call of many items is cut for each process, unless told otherwise.
 const PARTS: usize = 4;
@@ -45,21 +44,20 @@ pub(super) struct Shared {
     line: Arc<Line>,
     /// How many processes there are.
     hands: usize,
+    /// How many bytes of arguments a unit may have.
+    most: usize,
     /// Kills them.
     killing: CancellationToken,
 }
 
 impl Shared {
     fn add(&self, units: Vec<Unit>) -> Result<(), CallError> {
-        if let Some(unit) = units.iter().find(|unit| !wire::fits(unit.calls.len())) {
-            let message = format!(
-                "{} calls of {} have {} bytes of arguments",
-                unit.count,
-                unit.function,
-                unit.calls.len()
-            );
-            return Err(Error::invalid("call", message + ": at most 1 GiB")
-                .advise("use smaller chunks")
+        if let Some(unit) = units.iter().find(|unit| unit.calls.len() > self.most) {
+            let (count, function, bytes, most) = (unit.count, &unit.function, unit.calls.len(), self.most);
+            let message =
+                format!("{count} calls of {function} have {bytes} bytes of arguments: at most {most}");
+            return Err(Error::invalid("call", message)
+                .advise("use smaller chunks, or pass a reference")
                 .into());
         }
         self.line.add(units)
@@ -111,7 +109,7 @@ impl Pool {
             let result = ends.into_iter().flat_map(|ended| ended.read(1)).next();
             result.unwrap_or(Err(CallError::Taken))
         };
-        self.call(name::<A, F>(function), vec![args], 1, Box::new(one))
+        self.call(name::<A, F>(function), Part::of(&[args]).map(|part| vec![part]), |_| Box::new(one))
     }
 
     /// As [`Pool::apply_async`], under the name that executors have.
@@ -123,7 +121,8 @@ impl Pool {
         self.apply_async(function, args)
     }
 
-    /// Calls a function with each item, and waits for all results, in order. Items go to the processes in chunks, four for each process.
+    /// Calls a function with each item, and waits for all results, in order. Items go to the processes in chunks, four for each process, or
+    /// more where they would be too large.
     ///
     /// # Errors
     /// The first error in the order of the items; all of them were called by then.
@@ -197,20 +196,26 @@ impl Pool {
         F: Function<A>,
     {
         let items: Vec<A> = items.into_iter().collect();
-        let count = items.len();
-        let fair = count.div_ceil(PARTS * self.shared.hands.max(1));
-        let chunk = chunk.unwrap_or(fair).max(1);
-        let all = move |ends: Vec<Ended>| {
-            let mut results = Vec::with_capacity(count);
-            for ended in ends {
-                let size = chunk.min(count - results.len());
-                for result in ended.read::<F::Output>(size) {
-                    results.push(result?);
-                }
+        let fair = items.len().div_ceil(PARTS * self.shared.hands.max(1)).max(1);
+        let parts = match chunk {
+            Some(chunk) => items.chunks(chunk.max(1)).map(Part::of).collect(),
+            // Nobody said how large they are to be, so they are made to fit.
+            None => {
+                let mut parts = Vec::new();
+                let all = items
+                    .chunks(fair)
+                    .try_for_each(|some| Part::that_fit(some, self.shared.most, &mut parts));
+                all.map(|()| parts)
             }
-            Ok(results)
         };
-        self.call(name::<A, F>(function), items, chunk, Box::new(all))
+        let all = |sizes: Vec<usize>| -> promise::Read<Vec<F::Output>> {
+            Box::new(move |ends| {
+                let read =
+                    ends.into_iter().zip(sizes).flat_map(|(ended, size)| ended.read::<F::Output>(size));
+                read.collect()
+            })
+        };
+        self.call(name::<A, F>(function), parts, all)
     }
 
     /// Calls a function with each item of an iterator, one a time for each process, and gives the results in order as they come: see
@@ -280,34 +285,22 @@ impl Pool {
         Results::new(Arc::clone(&self.shared), name, items.into_iter(), chunk, ordered)
     }
 
-    /// Adds the units of a call.
-    fn call<A: Serialize, T: Send + 'static>(
+    /// Adds the units of a call; `read` is told how many calls each has.
+    fn call<T: Send + 'static>(
         &self,
         function: Result<TaskName, CallError>,
-        items: Vec<A>,
-        chunk: usize,
-        read: promise::Read<T>,
+        parts: Result<Vec<Part>, CallError>,
+        read: impl FnOnce(Vec<usize>) -> promise::Read<T>,
     ) -> AsyncResult<T> {
         let failed = |error: CallError| AsyncResult::new(Promise::new(0, Box::new(|_| Err(error))));
-        let function = match function {
-            Ok(function) => function,
+        let (function, parts) = match function.and_then(|function| Ok((function, parts?))) {
+            Ok(made) => made,
             Err(error) => return failed(error),
         };
-        let promise = Promise::new(items.len().div_ceil(chunk), read);
+        let promise = Promise::new(parts.len(), read(parts.iter().map(|part| part.count).collect()));
         let sink: Arc<dyn Sink> = Arc::new(Arc::clone(&promise));
-        let unit = |(at, calls): (usize, &[A])| {
-            Ok(Unit {
-                function: function.clone(),
-                calls: write_calls(calls)?,
-                count: calls.len(),
-                sink: Arc::clone(&sink),
-                at,
-                crashes: 0,
-                unread: 0,
-            })
-        };
-        let units: Result<Vec<_>, CallError> = items.chunks(chunk).enumerate().map(unit).collect();
-        match units.and_then(|units| self.shared.add(units)) {
+        let units = parts.into_iter().enumerate().map(|(at, part)| part.unit(&function, &sink, at));
+        match self.shared.add(units.collect()) {
             Ok(()) => AsyncResult::new(promise),
             Err(error) => failed(error),
         }

@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Shared,
-    unit::{Ended, Sink, Unit, write_calls},
+    unit::{Ended, Part, Sink},
 };
 use crate::CallError;
 
@@ -219,17 +219,10 @@ where
             if calls.is_empty() {
                 break;
             }
-            match write_calls(&calls) {
-                Ok(text) => {
-                    units.push(Unit {
-                        function,
-                        calls: text,
-                        count: calls.len(),
-                        sink: Arc::clone(&self.gather) as Arc<dyn Sink>,
-                        at: self.added + units.len(),
-                        crashes: 0,
-                        unread: 0,
-                    });
+            match Part::of(&calls) {
+                Ok(part) => {
+                    let sink = Arc::clone(&self.gather) as Arc<dyn Sink>;
+                    units.push(part.unit(&function, &sink, self.added + units.len()));
                     sizes.push(calls.len());
                 }
                 Err(error) => (self.source, self.last) = (None, Some(error)),

@@ -13,7 +13,7 @@ use crate::CallError;
 pub(super) struct Unit {
     pub(super) function: TaskName,
     /// A JSON array of the arguments of each call.
-    pub(super) calls: Vec<u8>,
+    pub(super) calls: String,
     /// How many calls these are.
     pub(super) count: usize,
     /// Who is told how they ended.
@@ -95,12 +95,52 @@ fn read_all<R: DeserializeOwned>(text: &str) -> serde_json::Result<Vec<Result<R,
     })
 }
 
+/// Some calls that are to be a unit.
+pub(super) struct Part {
+    calls: String,
+    pub(super) count: usize,
+}
+
+impl Part {
+    /// These calls.
+    ///
+    /// # Errors
+    /// When their arguments cannot be written as JSON.
+    pub(super) fn of<A: Serialize>(calls: &[A]) -> Result<Self, CallError> {
+        Ok(Self { calls: write_calls(calls)?, count: calls.len() })
+    }
+
+    /// These calls, as parts of at most so many bytes, unless one call alone has more.
+    ///
+    /// # Errors
+    /// As [`Part::of`].
+    pub(super) fn that_fit<A: Serialize>(
+        calls: &[A],
+        most: usize,
+        into: &mut Vec<Self>,
+    ) -> Result<(), CallError> {
+        let part = Self::of(calls)?;
+        if part.calls.len() <= most || calls.len() < 2 {
+            into.push(part);
+            return Ok(());
+        }
+        let (first, second) = calls.split_at(calls.len() / 2);
+        Self::that_fit(first, most, into)?;
+        Self::that_fit(second, most, into)
+    }
+
+    pub(super) fn unit(self, function: &TaskName, sink: &Arc<dyn Sink>, at: usize) -> Unit {
+        let Self { calls, count } = self;
+        Unit { function: function.clone(), calls, count, sink: Arc::clone(sink), at, crashes: 0, unread: 0 }
+    }
+}
+
 /// Writes the arguments of calls as a unit carries them.
 ///
 /// # Errors
 /// When they cannot be written as JSON.
-pub(super) fn write_calls<A: Serialize>(calls: &[A]) -> Result<Vec<u8>, CallError> {
-    serde_json::to_vec(calls)
+fn write_calls<A: Serialize>(calls: &[A]) -> Result<String, CallError> {
+    serde_json::to_string(calls)
         .map_err(|e| Error::invalid("call", "the arguments cannot be written as JSON").because(e).into())
 }
 
@@ -110,7 +150,7 @@ impl Unit {
         if self.count < 2 {
             return vec![self];
         }
-        let Ok(calls) = serde_json::from_slice::<Vec<&RawValue>>(&self.calls) else { return vec![self] };
+        let Ok(calls) = serde_json::from_str::<Vec<&RawValue>>(&self.calls) else { return vec![self] };
         let parts = Arc::new(Parts {
             sink: Arc::clone(&self.sink),
             at: self.at,
@@ -118,7 +158,7 @@ impl Unit {
         });
         let unit = |(at, call): (usize, &&RawValue)| Self {
             function: self.function.clone(),
-            calls: format!("[{}]", call.get()).into_bytes(),
+            calls: format!("[{}]", call.get()),
             count: 1,
             sink: Arc::clone(&parts) as Arc<dyn Sink>,
             at,

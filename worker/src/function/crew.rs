@@ -18,14 +18,8 @@ use manyhands_broker::{
 };
 use tokio::sync::oneshot;
 
-use super::Calls;
+use super::{Calls, Pace};
 use crate::{Context, TaskError};
-
-/// Of how much work a thread is given ahead.
-const AHEAD: Duration = Duration::from_millis(1);
-
-/// How many tasks a thread is given at most.
-const MOST: usize = 256;
 
 /// How long a task waits behind others before it is given back.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -49,8 +43,7 @@ struct State {
     idle: usize,
     /// Tasks that were promised a place, and have not ended.
     taken: usize,
-    /// How long a task takes, in nanoseconds.
-    usual: u64,
+    pace: Pace,
 }
 
 /// What a thread does.
@@ -71,8 +64,8 @@ impl Default for Crew {
     /// One thread a core.
     fn default() -> Self {
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let state =
-            State { jobs: VecDeque::new(), threads, started: 0, idle: 0, taken: 0, usual: nanos(AHEAD) };
+        let (jobs, pace) = (VecDeque::new(), Pace::default());
+        let state = State { jobs, threads, started: 0, idle: 0, taken: 0, pace };
         Self { state: Mutex::new(state), work: Condvar::new() }
     }
 }
@@ -90,8 +83,7 @@ impl Crew {
     /// How many more tasks there is room for.
     pub(crate) fn room(&self) -> usize {
         let state = self.lock();
-        let window = usize::try_from(nanos(AHEAD) / state.usual.max(1)).unwrap_or(MOST).clamp(1, MOST);
-        (window * state.threads).min(SLOTS).saturating_sub(state.taken)
+        (state.pace.window() * state.threads).min(SLOTS).saturating_sub(state.taken)
     }
 
     /// Promises a place to a task that is about to run.
@@ -125,7 +117,7 @@ impl Crew {
             None if job.take().is_some() => {
                 let mut state = self.lock();
                 state.jobs.retain(|other| !Arc::ptr_eq(other, &job));
-                state.usual = state.usual.max(2 * nanos(AHEAD));
+                state.pace.slow();
                 return Err(TaskError::release());
             }
             // A thread can only be told.
@@ -184,8 +176,7 @@ impl Crew {
     /// A job took so long, if it was done.
     fn done(&self, took: Option<Duration>) {
         if let Some(took) = took {
-            let mut state = self.lock();
-            state.usual = (state.usual / 8 * 7).saturating_add(nanos(took) / 8);
+            self.lock().pace.took(took);
         }
     }
 }
@@ -230,8 +221,4 @@ impl Drop for Place<'_> {
         // Where a handler has a process of its own, nobody asks for places.
         state.taken = state.taken.saturating_sub(1);
     }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

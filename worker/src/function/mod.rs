@@ -6,6 +6,7 @@
 
 mod calls;
 mod crew;
+mod pace;
 mod reply;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -15,6 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::{
     calls::tell_panics_in_replies,
+    pace::Pace,
     reply::{Reply, read_reply},
 };
 pub(crate) use self::{

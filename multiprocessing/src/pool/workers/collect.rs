@@ -44,7 +44,7 @@ impl Workers {
                 }
                 Err(error) => {
                     let units = self.under_way.drain().into_iter().map(|(_, unit)| unit);
-                    self.fail(units, error);
+                    self.give_up(units, error);
                     continue;
                 }
             }
@@ -60,7 +60,7 @@ impl Workers {
         let Some(error) = self.lonely().await else { return };
         let left = self.under_way.drain();
         let ids: Vec<_> = left.iter().map(|(id, _)| id.clone()).collect();
-        self.fail(left.into_iter().map(|(_, unit)| unit), error);
+        self.give_up(left.into_iter().map(|(_, unit)| unit), error);
         self.under_way.less.notify_one();
         self.cancel(&ids).await;
     }
@@ -89,7 +89,7 @@ impl Workers {
                             Ended::Failed(error.advise("call it again; results are kept for a minute, on RabbitMQ as long as the connection lives").into())
                         }
                     };
-                    self.end(unit, ended);
+                    self.line.end(unit, ended);
                 }
                 return Ok(count);
             }

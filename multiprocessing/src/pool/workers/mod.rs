@@ -112,6 +112,16 @@ impl Workers {
         }
     }
 
+    /// Ends units for a reason that is not theirs, and all that would meet the same: what waits in the line would wait for as long in its
+    /// turn.
+    fn give_up(&self, units: impl IntoIterator<Item = Unit>, error: Error) {
+        let error = CallError::from(error);
+        for unit in units {
+            self.line.end(unit, Ended::Failed(error.clone()));
+        }
+        self.line.give_up(&error);
+    }
+
     /// Ends units for a reason that is theirs.
     fn fail(&self, units: impl IntoIterator<Item = Unit>, error: Error) {
         let error = CallError::from(error);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use manyhands_broker::{BrokerExt, Enqueued, Error, ErrorKind, Interest, NewTask, Payload, limits};
+use manyhands_broker::{BrokerExt, Enqueued, Error, ErrorKind, Interest, NewTask, Payload, TaskId, limits};
+use tokio::time::Instant;
 
 use super::Workers;
 use crate::{
@@ -44,39 +45,21 @@ impl Workers {
     }
 
     async fn send_all(&self, units: Vec<Unit>) {
-        let (fit, large): (Vec<_>, Vec<_>) =
-            units.into_iter().partition(|unit| unit.calls.len() <= limits::MAX_PAYLOAD);
-        for unit in large {
-            let message = format!(
-                "{} calls of {} have {} bytes of arguments: a task has at most 1 MiB",
-                unit.count,
-                unit.function,
-                unit.calls.len()
-            );
-            self.fail(
-                [unit],
-                Error::invalid("call", message).advise("use smaller chunks, or pass a reference"),
-            );
-        }
-        let mut sent: Vec<(NewTask, Option<Unit>)> =
-            fit.into_iter().filter_map(|unit| Some((self.task(&unit)?, Some(unit)))).collect();
+        let mut sent: Vec<(NewTask, Unit)> = units.into_iter().map(|unit| (self.task(&unit), unit)).collect();
+        let began = Instant::now();
         while !sent.is_empty() {
             // Before it is known that the queue is full.
             let room = self.broker.wait_for(Interest::Settled, std::slice::from_ref(&self.queue));
             let tasks: Vec<NewTask> = sent.iter().map(|(task, _)| task.clone()).collect();
             let answers = match self.broker.enqueue_repeatedly(&tasks, self.terms.patience).await {
                 Ok(answers) => answers,
-                Err(error) => {
-                    self.fail(sent.into_iter().filter_map(|(_, unit)| unit), error);
-                    return;
-                }
+                Err(error) => return self.give_up(sent.into_iter().map(|(_, unit)| unit), error),
             };
             let (mut stored, mut again) = (Vec::new(), Vec::new());
             for ((task, unit), answer) in sent.into_iter().zip(answers) {
-                let Some(unit) = unit else { continue };
                 match answer {
                     Enqueued::Enqueued | Enqueued::Exists => stored.push((task.id, unit)),
-                    Enqueued::Full => again.push((task, Some(unit))),
+                    Enqueued::Full => again.push((task, unit)),
                     other => {
                         let message = format!("queue \"{}\" takes no calls: {other:?}", self.queue);
                         let error = Error::new(ErrorKind::Closed, "call", message);
@@ -88,37 +71,37 @@ impl Workers {
             sent = again;
             if let (Some(over), false) = (self.line.over(), sent.is_empty()) {
                 for (_, unit) in sent {
-                    unit.into_iter().for_each(|unit| self.line.end(unit, Ended::Failed(over.clone())));
+                    self.line.end(unit, Ended::Failed(over.clone()));
                 }
                 return;
             }
             if !sent.is_empty() {
+                // It may be full of what others sent, and nobody there who makes room.
+                if began.elapsed() >= self.terms.patience
+                    && let Some(error) = self.lonely().await
+                {
+                    return self.give_up(sent.into_iter().map(|(_, unit)| unit), error);
+                }
                 let _ = tokio::time::timeout(FULL, room).await;
             }
         }
     }
 
-    /// The task of a unit; a unit whose arguments are no text has none, and ends.
-    fn task(&self, unit: &Unit) -> Option<NewTask> {
-        // It was written as JSON.
-        let text = String::from_utf8(unit.calls.clone()).ok()?;
-        let task = NewTask::new(self.queue.clone(), unit.function.clone(), Payload::from_stored(text))
+    /// The task of a unit.
+    fn task(&self, unit: &Unit) -> NewTask {
+        let payload = Payload::from_stored(unit.calls.as_str());
+        let task = NewTask::new(self.queue.clone(), unit.function.clone(), payload)
             .with_result(self.wanted())
             .with_max_attempts(1)
             .with_max_crashes(self.terms.max_crashes);
-        Some(match self.terms.run_limit {
+        match self.terms.run_limit {
             Some(limit) => task.with_run_limit(limit),
             None => task,
-        })
-    }
-
-    /// Ends a unit whose task has an outcome.
-    pub(super) fn end(&self, unit: Unit, ended: Ended) {
-        self.line.end(unit, ended);
+        }
     }
 
     /// What a dead task is to who called.
-    pub(super) async fn dead(&self, id: &manyhands_broker::TaskId, why: String) -> CallError {
+    pub(super) async fn dead(&self, id: &TaskId, why: String) -> CallError {
         let lookup = match self.broker.lookup() {
             Some(lookup) => lookup.get(&self.queue, id).await.ok().flatten(),
             None => None,

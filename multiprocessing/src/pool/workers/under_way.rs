@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use manyhands_broker::{Outcome, TaskId};
+use manyhands_broker::{Outcome, TaskId, TaskName};
 use tokio::sync::Notify;
 
 use crate::pool::unit::Unit;
@@ -48,7 +48,7 @@ impl UnderWay {
     }
 
     /// The functions that are called.
-    pub(super) fn functions(&self) -> Vec<manyhands_broker::TaskName> {
+    pub(super) fn functions(&self) -> Vec<TaskName> {
         let mut names: Vec<_> = self.lock().iter().map(|(_, unit)| unit.function.clone()).collect();
         names.sort();
         names.dedup();
