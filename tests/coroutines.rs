@@ -4,14 +4,12 @@
 
 use std::process::{Command, Stdio};
 
+use manyhands_test_support::example;
+
 /// That they overlap is what the example itself cannot end without; how long they took is not looked at.
 #[test]
 fn ten_thousand_tasks_wait_at_a_time() {
-    let tests = std::env::current_exe().unwrap();
-    // Built by cargo beside this test.
-    let path = tests.parent().unwrap().parent().unwrap().join("examples/coroutines");
-    assert!(path.exists(), "{} is missing: run the tests with all targets", path.display());
-    let output = Command::new(path).stdin(Stdio::null()).output().unwrap();
+    let output = Command::new(example("coroutines")).stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), &*said), (Some(0), ""));
     let printed = String::from_utf8(output.stdout).unwrap();

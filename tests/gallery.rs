@@ -11,23 +11,23 @@ use std::{
     process::{Command, Stdio},
 };
 
-use manyhands_test_support::kill::{self, Watch};
+use manyhands_test_support::{
+    example,
+    kill::{self, Watch},
+};
 
 use self::programs::{PATIENCE, repository, told};
 
-/// Built by cargo beside this test.
-fn example(name: &str) -> Command {
-    let tests = std::env::current_exe().unwrap();
-    let path = tests.parent().unwrap().parent().unwrap().join("examples").join(name);
-    assert!(path.exists(), "{} is missing: run the tests with all targets", path.display());
-    let mut command = Command::new(path);
+/// An example, on its own.
+fn command(name: &str) -> Command {
+    let mut command = Command::new(example(name));
     command.stdin(Stdio::null()).env_remove("MANYHANDS_BROKER");
     command
 }
 
 /// The lines of an example that ends well, its numbers of processes replaced by `#`.
 fn lines(name: &str) -> Vec<String> {
-    let (code, out, err) = told(example(name).output().unwrap());
+    let (code, out, err) = told(command(name).output().unwrap());
     assert_eq!(code, Some(0), "{name}: {out}{err}");
     out.lines().map(ToOwned::to_owned).collect()
 }
@@ -89,7 +89,7 @@ fn a_daemon_ends_with_its_parent() {
     let pid = u32::try_from(numbers(&lines[1])[0]).unwrap();
     assert!(Watch::open(pid).is_err(), "the daemon lives");
 
-    let mut parent = example("process_daemon").arg("wait").stdout(Stdio::piped()).spawn().unwrap();
+    let mut parent = command("process_daemon").arg("wait").stdout(Stdio::piped()).spawn().unwrap();
     let said: Vec<String> =
         BufReader::new(parent.stdout.take().unwrap()).lines().take(2).collect::<Result<_, _>>().unwrap();
     let daemon = Watch::open(u32::try_from(numbers(&said[1])[0]).unwrap()).unwrap();

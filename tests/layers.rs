@@ -5,13 +5,11 @@
 
 use std::process::{Command, Stdio};
 
+use manyhands_test_support::example;
+
 #[test]
 fn both_kinds_run_in_both_processes() {
-    let tests = std::env::current_exe().unwrap();
-    // Built by cargo beside this test.
-    let path = tests.parent().unwrap().parent().unwrap().join("examples/layers");
-    assert!(path.exists(), "{} is missing: run the tests with all targets", path.display());
-    let mut command = Command::new(path);
+    let mut command = Command::new(example("layers"));
     let output = command.stdin(Stdio::null()).env_remove("MANYHANDS_BROKER").output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{said}");

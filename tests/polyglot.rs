@@ -8,21 +8,19 @@ mod programs;
 
 use std::process::{Command, Stdio};
 
+use manyhands_test_support::example;
+
 use self::programs::{Place, repository, told};
 
-/// Built by cargo beside this test.
-fn example() -> Command {
-    let tests = std::env::current_exe().unwrap();
-    let path = tests.parent().unwrap().parent().unwrap().join("examples/polyglot");
-    assert!(path.exists(), "{} is missing: run the tests with all targets", path.display());
-    let mut command = Command::new(path);
+fn polyglot() -> Command {
+    let mut command = Command::new(example("polyglot"));
     command.stdin(Stdio::null()).env_remove("MANYHANDS_BROKER");
     command
 }
 
 #[test]
 fn three_hundred_results_are_right() {
-    let (code, out, err) = told(example().output().unwrap());
+    let (code, out, err) = told(polyglot().output().unwrap());
     assert_eq!(code, Some(0), "{err}");
     assert_eq!(out, "words.py 100, slug.js 100, square.sh 100: 300 results, all as they should be\n");
 }
@@ -34,7 +32,7 @@ fn an_interpreter_that_is_missing_is_named() {
     for program in ["kill", "sh"] {
         std::os::unix::fs::symlink(format!("/bin/{program}"), empty.path(program)).unwrap();
     }
-    let (code, _, err) = told(example().env("PATH", empty.path("")).output().unwrap());
+    let (code, _, err) = told(polyglot().env("PATH", empty.path("")).output().unwrap());
     assert!(code == Some(1) && err.contains("there is no program \"node\" on PATH"), "{err}");
 }
 

@@ -5,23 +5,15 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    path::PathBuf,
     process::{Child, Command, Output, Stdio},
 };
 
 use manyhands_test_support::{
+    example,
     kill::{self, Signal},
     servers::RabbitMq,
 };
 use tempfile::TempDir;
-
-/// Built by cargo beside this test.
-fn example() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let path = tests.parent().unwrap().parent().unwrap().join("examples/count");
-    assert!(path.exists(), "{} is missing: run the tests with all targets", path.display());
-    path
-}
 
 fn command(program: impl AsRef<std::ffi::OsStr>, folder: &TempDir) -> Command {
     let mut command = Command::new(program);
@@ -40,7 +32,7 @@ struct Worker(Child);
 
 impl Worker {
     fn start(folder: &TempDir, args: &[&str]) -> Self {
-        Self(command(example(), folder).args(args).spawn().unwrap())
+        Self(command(example("count"), folder).args(args).spawn().unwrap())
     }
 
     fn end(mut self, signal: Signal) -> (Option<i32>, String) {
@@ -243,7 +235,7 @@ fn a_worker_says_what_is_wrong_with_its_flags() {
         (&["--broker", "nonsense"], 2, "no known scheme"),
     ];
     for (args, code, why) in cases {
-        let output = command(example(), &folder).args(args).output().unwrap();
+        let output = command(example("count"), &folder).args(args).output().unwrap();
         let err = text(&output.stderr);
         assert_eq!((output.status.code(), err.contains(why)), (Some(code), true), "{args:?}: {err}");
     }
@@ -263,7 +255,7 @@ fn the_configuration_is_for_ones_own_worker_too() {
     assert_eq!(code, Some(0), "{err}");
     assert!(err.contains("handlers count,echo; slots ") && err.contains(", 3 processes\n"), "{err}");
     std::fs::write(&file, "[tasks.count]\ncommand = [\"cat\"]\n").unwrap();
-    let output = command(example(), &folder).args(["--config", config]).output().unwrap();
+    let output = command(example("count"), &folder).args(["--config", config]).output().unwrap();
     let err = text(&output.stderr);
     let why = "two handlers are registered for tasks named \"count\"";
     assert_eq!((output.status.code(), err.contains(why)), (Some(2), true), "{err}");
@@ -279,6 +271,6 @@ fn a_worker_ends_with_its_queues() {
         let client = manyhands::Client::connect(&url.parse().unwrap()).await.unwrap();
         client.close(&manyhands::QueueName::new("default").unwrap()).await.unwrap();
     });
-    let output = command(example(), &folder).args(["--until-ended", "--quiet"]).output().unwrap();
+    let output = command(example("count"), &folder).args(["--until-ended", "--quiet"]).output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
 }

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use manyhands_test_support::kill::Watch;
+use manyhands_test_support::{example, kill::Watch};
 use serde_json::Value;
 use url::Url;
 
@@ -36,11 +36,7 @@ impl Crawl {
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        // Built by cargo beside this test.
-        let tests = std::env::current_exe().unwrap();
-        let path = tests.parent().unwrap().parent().unwrap().join("examples/crawl");
-        assert!(path.exists(), "{} is missing: run the tests with all targets", path.display());
-        let mut command = Command::new(path);
+        let mut command = Command::new(example("crawl"));
         command.current_dir(self.place.path(".")).env("MANYHANDS_BROKER", &self.broker).args(args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

@@ -11,11 +11,11 @@ mod workers;
 
 use manyhands_test_support::servers::{RabbitMq, Redis};
 
-use scene::example;
+use scene::program;
 
 /// Without arguments: five hundred callers, and as many idle connections.
 fn the_whole_show(broker: Option<&str>) {
-    let mut command = example();
+    let mut command = program();
     if let Some(url) = broker {
         command.env("MANYHANDS_BROKER", url);
     }
@@ -56,7 +56,7 @@ async fn a_caller_ends_as_the_command_does() {
     let worker = scene.worker_with(None, "");
     let call = |words: &[&str]| {
         let front = scene.address.to_string();
-        let output = example().args(["call", "--front", &front]).args(words).output().unwrap();
+        let output = program().args(["call", "--front", &front]).args(words).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     };
@@ -77,7 +77,7 @@ async fn a_caller_ends_as_the_command_does() {
         assert_eq!((code, &*out, &*err), expected, "{words:?}");
     }
     drop((worker, scene));
-    let output = example().args(["call", "--front", "127.0.0.1:1", "uname"]).output().unwrap();
+    let output = program().args(["call", "--front", "127.0.0.1:1", "uname"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("there is no front at 127.0.0.1:1"));
 }

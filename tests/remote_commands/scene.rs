@@ -10,7 +10,10 @@ use std::{
 };
 
 use manyhands::{Broker, BrokerExt, QueueName};
-use manyhands_test_support::kill::{self, Signal, Watch};
+use manyhands_test_support::{
+    example,
+    kill::{self, Signal, Watch},
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -22,12 +25,9 @@ use tokio::{
 /// How long anything may take. Only what is broken takes that long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The example, which was built by cargo beside this test.
-pub(crate) fn example() -> Command {
-    let tests = std::env::current_exe().unwrap();
-    let path = tests.parent().unwrap().parent().unwrap().join("examples/remote_commands");
-    assert!(path.exists(), "{} is missing: run the tests with all targets", path.display());
-    let mut command = Command::new(path);
+/// The example, on its own.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(example("remote_commands"));
     command.stdin(Stdio::null()).env_remove("MANYHANDS_BROKER");
     command
 }
@@ -123,7 +123,7 @@ impl Scene {
 
     /// The same with another list, or with the example's own.
     pub(crate) async fn with(url: &str, folder: TempDir, list: Option<&Path>, args: &str) -> Self {
-        let mut command = example();
+        let mut command = program();
         command.args(["--broker", url, "front", "--listen", "127.0.0.1:0"]).args(args.split_whitespace());
         if let Some(list) = list {
             command.arg("--commands").arg(list);
@@ -148,7 +148,7 @@ impl Scene {
     }
 
     pub(crate) fn worker_with(&self, list: Option<&Path>, args: &str) -> Role {
-        let mut command = example();
+        let mut command = program();
         command.args(["--broker", &self.url, "worker"]).args(args.split_whitespace());
         if let Some(list) = list {
             command.arg("--commands").arg(list);

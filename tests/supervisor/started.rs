@@ -95,7 +95,7 @@ fn it_works_by_every_name() {
     let place = Place::with(WAITS);
     place.write("go", "");
     place.write("text", "one two");
-    let example = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/count");
+    let example = manyhands_test_support::example("count");
     let mut own = place.program("worker");
     let mut command = std::process::Command::new(&example);
     command.current_dir(place.path(""));

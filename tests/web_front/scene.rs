@@ -3,7 +3,6 @@
 use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
-    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -13,19 +12,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use manyhands::{Broker, BrokerExt, QueueName, QueueStatus};
-use manyhands_test_support::kill::{self, Signal, Watch};
+use manyhands_test_support::{
+    example,
+    kill::{self, Signal, Watch},
+};
 use tokio::net::TcpStream;
 
 /// How long anything may take. Only what is broken takes that long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Built by cargo beside this test.
-fn example() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let path = tests.parent().unwrap().parent().unwrap().join("examples/web_front");
-    assert!(path.exists(), "{} is missing: run the tests with all targets", path.display());
-    path
-}
 
 /// One process of the example.
 pub(crate) struct Role {
@@ -36,7 +30,7 @@ pub(crate) struct Role {
 
 impl Role {
     fn start(url: &str, args: &str) -> Self {
-        let mut command = Command::new(example());
+        let mut command = Command::new(example("web_front"));
         command.env_remove("MANYHANDS_BROKER").args(["--broker", url]).args(args.split_whitespace());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();

@@ -4,6 +4,7 @@
 
 mod authority;
 pub mod checker;
+mod example;
 pub mod hosts;
 pub mod kill;
 pub mod ledger;
@@ -11,3 +12,4 @@ pub mod relay;
 pub mod servers;
 
 pub use authority::Authority;
+pub use example::example;
