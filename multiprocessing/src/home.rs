@@ -18,7 +18,10 @@ use manyhands_worker::{
     function::Functions,
     processes::{Process, Socket, Spawner},
 };
-use tokio::runtime::{Builder, Handle};
+use tokio::{
+    io::AsyncWriteExt,
+    runtime::{Builder, Handle},
+};
 
 use crate::{pool::Line, process::Running, wire};
 
@@ -169,16 +172,8 @@ pub(crate) async fn start(home: &Home, begin: &[u8]) -> io::Result<(Process, Uni
     let mut frame = Vec::new();
     wire::put(&mut frame, wire::Kind::Begin, 0, &[begin]);
     ours.set_nonblocking(true)?;
-    let stream = tokio::net::UnixStream::from_std(ours)?;
-    let mut rest = &frame[..];
-    while !rest.is_empty() {
-        stream.writable().await?;
-        match stream.try_write(rest) {
-            Ok(written) => rest = &rest[written..],
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            Err(e) => return Err(e),
-        }
-    }
+    let mut stream = tokio::net::UnixStream::from_std(ours)?;
+    stream.write_all(&frame).await?;
     Ok((process, stream.into_std()?))
 }
 

@@ -124,7 +124,8 @@ impl Crew {
             None => answer.await,
         };
         // A thread answers whatever it began.
-        ended.map_err(|_| TaskError::retry("the thread of the function has ended"))?.map(Some)
+        let reply = ended.map_err(|_| TaskError::retry("the thread of the function has ended"))??;
+        Ok(context.result_wanted().then_some(reply))
     }
 
     fn add(self: &Arc<Self>, job: &Arc<Job>) -> Result<(), TaskError> {
