@@ -1,6 +1,11 @@
 //! The contract between the queue's logic and what stores it.
 
-use std::{fmt::Debug, future::Future, pin::Pin, time::Duration};
+use std::{
+    fmt::Debug,
+    future::Future,
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 
@@ -90,6 +95,9 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// a bounded number of tasks dies that nobody claimed in their time, so no other service is needed for any of it. A task
     /// whose time is over is never handed out. A paused queue hands out nothing. See [`Claim`] for what holds it back. A
     /// missing queue is one without tasks.
+    ///
+    /// While there is [interest](Broker::wait_for) in the queue, a claim that leaves room may have a task sent ahead to this session that comes later:
+    /// leased as by another claim of the same kind, to be handed out by the next one. What the session does not claim soon goes to others.
     ///
     /// # Cancel safety
     /// Not cancel safe: tasks that were claimed for a caller who is gone stay leased until the lease runs out
@@ -218,6 +226,15 @@ pub trait Broker: Debug + Send + Sync + 'static {
         self.wait_for(Interest::Any, queues)
     }
 
+    /// Says that this session claims no more for now: nothing more is sent ahead to it, and what was and is not claimed goes back, without being
+    /// charged for it. Who claims and waits does so before it ends, or tasks wait until their leases run out.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn withdraw(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Gives up whatever connections this session has, whether they seem well or not; the next call makes new ones. For who finds
     /// that calls are answered and tasks do not come all the same.
     ///
@@ -291,9 +308,11 @@ pub struct ClaimReply {
     /// after the other can tell that none got any in between.
     pub mark: u64,
     /// How long until a task of this queue becomes due, a lease runs out or the time to claim one is over, where that will be. Zero
-    /// when there are more to be claimed at once than this reply holds, though fewer than were asked for: large ones do not
-    /// all go into one reply.
+    /// when there are, or may be, more to be claimed at once than this reply holds, though fewer than were asked for: large ones do not
+    /// all go into one reply, and what was sent ahead is handed out before the broker is asked.
     pub next: Option<Duration>,
+    /// Since when the leases run, at the earliest, of tasks that were sent ahead; `None` where they run since this call.
+    pub leased: Option<Instant>,
 }
 
 /// The answer for one enqueued task.

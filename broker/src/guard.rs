@@ -187,6 +187,10 @@ impl<B: Broker> Broker for Guard<B> {
         self.0.wait_for(interest, queues)
     }
 
+    async fn withdraw(&self) -> Result<()> {
+        self.0.withdraw().await
+    }
+
     async fn rebuild(&self) {
         self.0.rebuild().await;
     }

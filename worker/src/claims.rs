@@ -211,7 +211,8 @@ impl Claims {
         self.reports.asked(index);
         let answer = self.broker.claim(&claim).await;
         self.reports.answered(index, &answer);
-        let ClaimReply { tasks, waiting_alone, ended, next, mark, .. } = answer?;
+        let ClaimReply { tasks, waiting_alone, ended, next, mark, leased, .. } = answer?;
+        let began = leased.unwrap_or(began);
         at(Point::ClaimsAnswered);
         round.asked.insert(index, ended.then_some(mark));
         round.ready = true;

@@ -128,6 +128,7 @@ impl Worker {
         let reports = Arc::new(Reports::new(self.served.len()));
         let queues = self.served.iter().map(|served| served.queue.clone()).collect();
         let watchdog = Watchdog::new(Arc::clone(&self.broker), queues, Arc::clone(&reports));
+        let broker = Arc::clone(&self.broker);
         let mut claims = Claims {
             broker: self.broker,
             app: self.app,
@@ -159,7 +160,15 @@ impl Worker {
                 claiming.await.unwrap_or_else(rethrow).and(Err(stalled))
             }
         };
-        let strays = finish(&slots, &leases, shutdown, grace).await;
+        let withdraw = async {
+            tokio::select! {
+                () = shutdown.aborting() => {}
+                withdrawn = broker.withdraw() => if let Err(error) = withdrawn {
+                    tracing::warn!(error = %error.report(), "what was sent ahead to this worker may wait until its leases run out");
+                }
+            }
+        };
+        let (strays, ()) = tokio::join!(finish(&slots, &leases, shutdown, grace), withdraw);
         settling.abort();
         presence.leave().await;
         result.map(|()| Summary { strays })

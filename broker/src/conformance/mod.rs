@@ -6,6 +6,7 @@
 //!
 //! Nothing waits for the clock: a stage's clock is moved by hand, and what another process does is awaited as an event.
 
+mod ahead;
 mod arrivals;
 mod batch;
 mod beat;
@@ -143,6 +144,7 @@ pub fn cases(capabilities: &Capabilities) -> Vec<Case> {
         lapse::CASES,
         cancel::CASES,
         pause::CASES,
+        ahead::CASES,
         arrivals::CASES,
         results::CASES,
         dead::CASES,

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what a helper cannot do fails the test")]
 
+mod ahead;
 mod bodies;
 mod busy;
 mod cluster;

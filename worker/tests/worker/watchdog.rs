@@ -112,6 +112,10 @@ impl Broker for Wedged {
         self.inner.wait_for(interest, queues)
     }
 
+    async fn withdraw(&self) -> Result<()> {
+        self.inner.withdraw().await
+    }
+
     async fn rebuild(&self) {
         self.rebuilt.send_modify(|rebuilt| *rebuilt += 1);
     }

@@ -108,7 +108,13 @@ pub(super) struct Settlements<'a>(Runs<Run<'a>>);
 impl<'a> Settlements<'a> {
     /// News goes to this channel.
     pub(super) fn new(channel: String) -> Self {
-        Self(Runs::after(vec![channel.into_bytes()]))
+        Self(Runs::after(vec![channel.into_bytes(), Vec::new()]))
+    }
+
+    /// Has the next task of a queue sent ahead to this session, as `Ahead` names it.
+    pub(super) fn with_credit(mut self, queue: usize, session: &[u8]) -> Self {
+        self.0.arguments[1] = [session, &text(queue)].concat();
+        self
     }
 
     /// Adds one, of the task with this id as it is stored.
@@ -208,12 +214,12 @@ mod tests {
             settlements.add_settlement(settlement, &mut queues).unwrap();
         }
         let told = words(&settlements.into_arguments());
-        // After the channel: seven in common, the count, the id; and for a child its queue, id, body and what is special.
+        // After the channel and the credit: seven in common, the count, the id; and for a child its queue, id, body and what is special.
         let lengths = [9, 13, 13];
-        assert_eq!(told.len(), 1 + lengths.iter().sum::<usize>());
-        let (ids, children) = ([9, 18, 31], [7, 16, 29]);
+        assert_eq!(told.len(), 2 + lengths.iter().sum::<usize>());
+        let (ids, children) = ([10, 19, 32], [8, 17, 30]);
         assert_eq!(ids.map(|place| &*told[place]), ["tx", "ty", "tz"]);
         assert_eq!(children.map(|place| &*told[place]), ["0", "1", "1"]);
-        assert_eq!([20, 33].map(|place| &*told[place]), ["tc", "tc"]);
+        assert_eq!([21, 34].map(|place| &*told[place]), ["tc", "tc"]);
     }
 }

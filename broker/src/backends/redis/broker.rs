@@ -7,6 +7,7 @@ use redis::Value;
 
 use super::{
     RedisBroker,
+    ahead::Sent,
     arguments::{self, Run, Settlements, text},
     body::{self, Unreadable},
     error,
@@ -79,6 +80,14 @@ impl Broker for RedisBroker {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<ClaimReply> {
+        let ahead = &self.news().ahead;
+        let sent = ahead.take(&claim.queue, claim.max);
+        if !sent.is_empty() {
+            return self.claim_sent(&claim.queue, sent).await;
+        }
+        // What is held back by the queues that it feeds is not to come unasked.
+        let wants = claim.feeds.is_empty() && self.news().is_wanted(&claim.queue);
+        let credit = ahead.asking(&claim.queue, wants, claim.lease);
         let mut queues = Queues::new(&self.keys);
         queues.index(&claim.queue);
         for fed in claim.feeds.iter().filter(|fed| **fed != claim.queue) {
@@ -92,8 +101,11 @@ impl Broker for RedisBroker {
             text(u8::from(claim.idle)),
             self.incarnation.as_uuid().as_bytes().to_vec(),
             text(fed),
+            text(credit),
         ];
-        let reply: Vec<Value> = self.call("claim", &scripts::CLAIM, queues.keys(), arguments).await?;
+        let reply = self.call("claim", &scripts::CLAIM, queues.keys(), arguments).await;
+        ahead.asked(&claim.queue, credit, reply.is_ok());
+        let reply: Vec<Value> = reply?;
         let ([full, alone, ended, next, mark, first], tasks) =
             reply.split_first_chunk().ok_or_else(|| unexpected("claim"))?;
         let first = uint(first).ok_or_else(|| unexpected("claim"))?;
@@ -115,6 +127,7 @@ impl Broker for RedisBroker {
             ended: int(ended) == Some(1),
             mark: uint(mark).ok_or_else(|| unexpected("claim"))?,
             next: again.or(uint(next).map(Duration::from_millis)),
+            leased: None,
         })
     }
 
@@ -133,6 +146,12 @@ impl Broker for RedisBroker {
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
         let mut queues = Queues::new(&self.keys);
         let mut all = Settlements::new(self.keys.channel());
+        let ahead = &self.news().ahead;
+        let leases = settlements.iter().map(|settlement| &settlement.lease);
+        let renewed = ahead.renewing(self.incarnation, leases, |queue| self.news().is_wanted(queue));
+        if let Some((queue, session)) = &renewed {
+            all = all.with_credit(queues.index(queue), session);
+        }
         let mut all_children = Vec::new();
         for settlement in settlements {
             all.add_settlement(settlement, &mut queues)?;
@@ -140,8 +159,11 @@ impl Broker for RedisBroker {
                 all_children.extend(children);
             }
         }
-        let reply: Vec<Value> =
-            self.call("settle", &scripts::SETTLE, queues.keys(), all.into_arguments()).await?;
+        let reply = self.call("settle", &scripts::SETTLE, queues.keys(), all.into_arguments()).await;
+        if let Some((queue, _)) = renewed {
+            ahead.asked(queue, "10", reply.is_ok());
+        }
+        let reply: Vec<Value> = reply?;
         check_places("settle", &reply, all_children.into_iter())?;
         each(&reply, settlements.len(), "settle", |answer| match answer {
             Value::Int(0) => Some(Settled::Lost),
@@ -237,12 +259,32 @@ impl Broker for RedisBroker {
         self.news().wait(interest, queues)
     }
 
+    async fn withdraw(&self) -> Result<()> {
+        self.give_all_back().await
+    }
+
     async fn rebuild(&self) {
         self.tear_down().await;
     }
 }
 
 impl RedisBroker {
+    /// Answers a claim with what was sent ahead.
+    async fn claim_sent(&self, queue: &QueueName, sent: Vec<Sent>) -> Result<ClaimReply> {
+        let leased = sent.iter().map(|sent| sent.leased).min();
+        let (mut claimed, mut refused) = (Vec::new(), Vec::new());
+        for sent in sent {
+            let epoch = sent.epoch;
+            match reply::claimed(queue, self.incarnation, epoch, &sent.value())? {
+                Ok(task) => claimed.push(task),
+                Err(task) => refused.push(task),
+            }
+        }
+        self.send_away(queue, refused).await;
+        // Whether there is more was not asked.
+        Ok(ClaimReply { tasks: claimed, leased, next: Some(Duration::ZERO), ..ClaimReply::default() })
+    }
+
     /// Sends tasks away that were claimed and cannot be handed out: what only a newer version can read is put off, all else buried. If
     /// that fails, their leases run out, and whoever claims them next tries again.
     async fn send_away(&self, queue: &QueueName, refused: Vec<Refused>) {

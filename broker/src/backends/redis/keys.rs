@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::{Error, ErrorKind, Incarnation, Namespace, QueueName, Result, TaskId};
 
 /// The parts of a queue, in the order in which `lua/lib.lua` expects their keys.
-const PARTS: [&str; 19] = [
+const PARTS: [&str; 20] = [
     "info",
     "body",
     "state",
@@ -25,6 +25,7 @@ const PARTS: [&str; 19] = [
     "held",
     "permits",
     "opening",
+    "credit",
 ];
 
 /// The keys of a namespace. All have one hash tag: a cluster keeps them on one server.
@@ -46,6 +47,16 @@ impl Keys {
     /// Where news is published.
     pub(super) fn channel(&self) -> String {
         format!("{}:news", self.prefix)
+    }
+
+    /// Where one session is sent tasks ahead: `lua/ahead.lua` makes the same of `channel` and the holder.
+    pub(super) fn own_channel(&self, incarnation: Incarnation) -> Vec<u8> {
+        [self.channel().as_bytes(), b":", incarnation.as_uuid().as_bytes()].concat()
+    }
+
+    /// Which sessions are sent tasks of a queue ahead.
+    pub(super) fn credit(&self, queue: &QueueName) -> String {
+        format!("{}:credit:{queue}", self.prefix)
     }
 
     /// The namespace's own key, and those of its batches: what a script has before the keys of queues.
@@ -157,12 +168,12 @@ mod tests {
         let mut queues = Queues::new(&keys);
         assert_eq!([queues.index(&a), queues.index(&b), queues.index(&a)], [0, 1, 0]);
         let all = queues.keys();
-        assert_eq!(all.len(), 42);
+        assert_eq!(all.len(), 44);
         assert!(all.iter().all(|key| key.starts_with("mh:{mh}")), "{all:?}");
         assert!(all[..4].iter().all(|key| keys.queue_of(key).is_none()), "{all:?}");
         assert!(keys.queue_of(&keys.calls(Incarnation::generate())).is_none());
         assert!(keys.of_workers().iter().all(|key| keys.queue_of(key).is_none()));
-        assert!(all[4..23].iter().all(|key| keys.queue_of(key) == Some(a.clone())), "{all:?}");
+        assert!(all[4..24].iter().all(|key| keys.queue_of(key) == Some(a.clone())), "{all:?}");
         let others = ["mh:{mh}", "mh:{mh}:news", "mh:{mh}:other:a", "mh:{other}:body:a", "mh:{mh}:body:a b"];
         assert!(others.iter().all(|key| keys.queue_of(key).is_none()), "{others:?}");
     }

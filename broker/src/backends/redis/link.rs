@@ -13,7 +13,7 @@ use redis::{FromRedisValue, RedisResult, Script, aio::MultiplexedConnection};
 use tokio::{runtime::Handle, sync::Mutex};
 
 use super::{
-    RedisConfig,
+    RedisConfig, client,
     dial::Line,
     error::{self, Elsewhere},
     info::Info,
@@ -23,7 +23,7 @@ use super::{
     scripts,
     sentinel::Guide,
 };
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Incarnation, Result};
 
 /// How long an answer may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
@@ -85,21 +85,30 @@ pub(super) struct Shared {
     /// What the server is to call our connections.
     name: String,
     keys: Keys,
+    incarnation: Incarnation,
     allow_eviction: bool,
     news: Arc<News>,
 }
 
 impl Shared {
     /// Reads the files of the certificates.
-    pub(super) fn new(config: &RedisConfig, keys: Keys, name: String) -> Result<Self> {
+    pub(super) fn new(config: &RedisConfig, keys: Keys, incarnation: Incarnation) -> Result<Self> {
         let allow_eviction = config.allows_eviction();
         let news = Arc::default();
         let places = Places::new(config, keys.namespace(), Arc::clone(&news))?;
-        Ok(Self { places, name, keys, allow_eviction, news })
+        Ok(Self { places, name: client::name(incarnation), keys, incarnation, allow_eviction, news })
     }
 
     pub(super) fn news(&self) -> &News {
         &self.news
+    }
+
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    pub(super) fn incarnation(&self) -> Incarnation {
+        self.incarnation
     }
 }
 
@@ -326,7 +335,14 @@ impl Link {
             );
         }
         if self.hears_news {
-            place.line.connection.subscribe(self.shared.keys.channel()).await.map_err(failed)?;
+            let Shared { keys, incarnation, news, .. } = &*self.shared;
+            place.line.connection.subscribe(keys.channel()).await.map_err(failed)?;
+            // In a cluster a script cannot tell whether somebody hears what it publishes.
+            let hears = !matches!(place.way, Way::Cluster(_));
+            if hears {
+                place.line.connection.subscribe(keys.own_channel(*incarnation)).await.map_err(failed)?;
+            }
+            news.ahead.hears(hears);
         }
         Ok(place)
     }
@@ -349,6 +365,11 @@ impl Link {
                 opened => return opened,
             }
         }
+    }
+
+    /// What it has in common with the session's other links.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Where servers are looked for.

@@ -4,6 +4,7 @@
 //! namespace share one hash tag, so that a settlement may touch several queues. What waits is woken by a subscription, and
 //! claims by a script; nothing is ever popped by a blocking command, so a lost connection loses no task.
 
+mod ahead;
 mod arguments;
 mod body;
 mod broker;
@@ -15,6 +16,7 @@ mod dial;
 mod doctor;
 mod error;
 mod fsck;
+mod give_back;
 mod info;
 mod keys;
 mod link;

@@ -4,12 +4,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
+use super::ahead::Ahead;
 use crate::{Interest, QueueName, Waiter};
 
-/// Those who wait.
+/// Those who wait, and what came for them.
 #[derive(Debug, Default)]
 pub(super) struct News {
     waiting: Mutex<Vec<Waiting>>,
+    pub(super) ahead: Ahead,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,13 @@ impl News {
         })
     }
 
+    /// Whether somebody waits for tasks of this queue.
+    pub(super) fn is_wanted(&self, queue: &QueueName) -> bool {
+        self.waiting().iter().any(|one| {
+            one.interest != Interest::Settled && !one.wake.is_closed() && one.queues.contains(queue)
+        })
+    }
+
     /// Wakes all: what happened meanwhile was not heard.
     pub(super) fn wake_all(&self) {
         for one in self.waiting().drain(..) {
@@ -43,14 +52,21 @@ impl News {
         }
     }
 
-    /// Wakes those whom this message of a script concerns. `end_step` in `lua/lib.lua` writes it.
+    /// Wakes those whom this message of a script concerns. `end_step` in `lua/lib.lua` writes it, or `send_ahead` in `lua/send_ahead.lua`.
     pub(super) fn heard(&self, message: &[u8]) {
+        if let Some(queue) = self.ahead.heard(message) {
+            return self
+                .wake(|one| Line { ready: true, settled: false, queue: queue.as_str() }.concerns(one));
+        }
         let Some(lines) = read(message) else {
             tracing::debug!(message = %message.escape_ascii(), "news that cannot be read wakes everybody");
             return self.wake_all();
         };
-        let told = |one: &mut Waiting| one.wake.is_closed() || lines.iter().any(|line| line.concerns(one));
-        for one in self.waiting().extract_if(.., told) {
+        self.wake(|one| lines.iter().any(|line| line.concerns(one)));
+    }
+
+    fn wake(&self, concerned: impl Fn(&Waiting) -> bool) {
+        for one in self.waiting().extract_if(.., |one| one.wake.is_closed() || concerned(one)) {
             let _ = one.wake.send(());
         }
     }

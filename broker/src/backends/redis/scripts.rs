@@ -15,8 +15,10 @@ macro_rules! begin {
 macro_rules! all_options {
     () => {
         concat!(
+            include_str!("lua/header.lua"),
             include_str!("lua/records.lua"),
             include_str!("lua/batches.lua"),
+            include_str!("lua/forget.lua"),
             include_str!("lua/kept.lua"),
             include_str!("lua/lines.lua"),
             include_str!("lua/moves.lua"),
@@ -50,13 +52,26 @@ macro_rules! scripts_with_a_short_way {
 }
 
 scripts_with_a_short_way! {
-    ENQUEUE: "lua/calls.lua" "lua/enqueue_plain.lua", then "lua/tasks.lua" "lua/enqueue.lua";
-    CLAIM: "lua/plain.lua" "lua/claim_plain.lua", then "lua/claim.lua";
+    ENQUEUE: "lua/calls.lua" "lua/plain.lua" "lua/credit.lua" "lua/ahead.lua" "lua/send_ahead.lua" "lua/enqueue_plain.lua", then "lua/tasks.lua" "lua/enqueue.lua";
+    CLAIM: "lua/plain.lua" "lua/credit.lua" "lua/ahead.lua" "lua/claim_plain.lua", then "lua/claim.lua";
     BEAT: "lua/plain.lua" "lua/beat_plain.lua", then "lua/beat.lua";
-    SETTLE: "lua/plain.lua" "lua/settle_plain.lua", then "lua/tasks.lua" "lua/settle.lua";
+    SETTLE: "lua/plain.lua" "lua/credit.lua" "lua/settle_plain.lua" "lua/header.lua" "lua/forget.lua" "lua/settle_results.lua", then "lua/tasks.lua" "lua/settle.lua";
 }
 
-/// Scripts that have nothing to do with queues.
+/// Scripts that look at tasks, whatever their options ask for.
+macro_rules! scripts_that_look {
+    ($($name:ident: $file:literal),+ $(,)?) => {
+        $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!(begin!(), include_str!($file)))
+        });)+
+    };
+}
+
+scripts_that_look! {
+    OUTCOMES: "lua/outcomes.lua",
+}
+
+/// Scripts that have nothing to do with tasks.
 macro_rules! scripts_of_workers {
     ($($name:ident: $file:literal),+ $(,)?) => {
         $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!($file)));)+
@@ -68,6 +83,7 @@ scripts_of_workers! {
     LEAVE: "lua/leave.lua",
     LIVE: "lua/live.lua",
     DRAIN: "lua/drain.lua",
+    WITHDRAW: "lua/withdraw.lua",
 }
 
 scripts! {
@@ -77,7 +93,6 @@ scripts! {
     PAUSE: "lua/pause.lua",
     RESUME: "lua/resume.lua",
     CANCEL: "lua/cancel.lua",
-    OUTCOMES: "lua/outcomes.lua",
     BATCH: "lua/batch.lua",
     DEAD: "lua/dead.lua",
     REVIVE: "lua/revive.lua",

@@ -6,7 +6,8 @@ use redis::{FromRedisValue, Script};
 use tokio::runtime::{self, Handle, RuntimeFlavor};
 
 use super::{
-    RedisConfig, client,
+    RedisConfig,
+    give_back::give_back_what_lies,
     keys::Keys,
     link::{Home, Link, Shared, probe},
     news::News,
@@ -62,7 +63,7 @@ impl RedisBroker {
         let keys = Keys::new(&config.namespace);
         let incarnation = Incarnation::generate();
         let thread = SessionThread::start("mh-redis")?;
-        let shared = Arc::new(Shared::new(&config, keys.clone(), client::name(incarnation))?);
+        let shared = Arc::new(Shared::new(&config, keys.clone(), incarnation)?);
         let link = |runtime: &Handle, hears_news| {
             let home = Home { runtime: runtime.clone(), thread: thread.runtime().clone() };
             Arc::new(Link::new(Arc::clone(&shared), home, hears_news))
@@ -81,6 +82,8 @@ impl RedisBroker {
             thread.spawn(probe(Arc::downgrade(link)));
             thread.spawn(follow(Arc::downgrade(link)));
         }
+        let calls = beside.as_ref().map_or(&link, |beside| &beside.link);
+        thread.spawn(give_back_what_lies(Arc::downgrade(calls)));
         Ok(Self { incarnation, keys, config, shared, link, beside, thread })
     }
 
@@ -128,6 +131,11 @@ impl RedisBroker {
     /// How the server was found.
     pub(super) async fn way(&self) -> Way {
         self.link.way().await.1
+    }
+
+    /// The connection over which news comes.
+    pub(super) fn link(&self) -> &Arc<Link> {
+        &self.link
     }
 
     /// Gives the connections up.

@@ -207,4 +207,8 @@ impl Broker for Flaky {
     fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {
         self.inner.wait_for(interest, queues)
     }
+
+    async fn withdraw(&self) -> Result<()> {
+        self.inner.withdraw().await
+    }
 }

@@ -179,5 +179,5 @@ impl Steps<'_, '_> {
 
 fn reply(held_by: Option<QueueName>, queue: &QueueRow, next: Option<Duration>) -> ClaimReply {
     let (waiting_alone, ended) = (queue.ready_alone, queue.status().is_ended());
-    ClaimReply { tasks: Vec::new(), held_by, waiting_alone, ended, mark: queue.sequence, next }
+    ClaimReply { tasks: Vec::new(), held_by, waiting_alone, ended, mark: queue.sequence, next, leased: None }
 }

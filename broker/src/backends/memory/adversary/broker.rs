@@ -159,6 +159,10 @@ impl Broker for Adversary {
         hint
     }
 
+    async fn withdraw(&self) -> Result<()> {
+        self.0.inner.withdraw().await
+    }
+
     async fn rebuild(&self) {
         self.0.inner.rebuild().await;
     }

@@ -26,7 +26,7 @@ end
 local function keep_answers(calls, token, answers)
   redis.call('HSET', calls, token, struct.pack('>I8', now + KEEP_CALLS) .. cmsgpack.pack(answers))
   redis.call('PEXPIRE', calls, KEEP_CALLS)
-  if redis.call('HLEN', calls) <= MAX_CALLS then return end
   local sequence = tonumber(token)
-  if sequence >= 2 ^ 53 or redis.call('HDEL', calls, string.format('%020.0f', sequence - MAX_CALLS)) == 0 then drop_calls(calls) end
+  if sequence < 2 ^ 53 and redis.call('HDEL', calls, string.format('%020.0f', sequence - MAX_CALLS)) == 1 then return end
+  if redis.call('HLEN', calls) > MAX_CALLS then drop_calls(calls) end
 end

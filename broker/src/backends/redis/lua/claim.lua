@@ -145,7 +145,9 @@ local function grant(id, seq)
     redis.call('ZADD', q.permits, 0, permit(id, h, 'l'))
     if info.key_interval > 0 then redis.call('ZADD', q.opening, now + info.key_interval, h.key) end
   end
-  tell(id, body, p)
+  local at = #reply
+  taken = taken + 1
+  reply[at + 1], reply[at + 2], reply[at + 3] = id, body, history(p)
 end
 
 -- Whether tasks can be taken from the front of ready without a look at each: none of them is a ghost, has a key or a time that may be over.
@@ -209,5 +211,6 @@ tell_next(lowest(q.due))
 tell_next(lowest(q.lease))
 if q.expires then tell_next(lowest(q.expiring)) end
 if info.limits then tell_next(lowest(q.opening)) end
+settle_credit(full < 0 and taken < max)
 finish(ARGV[1])
 return reply

@@ -25,13 +25,16 @@ local function all_new()
     end
     if rank and not by_priority(group.q) then return nil end
     local last = at + 1 + 2 * tonumber(ARGV[at + 2])
+    local known, ids, bodies, number = group.known, group.ids, group.bodies, #group.ids
     for place = at + 3, last, 2 do
-      local id, number = ARGV[place], #group.ids + 1
-      if group.known[id] then return nil end
-      group.known[id] = true
-      group.ids[number], group.bodies[number], group.ranks[number] = id, ARGV[place + 1], rank or 0
-      count = count + 1
+      local id = ARGV[place]
+      if known[id] then return nil end
+      known[id] = true
+      number = number + 1
+      ids[number], bodies[number] = id, ARGV[place + 1]
+      if rank then group.ranks[number] = rank end
     end
+    count = count + (last - at - 1) / 2
     at = last + 2
   end
   for _, group in pairs(groups) do
@@ -46,22 +49,25 @@ local function all_new()
   return groups
 end
 
--- Adds those of one queue: as `add` does.
+-- Adds those of one queue: as `add` does; one that comes alone may be sent ahead.
 local function add_all(q, ids, bodies, ranks)
   create(q)
   -- What became of earlier tasks of these ids is over.
   if redis.call('EXISTS', q.untils) == 1 and redis.call('HDEL', q.results, unpack(ids)) > 0 then redis.call('ZREM', q.untils, unpack(ids)) end
   local stored, entries, sorted = {}, {}, by_priority(q)
-  for at, id in ipairs(ids) do
-    local seq = next_sequence(q)
-    stored[2 * at - 1], stored[2 * at] = id, sorted and with_sequence(bodies[at], seq) or bodies[at]
+  for at = 1, #ids do
+    local id, body, seq, place = ids[at], bodies[at], next_sequence(q), 2 * at
     if sorted then
-      entries[2 * at - 1], entries[2 * at] = ranks[at], entry(seq, id)
+      body = with_sequence(body, seq)
+      entries[place - 1], entries[place] = ranks[at] or 0, entry(seq, id)
     else
       entries[at] = entry(seq, id)
     end
+    stored[place - 1], stored[place] = id, body
   end
+  -- The first write, which a server without memory refuses: no later one is refused, as a script is not stopped in its middle.
   redis.call('HSET', q.body, unpack(stored))
+  if count == 1 and not sorted and send_ahead(ARGV[1], q, ids[1], bodies[1], about(q).added) then return end
   redis.call(sorted and 'ZADD' or about(q).order == 'lifo' and 'LPUSH' or 'RPUSH', q.ready, unpack(entries))
   q.got_ready = true
 end

@@ -1,23 +1,5 @@
 -- What is known of tasks after their end: remembered ids, results, and unique keys that are still held. As machine/outcome.rs.
 
-local MAX_REMEMBERED, MAX_RESULTS = 1000000, 100000
--- How often a queue looks for what need not be known any more, in ms, when nothing is added to it.
-local FORGET = 60000
-
--- Forgets what is over in a set, and what is too much in it. Tells whether any is left, and whether there may be more to forget at once.
-local function forget_in(q, set, hash, most)
-  local past = redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, UPKEEP)
-  local left = redis.call('ZCARD', set)
-  if #past == 0 and left > most then
-    past = redis.call('ZRANGE', set, 0, math.min(left - most, UPKEEP) - 1)
-  end
-  if #past > 0 then
-    redis.call('ZREM', set, unpack(past))
-    if hash then redis.call('HDEL', hash, unpack(past)) end
-  end
-  return left > #past, #past == UPKEEP
-end
-
 -- Forgets keys of batches that have ended, by their scores: a bounded number, and from there on the next time. Tells whether there may be more.
 local function forget_keys_of_batches(q)
   local from, most = about(q).swept or HELD, UPKEEP
@@ -47,13 +29,11 @@ local function forget_keys_of_batches(q)
   return more
 end
 
-local function forget_ids(q) return forget_in(q, q.remembered, nil, MAX_REMEMBERED) end
 local function forget_keys(q)
   local more = forget_keys_of_batches(q)
   local left, full = forget_in(q, q.seen, q.unique, MAX_REMEMBERED)
   return left, more or full
 end
-local function forget_results(q) return forget_in(q, q.untils, q.results, MAX_RESULTS) end
 local function forget_batches(q) return forget_in(q, KEYS[4], KEYS[2], MAX_BATCHES) end
 
 -- Looks for what need not be known any more, now and then: a queue that is told nothing new forgets too.
@@ -67,12 +47,6 @@ local function forget_sometimes(q)
   end
   redis.call('HDEL', q.info, 'forget')
   if again then redis.call('HSET', q.info, 'forget', soon and now or now + FORGET) end
-end
-
--- Notes that something was kept: `finish` forgets what is over by then, once a script.
-local function kept(q, forget)
-  q.kept = q.kept or {}
-  q.kept[forget] = true
 end
 
 -- Counts the tasks that the step has settled. A batch of which nothing is unsettled has ended, and all that were held for its life are free:

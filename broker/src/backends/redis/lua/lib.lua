@@ -1,7 +1,7 @@
 -- What every script begins with: where things are, and how a queue stands. What the scripts have besides is told by `scripts.rs`.
 --
 -- KEYS[1] is the namespace's HASH: format, oldest_reader, oldest_writer, server, epochs_from (the generation), batches (the last number given to one).
--- KEYS[2] to KEYS[4] are those of its batches, see `batches.lua`. Then follow nineteen keys for each queue that a script touches, in the order of
+-- KEYS[2] to KEYS[4] are those of its batches, see `batches.lua`. Then follow twenty keys for each queue that a script touches, in the order of
 -- `queue` below. A script names a queue by its index, from 0.
 --
 -- An *entry* is a sequence in 8 bytes, the highest first, and an id. A *score* is what orders entries: the sequence (fifo), minus
@@ -26,6 +26,9 @@
 --   unique    HASH   unique key -> the id that holds it: of an unsettled task, or of one that is in seen
 --   permits   ZSET   tasks with a key that are ready or leased, all with score 0: the key, a zero byte, r or l, the id
 --   opening   ZSET   keys of which a task was claimed, by when their interval is over, in ms
+--
+-- Who waits for tasks:
+--   credit    ZSET   sessions to which the next task is sent ahead, by since when, in ms: see `credit.lua`
 --
 -- What is known of tasks that ended:
 --   seen       ZSET  unique keys that are held after the end of their task, by until when, in ms; or by HELD and the number of their batch
@@ -62,12 +65,13 @@ local news_for_all = false
 
 local function queue(index)
   if not queues[index] then
-    local base = 5 + index * 19
+    local base = 5 + index * 20
     queues[index] = {
       info = KEYS[base], body = KEYS[base + 1], state = KEYS[base + 2], ready = KEYS[base + 3], gone = KEYS[base + 4],
       returned = KEYS[base + 5], alone = KEYS[base + 6], due = KEYS[base + 7], lease = KEYS[base + 8], dead = KEYS[base + 9],
       expiring = KEYS[base + 10], unique = KEYS[base + 11], seen = KEYS[base + 12], remembered = KEYS[base + 13],
       results = KEYS[base + 14], untils = KEYS[base + 15], held = KEYS[base + 16], permits = KEYS[base + 17], opening = KEYS[base + 18],
+      credit = KEYS[base + 19],
     }
   end
   return queues[index]
@@ -101,18 +105,9 @@ local function by_priority(q)
   return about(q).order == 'priority'
 end
 
-local function count_ready(q)
-  local waiting = by_priority(q) and redis.call('ZCARD', q.ready) or redis.call('LLEN', q.ready) - about(q).ghosts
-  return waiting + redis.call('ZCARD', q.returned) + redis.call('ZCARD', q.alone)
-end
-
--- Counted once; from then on whoever adds a task counts it.
+-- Of all tasks that have a body. Counted once; from then on whoever adds a task counts it.
 local function unsettled(q)
-  if not q.unsettled then
-    q.unsettled = count_ready(q) + redis.call('ZCARD', q.due) + redis.call('ZCARD', q.lease)
-    -- Only where keys are limited, tasks are held.
-    if about(q).limits then q.unsettled = q.unsettled + redis.call('ZCARD', q.held) end
-  end
+  if not q.unsettled then q.unsettled = redis.call('HLEN', q.body) - redis.call('ZCARD', q.dead) end
   return q.unsettled
 end
 
@@ -153,6 +148,8 @@ local function parse_state(state)
   return p
 end
 
+local function name_of(q) return string.sub(q.info, #KEYS[1] + 7) end
+
 -- Writes which sequence was the last, and tells those who wait, if there is something to tell: a line for each queue, of r, s or both, a space and its name. No name
 -- stands for all queues.
 local function end_step(channel)
@@ -160,7 +157,7 @@ local function end_step(channel)
   for _, q in pairs(queues) do
     if q.counted then redis.call('HSET', q.info, 'added', string.format('%.0f', q.about.added)) end
     if q.got_ready or q.got_settled then
-      news[#news + 1] = (q.got_ready and 'r' or '') .. (q.got_settled and 's' or '') .. ' ' .. string.sub(q.info, #KEYS[1] + 7)
+      news[#news + 1] = (q.got_ready and 'r' or '') .. (q.got_settled and 's' or '') .. ' ' .. name_of(q)
     end
   end
   if #news > 0 then redis.call('PUBLISH', channel, table.concat(news, '\n')) end

@@ -169,9 +169,6 @@ end
 local function finish(channel)
   count_settled()
   write_batches()
-  for _, q in pairs(queues) do
-    for forget in pairs(q.kept or {}) do forget(q) end
-    if q.kept and not about(q).forget then redis.call('HSET', q.info, 'forget', now + FORGET) end
-  end
+  forget_kept()
   end_step(channel)
 end

@@ -1,27 +1,35 @@
 -- The short way of plain tasks: many of them by a few commands, as most are plain. What says of a task what is kept, counted or let go when it
 -- ends is among its options, and a plain one has none. All else goes the long way, in the same script.
 
--- Whether a body is that of a plain task.
+-- These run for each task: a name is found sooner that is local.
+local byte, find, sub, pack = string.byte, string.find, string.sub, struct.pack
+
+-- Whether a body is that of a plain task: its first line is followed by an empty one.
 local function is_plain(body)
-  local format = string.byte(body)
-  local from = format == 2 and 2 or format == 3 and 10
-  return from and string.find(body, '^[^\n]*\n\n', from) ~= nil
+  local format = byte(body)
+  local line = format == 2 and find(body, '\n', 2, true) or format == 3 and find(body, '\n', 10, true)
+  return line and byte(body, line + 1) == 10
 end
 
 -- What is stored of a plain task at its first claim, but for its sequence. That it is stored says that the task is plain, has this epoch and this holder, and that
 -- nothing happened to it since.
-local function plain_claim(epoch, holder) return '\2' .. struct.pack('>I8', epoch) .. holder end
+local function plain_claim(epoch, holder) return '\2' .. pack('>I8', epoch) .. holder end
 
--- What is stored of it: see above.
-local function plain_state(claim, seq) return claim .. struct.pack('>I8', seq) end
+-- What is stored of a task at its first claim, whatever its options are, with its sequence in 8 bytes; `claim` is that of a plain one, with the same epoch and holder.
+local function first_state(body, claim, epoch, holder, seq)
+  if is_plain(body) then return claim .. seq end
+  local p = no_progress((struct.unpack('>I8', seq)))
+  p.epoch, p.holder = epoch, holder
+  return '\1' .. cmsgpack.pack(p)
+end
 
--- Which of these ids are plain tasks whose lease is that of a first claim, with this epoch and this holder.
+-- Which of these ids are plain tasks whose lease is that of a first claim, with this epoch and this holder: what is stored says so as long as it is stored.
 local function plain_claims(q, ids, epoch, holder)
   local plain, claim = {}, plain_claim(tonumber(epoch), holder)
-  local leases, states = redis.call('ZMSCORE', q.lease, unpack(ids)), redis.call('HMGET', q.state, unpack(ids))
+  local states, length = redis.call('HMGET', q.state, unpack(ids)), #claim + 8
   for number = 1, #ids do
     local state = states[number]
-    plain[number] = leases[number] and state and #state == #claim + 8 and string.sub(state, 1, #claim) == claim
+    plain[number] = state and #state == length and find(state, claim, 1, true) == 1
   end
   return plain
 end

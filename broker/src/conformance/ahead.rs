@@ -1,0 +1,116 @@
+//! Tasks that are sent ahead: a broker may send what comes to who claims and waits, before it is asked. Nobody gets more or less by it.
+
+use super::{Outcome, Stage, area, same, support::*};
+use crate::Claim;
+
+area!("ahead": who_waits_gets_each_task_once, what_nobody_claims_goes_to_others, who_withdraws_keeps_nothing, what_is_held_back_is_not_sent, the_others_get_what_does_not_fit);
+
+/// A session that waits, and asks again whenever there is something.
+async fn who_waits_gets_each_task_once(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    let _interest = a.wait(std::slice::from_ref(&q));
+    same!(claim(&*a, &q, 3).await?.tasks.len(), 0, "tasks of an empty queue");
+    for number in 0..20 {
+        let name = number.to_string();
+        enqueue(&*b, &q, &[&name]).await?;
+        let task = claim_soon(&*a, &q).await?;
+        same!((self::name(&task), task.attempts, task.deaths), (name.clone(), 0, 0), "what it gets");
+        same!(claim(&*b, &q, 9).await?.tasks.len(), 0, "what another one gets");
+        settle(&*a, &task, complete()).await?;
+        // Leaves room again, so that the next one may be sent ahead.
+        same!(claim(&*a, &q, 3).await?.tasks.len(), 0, "what is left");
+    }
+    same!(counts(&*b, &q).await?, (0, 0, 0, 0), "the queue in the end");
+    Ok(())
+}
+
+async fn what_nobody_claims_goes_to_others(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    let interest = a.wait(std::slice::from_ref(&q));
+    same!(claim(&*a, &q, 3).await?.tasks.len(), 0, "tasks of an empty queue");
+    enqueue(&*b, &q, &["1"]).await?;
+    // It waits no more, and says nothing of it.
+    drop(interest);
+    let task = claim_soon(&*b, &q).await?;
+    same!(
+        (name(&task), task.attempts, task.deaths, task.alone),
+        ("1".to_owned(), 0, 0, false),
+        "what the other one gets"
+    );
+    settle(&*b, &task, complete()).await?;
+    same!(counts(&*b, &q).await?, (0, 0, 0, 0), "the queue in the end");
+    Ok(())
+}
+
+async fn who_withdraws_keeps_nothing(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    for name in ["sent before it withdraws", "and after"] {
+        let interest = a.wait(std::slice::from_ref(&q));
+        same!(claim(&*a, &q, 3).await?.tasks.len(), 0, "tasks of an empty queue");
+        if name == "and after" {
+            a.withdraw().await?;
+            enqueue(&*b, &q, &[name]).await?;
+        } else {
+            enqueue(&*b, &q, &[name]).await?;
+            a.withdraw().await?;
+        }
+        drop(interest);
+        let task = claim_soon(&*b, &q).await?;
+        same!(
+            (self::name(&task), task.attempts, task.deaths),
+            (name.to_owned(), 0, 0),
+            "what the other one gets"
+        );
+        settle(&*b, &task, complete()).await?;
+    }
+    a.withdraw().await?;
+    same!(counts(&*b, &q).await?, (0, 0, 0, 0), "the queue in the end");
+    Ok(())
+}
+
+/// A paused queue hands out nothing, in no way.
+async fn what_is_held_back_is_not_sent(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    let _interest = a.wait(std::slice::from_ref(&q));
+    same!(claim(&*a, &q, 3).await?.tasks.len(), 0, "tasks of an empty queue");
+    if b.capabilities().control == crate::capabilities::Control::Full {
+        b.pause(&q, "a test").await?;
+        enqueue(&*b, &q, &["1"]).await?;
+        same!(counts(&*b, &q).await?, (1, 0, 0, 0), "the paused queue");
+        same!(claim(&*a, &q, 3).await?.tasks.len(), 0, "tasks of a paused queue");
+        b.resume(&q).await?;
+    } else {
+        enqueue(&*b, &q, &["1"]).await?;
+    }
+    let fed = queue("fed")?;
+    b.declare(&fed, Some(&crate::QueueOptions::default().with_capacity(1))).await?;
+    enqueue(&*b, &fed, &["full"]).await?;
+    let task = claim_soon(&*a, &q).await?;
+    settle(&*a, &task, complete()).await?;
+    let held_back = Claim::new(q.clone(), 3).with_feeds(vec![fed.clone()]);
+    same!(a.claim(&held_back).await?.held_by, Some(fed), "what holds it back");
+    enqueue(&*b, &q, &["2"]).await?;
+    let reply = a.claim(&held_back).await?;
+    same!(reply.tasks.len(), 0, "tasks that would feed a full queue");
+    a.withdraw().await?;
+    Ok(())
+}
+
+/// One claim leaves room for one more; what comes besides is for everybody.
+async fn the_others_get_what_does_not_fit(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    let interest = a.wait(std::slice::from_ref(&q));
+    same!(claim(&*a, &q, 1).await?.tasks.len(), 0, "tasks of an empty queue");
+    for name in ["1", "2", "3"] {
+        enqueue(&*b, &q, &[name]).await?;
+    }
+    drop(interest);
+    a.withdraw().await?;
+    let mut found = Vec::new();
+    for _ in 0..3 {
+        found.push(name(&claim_soon(&*b, &q).await?));
+    }
+    found.sort();
+    same!(found, ["1", "2", "3"], "what the other one gets");
+    Ok(())
+}
