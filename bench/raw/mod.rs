@@ -16,7 +16,7 @@ mod redis_claims;
 mod redis_enqueue;
 mod redis_ping;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -91,6 +91,9 @@ pub(crate) enum Raw {
         /// How often.
         #[arg(default_value_t = 20_000)]
         n: u64,
+        /// For how many milliseconds nothing is done before each.
+        #[arg(default_value_t = 0)]
+        pause: u64,
     },
     /// Publish to a quorum queue of RabbitMQ, with 2000 that are not confirmed.
     RabbitmqPublish {
@@ -119,7 +122,7 @@ pub(crate) enum Raw {
 }
 
 /// A raw limit, as it was measured.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Measured {
     /// With what.
     pub(crate) settings: Settings,
@@ -141,7 +144,7 @@ impl Raw {
             Self::Jetstream { n, batch } => Server::start(folder)?.measure(*n, *batch),
             Self::RedisEnqueue { n } => redis_enqueue::measure(*n),
             Self::RedisClaims { n } => redis_claims::measure(*n),
-            Self::RedisPing { n } => redis_ping::measure(*n),
+            Self::RedisPing { n, pause } => redis_ping::measure(*n, Duration::from_millis(*pause)),
             Self::RabbitmqPublish { n } => rabbitmq_publish::measure(*n),
             Self::RabbitmqConsume { n } => rabbitmq_consume::measure(*n),
             Self::RabbitmqBoth { n } => rabbitmq_both::measure(*n),

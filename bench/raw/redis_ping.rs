@@ -1,6 +1,6 @@
 //! Raw limit: one round trip to Redis, PING.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -10,11 +10,12 @@ use super::{
 };
 use crate::figures::percentile;
 
-pub(super) fn measure(n: u64) -> Result<Measured> {
+pub(super) fn measure(n: u64, pause: Duration) -> Result<Measured> {
     let mut raw = Raw::start()?;
     let mut took = Vec::new();
     let began = Instant::now();
     for _ in 0..n {
+        std::thread::sleep(pause);
         let sent = Instant::now();
         redis::cmd("PING").query::<String>(&mut raw.connection)?;
         took.push(sent.elapsed().as_secs_f64() * 1e3);

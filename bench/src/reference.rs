@@ -54,6 +54,8 @@ pub(crate) const REDIS_ENQUEUE: &str = "raw Lua enqueue, pipelined";
 pub(crate) const REDIS_CLAIMS: &str = "raw Lua claim + acknowledge";
 /// One round trip to Redis.
 pub(crate) const REDIS_PING: &str = "PING, p50";
+/// The same, when the server has slept as long as ours has.
+pub(crate) const REDIS_IDLE_PING: &str = "PING, 3 ms of idleness before each, p50";
 /// Publishing to a quorum queue, with 2000 that are not confirmed.
 pub(crate) const RABBITMQ_PUBLISH: &str = "raw lapin, publish + confirm";
 /// Consuming a quorum queue, acknowledging each hundred at once.

@@ -193,13 +193,15 @@ fn both(produce: Produce, work: Work) -> Result<Pace> {
     Ok(Pace { rate: rate(tasks, worked.ended - produced.began), cpu: each(produced.cpu + worked.cpu, tasks) })
 }
 
+/// Long enough for all to fall asleep again.
+const IDLE: Duration = Duration::from_millis(3);
+
 /// Sends one task after the other to a worker that is idle each time.
 fn trickle(broker: &str, tasks: u64) -> Result<(Produced, Worked)> {
-    /// Long enough for all to fall asleep again.
-    const PAUSE: Duration = Duration::from_millis(3);
-    let work = Work { does: Does::NoteAge, ..Work::new(broker) };
+    // As a service: one that watches for the end of its queue asks more often.
+    let work = Work { does: Does::NoteAge, until: Some(tasks), ..Work::new(broker) };
     let mut worker = Actor::ready(&Role::Work(work))?;
-    let trickle = Trickle { broker: broker.to_owned(), tasks, pause: PAUSE };
+    let trickle = Trickle { broker: broker.to_owned(), tasks, pause: IDLE };
     let mut producer = Actor::ready(&Role::Trickle(trickle))?;
     worker.go()?;
     producer.go()?;
@@ -214,19 +216,22 @@ fn median(raw: &Measured) -> f64 {
     raw.took.map_or(f64::NAN, |took| took.0)
 }
 
-/// From an enqueue to the handler in another process, when all are idle, beside a raw limit: p50 and p99. A fresh broker is one without
-/// tasks, with what keeps it alive.
+/// From an enqueue to the handler in another process, when all are idle, beside raw limits, of which the first has the target: p50 and p99. A fresh
+/// broker is one without tasks, with what keeps it alive.
 fn latency<T>(
     bench: &Bench,
-    (raw, name): (&Raw, &str),
+    raws: &[(Raw, &str)],
     fresh: impl Fn() -> Result<(T, String)>,
-    ours: impl FnOnce(&str, usize, u64) -> Settings,
+    ours: impl Fn(&str, usize, u64) -> Settings,
     (middle, tail): (Target, Target),
 ) -> Result<Vec<Row>> {
     let n = bench.scaled(1000, 50);
-    let (mut p50, mut p99, mut calls, mut theirs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut p50, mut p99, mut calls) = (Vec::new(), Vec::new(), Vec::new());
+    let mut theirs = vec![Vec::new(); raws.len()];
     for _ in 0..bench.rounds() {
-        theirs.push(bench.raw(raw.clone())?);
+        for ((raw, _), theirs) in raws.iter().zip(&mut theirs) {
+            theirs.push(bench.raw(raw.clone())?);
+        }
         let (_alive, broker) = fresh()?;
         let (produced, worked) = trickle(&broker, n)?;
         calls.push(produced.call);
@@ -234,15 +239,22 @@ fn latency<T>(
         p99.push(worked.age.1 / 1e6);
     }
     let call = Spread::of(&calls).map_or(0.0, |spread| spread.median);
-    let medians = theirs.iter().map(median).collect();
-    let settings = theirs.swap_remove(0).settings;
-    let row = Row::new("latency", "enqueue -> handler, p50", Unit::Millis, p50.clone())
-        .with(ours("one producer, one worker, idle", 1, n))
-        .beside(name, medians, settings, Despite::Nothing)
-        .target(middle)
-        .remark(format!("the enqueue call alone: p50 {call:.3} ms"));
+    let mut rows = Vec::new();
+    for ((_, name), mut theirs) in raws.iter().zip(theirs) {
+        let medians = theirs.iter().map(median).collect();
+        let row = Row::new("latency", "enqueue -> handler, p50", Unit::Millis, p50.clone())
+            .with(ours("one producer, one worker, idle", 1, n))
+            .beside(name, medians, theirs.swap_remove(0).settings, Despite::Nothing);
+        let first = rows.is_empty();
+        rows.push(if first {
+            row.target(middle).remark(format!("the enqueue call alone: p50 {call:.3} ms"))
+        } else {
+            row
+        });
+    }
     let last = Row::new("latency", "enqueue -> handler, p99", Unit::Millis, p99).against("our p50", p50);
-    Ok(vec![row, last.target(tail)])
+    rows.push(last.target(tail));
+    Ok(rows)
 }
 
 /// What a producer or a worker came to.

@@ -136,6 +136,10 @@ impl Broker for Timed {
         self.inner.wait_for(interest, queues)
     }
 
+    async fn withdraw(&self) -> Result<()> {
+        self.inner.withdraw().await
+    }
+
     async fn rebuild(&self) {
         self.inner.rebuild().await;
     }

@@ -11,10 +11,9 @@ use crate::{
 };
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
-    let raw = Raw::RabbitmqLatency { n: bench.scaled(1000, 50) };
     latency(
         bench,
-        (&raw, reference::RABBITMQ_LATENCY),
+        &[(Raw::RabbitmqLatency { n: bench.scaled(1000, 50) }, reference::RABBITMQ_LATENCY)],
         broker,
         ours,
         (Target::RatioAtMost(1.3), Target::None),

@@ -4,17 +4,20 @@ use anyhow::Result;
 
 use super::{Bench, broker, ours};
 use crate::{
-    cases::latency,
+    cases::{IDLE, latency},
     raw::Raw,
     reference,
     report::{Row, Target},
 };
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
-    let raw = Raw::RedisPing { n: bench.scaled(10_000, 100) };
+    let idle = u64::try_from(IDLE.as_millis())?;
     latency(
         bench,
-        (&raw, reference::REDIS_PING),
+        &[
+            (Raw::RedisPing { n: bench.scaled(10_000, 100), pause: 0 }, reference::REDIS_PING),
+            (Raw::RedisPing { n: bench.scaled(1000, 50), pause: idle }, reference::REDIS_IDLE_PING),
+        ],
         broker,
         ours,
         (Target::RatioAtMost(3.0), Target::RatioAtMost(5.0)),

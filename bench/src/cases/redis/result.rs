@@ -20,7 +20,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     let (mut p50, mut pings) = (Vec::new(), Vec::new());
     let mut others = peers.rounds();
     for _ in 0..bench.rounds() {
-        pings.push(bench.raw(Raw::RedisPing { n: bench.scaled(10_000, 100) })?);
+        pings.push(bench.raw(Raw::RedisPing { n: bench.scaled(10_000, 100), pause: 0 })?);
         p50.push(measure(n)?);
         others.measure_only("bullmq", "result", bench.scaled(1000, 20))?;
     }
@@ -41,7 +41,8 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
 
 fn measure(n: u64) -> Result<f64> {
     let (_server, broker) = broker()?;
-    let mut worker = Actor::ready(&Role::Work(Work::new(&broker)))?;
+    // As a service: one that watches for the end of its queue asks more often.
+    let mut worker = Actor::ready(&Role::Work(Work { until: Some(n), ..Work::new(&broker) }))?;
     let mut sender = Actor::ready(&Role::Ask(Ask { broker, tasks: n }))?;
     worker.go()?;
     sender.go()?;
