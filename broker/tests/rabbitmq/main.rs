@@ -26,8 +26,8 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use manyhands_broker::{
-    Beaten, Broker, Claim, End, Enqueued, ErrorKind, Incarnation, NewTask, Payload, QueueName, QueueOptions,
-    Settled, Settlement, Start, TaskName, connect, limits,
+    Beaten, Broker, BrokerExt, Claim, End, Enqueued, ErrorKind, Incarnation, NewTask, Payload, QueueName,
+    QueueOptions, Settled, Settlement, Start, TaskName, connect, limits,
 };
 use manyhands_test_support::servers::RabbitMq;
 
@@ -342,6 +342,33 @@ async fn an_alarm_costs_no_task() {
         }
     }
     assert!(flags == [true] || flags == [false, true], "{flags:?}");
+}
+
+/// Who sends with patience waits until the server takes messages again; what was running is settled meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_waits_through_an_alarm() {
+    let server = RabbitMq::start().unwrap();
+    let scene = Scene::new(server.url()).await;
+    let (worker, sender) = (scene.session().await, scene.session().await);
+    worker.enqueue(&[task("q")], None).await.unwrap();
+    let held = claim(&*worker, "q").await.remove(0);
+    sender.declare(&queue("sent"), None).await.unwrap();
+    server.operate(&["set_vm_memory_high_watermark", "0.00001"]).unwrap();
+    // The server hears what comes before it says that it takes nothing.
+    while sender.enqueue(&[task("sent")], None).await.is_ok() {}
+    let late = task("late");
+    let id = late.id.clone();
+    let waiting =
+        tokio::spawn(async move { sender.enqueue_repeatedly(&[late], Duration::from_secs(120)).await });
+    let done = Settlement::new(held.lease, End::complete(Vec::new()));
+    assert_eq!(settle(&*worker, &[done]).await, Ok(vec![Settled::Settled]));
+    assert!(claim(&*worker, "late").await.is_empty());
+    assert!(!waiting.is_finished(), "{:?}", waiting.await);
+    server.operate(&["set_vm_memory_high_watermark", "0.4"]).unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap(), [Enqueued::Enqueued]);
+    // It may have been sent more than once, and none of these is lost.
+    let found = claim(&*worker, "late").await;
+    assert!(!found.is_empty() && found.iter().all(|task| task.lease.id == id), "{found:?}");
 }
 
 /// One message of a batch is refused, by a bound that an operator set: the others are not stored again with every try.
