@@ -63,6 +63,8 @@ defects! {
     PromisedUnsynced = "promised-unsynced",
     /// The lease of one task is renewed, and those that were claimed with it have theirs renewed, too.
     OneBeatKeepsAll = "one-beat-keeps-all",
+    /// What was sent ahead to a session, and is not claimed, stays with it.
+    SentAheadStays = "sent-ahead-stays",
     /// A session that hands nothing out is found, and not rebuilt.
     RebuildLeftOut = "rebuild-left-out",
     /// One worker is asked to drain, and all are.

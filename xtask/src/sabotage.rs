@@ -59,6 +59,7 @@ fn noticed_by(defect: Defect) -> &'static str {
         Defect::RebuildLeftOut => "package(manyhands-worker) & test(watchdog::)",
         Defect::BeatsAmongHandlers => "package(manyhands-worker) & test(leases::)",
         Defect::CallsStayBehind => "package(manyhands) & binary(multiprocessing) & test(quick_calls)",
+        Defect::SentAheadStays => "package(manyhands-broker) & binary(conformance) & test(/^redis::ahead::/)",
         Defect::RepliesTogether => "package(manyhands) & binary(multiprocessing) & test(pool_deaths::)",
         Defect::StopLeavesChildren => "package(manyhands) & binary(demo) & test(an_interrupted_demo)",
     }

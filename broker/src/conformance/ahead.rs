@@ -1,4 +1,5 @@
-//! Tasks that are sent ahead: a broker may send what comes to who claims and waits, before it is asked. Nobody gets more or less by it.
+//! Tasks that are sent ahead: a broker may send what comes to who claims and waits, before it is asked, once there is such a queue. Nobody gets
+//! more or less by it.
 
 use super::{Outcome, Stage, area, same, support::*};
 use crate::Claim;
@@ -8,6 +9,7 @@ area!("ahead": who_waits_gets_each_task_once, what_nobody_claims_goes_to_others,
 /// A session that waits, and asks again whenever there is something.
 async fn who_waits_gets_each_task_once(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    a.declare(&q, None).await?;
     let _interest = a.wait(std::slice::from_ref(&q));
     same!(claim(&*a, &q, 3).await?.tasks.len(), 0, "tasks of an empty queue");
     for number in 0..20 {
@@ -26,6 +28,7 @@ async fn who_waits_gets_each_task_once(stage: &dyn Stage) -> Outcome {
 
 async fn what_nobody_claims_goes_to_others(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    a.declare(&q, None).await?;
     let interest = a.wait(std::slice::from_ref(&q));
     same!(claim(&*a, &q, 3).await?.tasks.len(), 0, "tasks of an empty queue");
     enqueue(&*b, &q, &["1"]).await?;
@@ -44,6 +47,7 @@ async fn what_nobody_claims_goes_to_others(stage: &dyn Stage) -> Outcome {
 
 async fn who_withdraws_keeps_nothing(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    a.declare(&q, None).await?;
     for name in ["sent before it withdraws", "and after"] {
         let interest = a.wait(std::slice::from_ref(&q));
         same!(claim(&*a, &q, 3).await?.tasks.len(), 0, "tasks of an empty queue");
@@ -71,6 +75,7 @@ async fn who_withdraws_keeps_nothing(stage: &dyn Stage) -> Outcome {
 /// A paused queue hands out nothing, in no way.
 async fn what_is_held_back_is_not_sent(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    a.declare(&q, None).await?;
     let _interest = a.wait(std::slice::from_ref(&q));
     same!(claim(&*a, &q, 3).await?.tasks.len(), 0, "tasks of an empty queue");
     if b.capabilities().control == crate::capabilities::Control::Full {
@@ -99,6 +104,7 @@ async fn what_is_held_back_is_not_sent(stage: &dyn Stage) -> Outcome {
 /// One claim leaves room for one more; what comes besides is for everybody.
 async fn the_others_get_what_does_not_fit(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    a.declare(&q, None).await?;
     let interest = a.wait(std::slice::from_ref(&q));
     same!(claim(&*a, &q, 1).await?.tasks.len(), 0, "tasks of an empty queue");
     for name in ["1", "2", "3"] {
