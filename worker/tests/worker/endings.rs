@@ -158,6 +158,37 @@ async fn a_worker_that_is_told_to_stop_finishes_what_runs_and_claims_no_more(wor
     assert_eq!(left, ["3", "4", "5"].map(|id| (id.to_owned(), 0)));
 }
 
+/// What is sent ahead to it is for others from then on, not only when the last task has ended.
+#[tokio::test]
+async fn a_worker_that_is_told_to_stop_withdraws_at_once() {
+    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
+    let flaky = bench.flaky();
+    bench.send([job(1)]).await;
+    let mut worker = start(flaky.clone(), gated(&gate, &inside), |builder| builder);
+    inside.until(1).await;
+    assert_eq!(flaky.withdrawals.calls(), 0);
+    worker.shutdown.stop();
+    flaky.withdrawals.until(1).await;
+    let claims = flaky.claims.calls();
+    gate.open(1);
+    assert_eq!(worker.end().await.unwrap().strays, 0);
+    assert_eq!((flaky.claims.calls(), flaky.withdrawals.calls()), (claims, 1), "it claims no more");
+}
+
+/// A broker that cannot be reached holds nobody up who is told to end at once.
+#[tokio::test]
+async fn a_worker_that_is_told_to_end_at_once_does_not_wait_to_withdraw() {
+    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
+    let flaky = bench.flaky();
+    let mut worker = start(flaky.clone(), gated(&gate, &inside), |builder| builder);
+    flaky.claims.until_answered(1).await;
+    flaky.withdrawals.go(Mode::Hangs);
+    worker.shutdown.stop();
+    flaky.withdrawals.until(1).await;
+    worker.shutdown.abort();
+    assert_eq!(worker.end().await.unwrap().strays, 0);
+}
+
 /// Whatever a claim gets was claimed for this process: it must not stay leased by nobody.
 // The first claim gets the task: an adversary may have nothing yet.
 #[tokio::test]

@@ -49,6 +49,7 @@ pub(crate) struct Flaky {
     pub(crate) claims: Line,
     pub(crate) settlements: Line,
     pub(crate) beats: Line,
+    pub(crate) withdrawals: Line,
     max_run: Mutex<Option<Duration>>,
     sent: Mutex<Vec<Settlement>>,
 }
@@ -133,8 +134,10 @@ impl Line {
 
 impl Flaky {
     pub(super) fn new(inner: Arc<dyn Broker>) -> Self {
-        let [claims, settlements, beats] = ["claim", "settle", "beat"].map(Line::new);
-        Self { inner, claims, settlements, beats, sent: Mutex::default(), max_run: Mutex::default() }
+        let lines = ["claim", "settle", "beat", "withdraw"].map(Line::new);
+        let [claims, settlements, beats, withdrawals] = lines;
+        let (sent, max_run) = <(Mutex<Vec<_>>, Mutex<_>)>::default();
+        Self { inner, claims, settlements, beats, withdrawals, sent, max_run }
     }
 
     /// Takes tasks away that run for so long, or says so.
@@ -209,6 +212,6 @@ impl Broker for Flaky {
     }
 
     async fn withdraw(&self) -> Result<()> {
-        self.inner.withdraw().await
+        self.withdrawals.call(self.inner.withdraw()).await
     }
 }
