@@ -226,8 +226,8 @@ pub trait Broker: Debug + Send + Sync + 'static {
         self.wait_for(Interest::Any, queues)
     }
 
-    /// Says that this session claims no more for now: nothing more is sent ahead to it, and what was and is not claimed goes back, without being
-    /// charged for it. Who claims and waits does so before it ends, or tasks wait until their leases run out.
+    /// Says that this session claims no more for now: nothing more is sent ahead to it, and what was and is not claimed goes back, and nothing is
+    /// charged for it (a death, where [the server counts deliveries](crate::capabilities::Crashes::PerDelivery)). Who claims and waits does so before it ends, or tasks wait until their leases run out.
     ///
     /// # Cancel safety
     /// Cancel safe.

@@ -100,6 +100,10 @@ impl Broker for RabbitMqBroker {
         self.interest(interest, queues)
     }
 
+    async fn withdraw(&self) -> Result<()> {
+        self.on_thread("withdraw", claim::withdraw).await
+    }
+
     async fn rebuild(&self) {
         self.link.give_up().await;
     }

@@ -59,7 +59,34 @@ pub(super) async fn claim(link: Arc<Link>, claim: Claim) -> Result<ClaimReply> {
     Ok(reply)
 }
 
+/// Has nothing more sent here, and gives back what was and is not claimed.
+pub(super) async fn withdraw(link: Arc<Link>) -> Result<()> {
+    let Some(live) = link.present_live().await else { return Ok(()) };
+    let _alone = live.claiming.lock().await;
+    let folded = live.fold_all().await;
+    if folded.is_err() {
+        // What was taken out of the lines to be given back goes back with the connections.
+        live.end();
+    }
+    folded
+}
+
 impl Live {
+    async fn fold_all(&self) -> Result<()> {
+        let queues = self.intake().queues();
+        let mut gave_back = false;
+        for queue in queues {
+            for class in self.classes(&queue) {
+                gave_back |= self.fold(&queue, class).await?;
+            }
+        }
+        if gave_back {
+            // As in a claim that nobody waits after.
+            self.pass("withdraw").await?;
+        }
+        Ok(())
+    }
+
     async fn fill_claim(self: &Arc<Self>, link: &Link, claim: &Claim) -> Result<Taken> {
         let queue = &claim.queue;
         self.ensure_queue("claim", queue).await?;

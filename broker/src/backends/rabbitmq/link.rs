@@ -85,6 +85,11 @@ impl Link {
         tokio::time::timeout(CONNECT, connected).await.map_err(|_| error::unopened(operation))?
     }
 
+    /// The connections, if there are any.
+    pub(super) async fn present_live(&self) -> Option<Arc<Live>> {
+        self.live.lock().await.1.clone().filter(|live| !live.is_gone())
+    }
+
     /// New connections to the first server that can be used; and their number.
     async fn connect(&self, operation: &'static str, number: &mut u64) -> Result<Arc<Live>> {
         let mut failures = Vec::new();
@@ -147,8 +152,7 @@ pub(super) async fn keep(link: Weak<Link>) {
     loop {
         ticks.tick().await;
         let Some(link) = link.upgrade() else { return };
-        let live = link.live.lock().await.1.clone();
-        if let Some(live) = live.filter(|live| !live.is_gone()) {
+        if let Some(live) = link.present_live().await {
             // What fails here ended the connections; whoever calls next builds new ones.
             let looked = live.look_after(&link).await.and(live.be_counted_again().await);
             if let Err(error) = looked {
