@@ -52,7 +52,8 @@ pub(super) async fn claim(link: Arc<Link>, claim: Claim) -> Result<ClaimReply> {
         ..ClaimReply::default()
     };
     let closed = live.entry(queue).is_some_and(|entry| entry.closed);
-    if closed && reply.tasks.is_empty() && reply.waiting_alone == 0 {
+    // All sessions are asked for the end of a queue, so not as often as a worker claims that has not settled what it runs.
+    if closed && reply.tasks.is_empty() && reply.waiting_alone == 0 && live.intake().here(queue) == 0 {
         let Holdings { ready, held, scheduled, mark, .. } = live.holdings("claim", queue).await?;
         (reply.ended, reply.mark) = (ready + held + scheduled == 0, mark);
     }

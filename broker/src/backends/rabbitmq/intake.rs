@@ -41,6 +41,8 @@ pub(super) struct Line {
     stood: u64,
     /// Delivered and not claimed, by class and delivery tag: the most urgent first, and in the order in which the server sent them.
     arrived: BTreeMap<(Class, u64), Arrival>,
+    /// How many are claimed and not settled.
+    held: usize,
     /// Of which classes there was nothing more when they were asked for, and what came since has been sent here: they had credit
     /// ever since.
     exhausted: [bool; Class::MOST],
@@ -277,6 +279,11 @@ impl Intake {
         line.is_some_and(|line| line.standings.iter().any(|standing| standing.credit() > 0))
     }
 
+    /// How many tasks of this queue the session has, claimed or not.
+    pub(super) fn here(&self, queue: &QueueName) -> usize {
+        self.lines.get(queue).map_or(0, |line| line.held + line.arrived.len())
+    }
+
     pub(super) fn queues(&self) -> Vec<QueueName> {
         self.lines.keys().cloned().collect()
     }
@@ -368,6 +375,7 @@ impl Intake {
             let until = steady.saturating_add(crate::clock::millis(claim.lease));
             let (_, tag) = place;
             self.held.insert(lease, Held { tag, stored, until, settling: false, published: None });
+            line.held += 1;
         }
         taken.waiting_alone = line.arrived.values().filter(|arrival| arrival.must_run_alone()).count() as u64;
         taken
@@ -380,7 +388,10 @@ impl Intake {
     /// Takes a lease out: it ends.
     pub(super) fn release(&mut self, lease: &Lease) -> Option<Held> {
         let held = self.held.remove(lease)?;
-        self.line(&lease.queue).closed(held.tag);
+        if let Some(line) = self.lines.get_mut(&lease.queue) {
+            line.held -= 1;
+            line.closed(held.tag);
+        }
         Some(held)
     }
 
@@ -399,7 +410,7 @@ impl Intake {
 
     /// What this session says when it is asked.
     pub(super) fn answer(&mut self, queue: &QueueName, incarnation: Incarnation, connection: u64) -> Answer {
-        let held = self.held.keys().filter(|lease| lease.queue == *queue).count();
+        let held = self.here(queue) as u64;
         let line = self.line(queue);
         let now = Instant::now();
         line.scheduled.retain(|_, until| *until > now);
@@ -407,7 +418,7 @@ impl Intake {
         Answer {
             incarnation,
             connection,
-            held: (held + line.arrived.len()) as u64,
+            held,
             returning: line.returning.len() as u64,
             consumers: line.standings.len() as u64,
             scheduled: line.scheduled.len() as u64,
