@@ -6,9 +6,10 @@ use futures_util::future::join_all;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 
 use super::{
+    arrival::{Arrival, Foreign},
     ask::Holdings,
     class::Class,
-    intake::{Arrival, Taken},
+    intake::Taken,
     link::Link,
     live::Live,
     message,
@@ -52,7 +53,8 @@ pub(super) async fn claim(link: Arc<Link>, claim: Claim) -> Result<ClaimReply> {
         ..ClaimReply::default()
     };
     let closed = live.entry(queue).is_some_and(|entry| entry.closed);
-    if closed && reply.tasks.is_empty() && reply.waiting_alone == 0 {
+    // All sessions are asked for the end of a queue, so not as often as a worker claims that has not settled what it runs.
+    if closed && reply.tasks.is_empty() && reply.waiting_alone == 0 && live.intake().here(queue) == 0 {
         let Holdings { ready, held, scheduled, mark, .. } = live.holdings("claim", queue).await?;
         (reply.ended, reply.mark) = (ready + held + scheduled == 0, mark);
     }
@@ -129,23 +131,25 @@ impl Live {
     /// Gives back a task that was not run. The server counts that like a death, so this is done only with a task that never
     /// was lost; of any other a copy goes to the end of the queue, which counts nothing.
     async fn give_back(&self, queue: &QueueName, arrival: Arrival) -> Result<()> {
-        let Arrival { delivery, class, task, .. } = arrival;
-        let tag = delivery.delivery_tag;
+        let Arrival { place, class, task, .. } = arrival;
         match task {
             Ok(stored) if stored.progress.deaths > 0 && !self.is_blocked() => {
                 let to = To::queue(self.names.work(queue, class));
                 self.publish("claim", vec![stored.copy_for(to)]).await?;
-                self.ack("claim", vec![tag]).await?;
-                self.intake().line(queue).closed(tag);
+                self.ack("claim", vec![place.tag]).await?;
+                self.intake().line(queue).closed(place);
                 Ok(())
             }
-            _ => self.hand_back(queue, tag).await,
+            _ => {
+                self.intake().line(queue).closed(place);
+                self.hand_back(queue, place.tag).await
+            }
         }
     }
 
     /// Lets the server hand out a delivery again, and count that.
     pub(super) async fn hand_back(&self, queue: &QueueName, tag: u64) -> Result<()> {
-        self.intake().line(queue).returns(tag);
+        self.intake().line(queue).returns();
         let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
         self.call("claim", self.worker.basic_nack(tag, requeue)).await?;
         self.intake().tags.close(tag);
@@ -168,8 +172,7 @@ impl Live {
     /// Deals with what cannot be run: buries what is no task, or was lost too often; puts off what only a newer version can
     /// read.
     async fn refuse(self: &Arc<Self>, link: &Link, queue: &QueueName, arrival: Arrival) -> Result<()> {
-        let Arrival { delivery, class, task, .. } = arrival;
-        let tag = delivery.delivery_tag;
+        let Arrival { place, class, task, .. } = arrival;
         let dead = || To::queue(self.names.dead(queue));
         let (mut buried, mut reply) = (true, None);
         let outgoing = match task {
@@ -182,21 +185,23 @@ impl Live {
                 reply = self.reply_dead(queue, &stored);
                 stored.copy_for_dead(dead(), link.obituary())
             }
-            Err(error) if error.kind() == ErrorKind::Incompatible => {
+            Err(foreign) if foreign.error.kind() == ErrorKind::Incompatible => {
+                let Foreign { delivery, error } = *foreign;
                 tracing::warn!(%queue, error = %error.report(), "a task is put off");
                 buried = false;
                 let to = self.put_off("claim", queue, class, &TaskId::generate(), UNREADABLE).await?;
                 Outgoing::new(to, delivery.data, message::as_it_was(delivery.properties))
             }
-            Err(error) => {
+            Err(foreign) => {
+                let Foreign { delivery, error } = *foreign;
                 tracing::warn!(%queue, error = %error.report(), "a message that is no task is buried as it is");
                 let properties = link.obituary().on(message::foreign(&delivery, &error.report()));
                 Outgoing::new(dead(), delivery.data, properties)
             }
         };
         self.publish("claim", [outgoing].into_iter().chain(reply).collect()).await?;
-        self.ack("claim", vec![tag]).await?;
-        self.intake().line(queue).closed(tag);
+        self.ack("claim", vec![place.tag]).await?;
+        self.intake().line(queue).closed(place);
         if buried {
             self.trim("claim", queue).await;
         }
@@ -219,7 +224,7 @@ impl Live {
         for lease in expired {
             let Some(held) = self.intake().release(&lease) else { continue };
             tracing::warn!(task = %lease.id, queue = %lease.queue, "the lease ran out");
-            self.hand_back(&lease.queue, held.tag).await?;
+            self.hand_back(&lease.queue, held.place.tag).await?;
         }
         // Whoever claims at this moment takes what is here.
         let Ok(_alone) = self.claiming.try_lock() else { return Ok(()) };

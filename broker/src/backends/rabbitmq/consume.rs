@@ -110,8 +110,8 @@ impl Live {
     pub(super) fn drain(&self, queue: &QueueName) {
         let consumers = self.intake().line(queue).consumers();
         for (class, number, mut consumer) in consumers {
-            let (deliveries, ended) = here(&mut consumer);
-            self.intake().arrive(queue, class, number, deliveries);
+            let mut ended = false;
+            self.intake().arrive(queue, class, number, here(&mut consumer, &mut ended));
             if ended {
                 self.ended(queue, number);
             }
@@ -153,20 +153,20 @@ impl Live {
         self.intake().line(queue).cancelled(number);
         let cancel = self.worker.basic_cancel(consumer.tag(), BasicCancelOptions::default());
         self.call("claim", cancel).await?;
-        let (deliveries, _) = here(&mut consumer);
-        self.intake().arrive(queue, class, number, deliveries);
+        self.intake().arrive(queue, class, number, here(&mut consumer, &mut false));
         Ok(())
     }
 }
 
-/// What a consumer was sent and nobody has taken in yet; and whether it has ended.
-fn here(consumer: &mut Consumer) -> (Vec<Delivery>, bool) {
-    let mut deliveries = Vec::new();
-    while let Some(next) = consumer.next().now_or_never() {
-        let Some(Ok(delivery)) = next else { return (deliveries, true) };
-        deliveries.push(delivery);
-    }
-    (deliveries, false)
+/// What a consumer was sent and nobody has taken in yet; notes whether it has ended.
+fn here(consumer: &mut Consumer, ended: &mut bool) -> impl Iterator<Item = Delivery> {
+    std::iter::from_fn(|| match consumer.next().now_or_never()? {
+        Some(Ok(delivery)) => Some(delivery),
+        _ => {
+            *ended = true;
+            None
+        }
+    })
 }
 
 /// Takes in what a consumer is sent, and wakes who waits for it.
@@ -176,7 +176,8 @@ async fn take_in(live: Weak<Live>, queue: QueueName, class: Class, number: u64, 
         let Some(live) = live.upgrade() else { return };
         let Some(Ok(first)) = next else { return live.ended(&queue, number) };
         // All that came with it, so that many wake nobody more often than one does.
-        let (others, ended) = here(&mut consumer);
+        let mut ended = false;
+        let others = here(&mut consumer, &mut ended);
         live.intake().arrive(&queue, class, number, std::iter::once(first).chain(others));
         live.waiters.wake(Interest::Ready, &queue);
         if ended {

@@ -2,20 +2,20 @@
 //! Plain data; who consumes, and what is acknowledged, is decided elsewhere.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, hash_map},
     time::{Duration, Instant},
 };
 
 use lapin::{Consumer, message::Delivery};
 
-use super::{ask::Answer, class::Class, message::Stored, tags::Tags};
-use crate::{Claim, ClaimedTask, End, Error, Incarnation, Lease, Order, QueueName, TaskId, limits};
-
-/// How long a delivery waits to be claimed before it goes back: those that ask have their slots taken by other queues.
-const STALE: Duration = Duration::from_secs(1);
-
-/// The same for one that must run alone: workers stop claiming for up to a lease to become idle for it.
-const STALE_ALONE: Duration = limits::LEASE;
+use super::{
+    arrival::{Arrival, Place},
+    ask::Answer,
+    class::Class,
+    message::Stored,
+    tags::Tags,
+};
+use crate::{Claim, ClaimedTask, End, Incarnation, Lease, Order, QueueName, TaskId, limits};
 
 /// How long nobody may wait for a queue before its tasks are not sent here any more.
 const UNWANTED: Duration = Duration::from_millis(200);
@@ -41,6 +41,8 @@ pub(super) struct Line {
     stood: u64,
     /// Delivered and not claimed, by class and delivery tag: the most urgent first, and in the order in which the server sent them.
     arrived: BTreeMap<(Class, u64), Arrival>,
+    /// How many are claimed and not settled.
+    held: usize,
     /// Of which classes there was nothing more when they were asked for, and what came since has been sent here: they had credit
     /// ever since.
     exhausted: [bool; Class::MOST],
@@ -70,25 +72,16 @@ pub(super) struct Standing {
     class: Class,
     /// How many of its deliveries may be unacknowledged.
     prefetch: usize,
-    /// Its deliveries that are not acknowledged.
-    open: HashSet<u64>,
+    /// How many of them are.
+    open: usize,
     /// It gets no more.
     cancelled: bool,
 }
 
-/// A delivery that waits to be claimed.
-pub(super) struct Arrival {
-    pub(super) delivery: Delivery,
-    pub(super) class: Class,
-    /// What it says, its body included; or why it is none of ours, and then the body is left where it was.
-    pub(super) task: Result<Stored, Error>,
-    pub(super) since: Instant,
-}
-
 /// A delivery that was claimed.
 pub(super) struct Held {
-    pub(super) tag: u64,
-    pub(super) stored: Stored,
+    pub(super) place: Place,
+    pub(super) stored: Box<Stored>,
     /// When its lease ends unless it is beaten, in steady milliseconds.
     pub(super) until: u64,
     /// A settlement is under way, so the lease does not end by itself.
@@ -128,28 +121,14 @@ impl Held {
 impl Standing {
     /// How many more the server sends as things are.
     fn credit(&self) -> usize {
-        if self.cancelled { 0 } else { self.prefetch.saturating_sub(self.open.len()) }
-    }
-}
-
-impl Arrival {
-    fn must_run_alone(&self) -> bool {
-        self.task.as_ref().is_ok_and(|task| task.progress.must_run_alone())
-    }
-
-    fn is_stale(&self) -> bool {
-        self.since.elapsed() > if self.must_run_alone() { STALE_ALONE } else { STALE }
-    }
-
-    fn is_refused(&self) -> bool {
-        self.task.as_ref().map_or(true, |task| task.progress.deaths >= limits::MAX_DELIVERIES)
+        if self.cancelled { 0 } else { self.prefetch.saturating_sub(self.open) }
     }
 }
 
 impl Line {
     /// How many tasks of a class a claim can take.
     pub(super) fn here(&self, class: Class) -> usize {
-        self.arrived.values().filter(|arrival| arrival.class == class && !arrival.must_run_alone()).count()
+        self.arrived.values().filter(|arrival| arrival.class == class && !arrival.must_run_alone).count()
     }
 
     /// How many more of a class the server sends as things are.
@@ -169,7 +148,7 @@ impl Line {
 
     /// Notes that so many are asked for beside those that are held.
     pub(super) fn asks(&mut self, max: usize) {
-        let open: usize = self.standings.iter().map(|s| s.open.len()).sum();
+        let open: usize = self.standings.iter().map(|s| s.open).sum();
         self.slots = self.slots.max(open.saturating_sub(self.arrived.len()) + max);
     }
 
@@ -180,7 +159,7 @@ impl Line {
 
     /// Who has credit of a class that is over: all shares are more than the slots, and one for each class.
     pub(super) fn surplus(&self, class: Class) -> Vec<(u64, Consumer)> {
-        let share = |s: &Standing| if s.cancelled { s.open.len() } else { s.prefetch };
+        let share = |s: &Standing| if s.cancelled { s.open } else { s.prefetch };
         if self.credit(class) <= 1
             || self.standings.iter().map(share).sum::<usize>() <= self.slots + Class::MOST
         {
@@ -193,8 +172,8 @@ impl Line {
     /// Notes a new consumer, and numbers it.
     pub(super) fn stands(&mut self, consumer: Consumer, class: Class, prefetch: usize) -> u64 {
         self.stood += 1;
-        let (number, open) = (self.stood, HashSet::new());
-        self.standings.push(Standing { number, consumer, class, prefetch, open, cancelled: false });
+        let number = self.stood;
+        self.standings.push(Standing { number, consumer, class, prefetch, open: 0, cancelled: false });
         number
     }
 
@@ -212,7 +191,7 @@ impl Line {
     }
 
     fn forget_idle(&mut self) {
-        self.standings.retain(|s| !s.cancelled || !s.open.is_empty());
+        self.standings.retain(|s| !s.cancelled || s.open > 0);
     }
 
     /// Where there is no credit, there may be more than is here.
@@ -227,17 +206,17 @@ impl Line {
         self.standings.iter().any(|s| !s.cancelled && s.number == number)
     }
 
-    /// Notes that a delivery was acknowledged or handed back.
-    pub(super) fn closed(&mut self, tag: u64) {
-        for standing in &mut self.standings {
-            standing.open.remove(&tag);
+    /// Notes, once, that a delivery was acknowledged or is handed back.
+    pub(super) fn closed(&mut self, place: Place) {
+        let Some(standing) = self.standings.iter_mut().find(|s| s.number == place.consumer) else { return };
+        standing.open -= 1;
+        if standing.cancelled && standing.open == 0 {
+            self.forget_idle();
         }
-        self.forget_idle();
     }
 
     /// Notes that a delivery is on its way back.
-    pub(super) fn returns(&mut self, tag: u64) {
-        self.closed(tag);
+    pub(super) fn returns(&mut self) {
         self.returning.push(Instant::now() + RETURNING);
     }
 
@@ -250,7 +229,8 @@ impl Line {
         self.unwanted_since = if wanted { None } else { Some(self.unwanted_since.unwrap_or(now)) };
         let is_over = |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() > UNWANTED);
         // Who waits to become idle for one that must run alone asks for no others meanwhile.
-        let full = is_over(&self.filled_since) && !self.arrived.values().any(Arrival::must_run_alone);
+        let full =
+            is_over(&self.filled_since) && !self.arrived.values().any(|arrival| arrival.must_run_alone);
         let all = full || is_over(&self.unwanted_since);
         let concerns = |class: &Class| {
             let arrived = || self.arrived.values().filter(|arrival| arrival.class == *class);
@@ -277,6 +257,11 @@ impl Intake {
         line.is_some_and(|line| line.standings.iter().any(|standing| standing.credit() > 0))
     }
 
+    /// How many tasks of this queue the session has, claimed or not.
+    pub(super) fn here(&self, queue: &QueueName) -> usize {
+        self.lines.get(queue).map_or(0, |line| line.held + line.arrived.len())
+    }
+
     pub(super) fn queues(&self) -> Vec<QueueName> {
         self.lines.keys().cloned().collect()
     }
@@ -292,20 +277,20 @@ impl Intake {
         let since = Instant::now();
         let line = self.lines.entry(queue.clone()).or_default();
         let mut standing = line.standings.iter_mut().find(|s| s.number == consumer);
-        for mut delivery in deliveries {
-            let tag = delivery.delivery_tag;
+        for delivery in deliveries {
+            let arrival = Arrival::read(delivery, class, consumer, since);
+            let tag = arrival.place.tag;
             self.tags.open(tag);
             line.received += 1;
             if let Some(standing) = &mut standing {
-                standing.open.insert(tag);
+                standing.open += 1;
             }
-            let task = Stored::take(&mut delivery);
-            if let Ok(task) = &task
+            if let Ok(task) = &arrival.task
                 && !line.scheduled.is_empty()
             {
                 line.scheduled.remove(&task.id);
             }
-            line.arrived.insert((class, tag), Arrival { delivery, class, task, since });
+            line.arrived.insert((class, tag), arrival);
         }
         line.note_exhausted();
     }
@@ -319,12 +304,11 @@ impl Intake {
             .extract_if(.., |_, arrival| arrival.is_refused())
             .map(|(_, arrival)| arrival)
             .collect();
-        let alone =
-            line.arrived.iter().find(|(_, arrival)| arrival.must_run_alone()).map(|(place, _)| *place);
+        let alone = line.arrived.iter().find(|(_, arrival)| arrival.must_run_alone).map(|(place, _)| *place);
         let places: Vec<(Class, u64)> = match alone {
             Some(place) if claim.idle => vec![place],
             _ => {
-                let beside = || line.arrived.iter().filter(|(_, arrival)| !arrival.must_run_alone());
+                let beside = || line.arrived.iter().filter(|(_, arrival)| !arrival.must_run_alone);
                 // Fewer where they are large, but one in any case.
                 let mut bytes = 0;
                 let fit = beside().take_while(|(_, arrival)| {
@@ -338,23 +322,23 @@ impl Intake {
             }
         };
         for place in places {
-            let Some(Arrival { task: Ok(mut stored), .. }) = line.arrived.remove(&place) else {
+            let Some(Arrival { task: Ok(mut stored), place, .. }) = line.arrived.remove(&place) else {
                 continue;
             };
             let mut lease =
                 Lease { queue: claim.queue.clone(), id: stored.id.clone(), epoch: 0, incarnation };
-            loop {
+            let free = loop {
                 stored.progress.claim(0);
                 lease.epoch = stored.progress.epoch;
                 // A task that was doubled may be here twice at a time: each has a lease of its own.
-                if !self.held.contains_key(&lease) {
-                    break;
+                if let hash_map::Entry::Vacant(free) = self.held.entry(lease.clone()) {
+                    break free;
                 }
-            }
+            };
             let progress = &stored.progress;
             taken.tasks.push(ClaimedTask {
                 batch: None,
-                lease: lease.clone(),
+                lease,
                 name: stored.name.clone(),
                 payload: stored.payload.clone(),
                 attempts: progress.attempts,
@@ -366,10 +350,10 @@ impl Intake {
                 alone: progress.alone,
             });
             let until = steady.saturating_add(crate::clock::millis(claim.lease));
-            let (_, tag) = place;
-            self.held.insert(lease, Held { tag, stored, until, settling: false, published: None });
+            free.insert(Held { place, stored, until, settling: false, published: None });
+            line.held += 1;
         }
-        taken.waiting_alone = line.arrived.values().filter(|arrival| arrival.must_run_alone()).count() as u64;
+        taken.waiting_alone = line.arrived.values().filter(|arrival| arrival.must_run_alone).count() as u64;
         taken
     }
 
@@ -380,7 +364,10 @@ impl Intake {
     /// Takes a lease out: it ends.
     pub(super) fn release(&mut self, lease: &Lease) -> Option<Held> {
         let held = self.held.remove(lease)?;
-        self.line(&lease.queue).closed(held.tag);
+        if let Some(line) = self.lines.get_mut(&lease.queue) {
+            line.held -= 1;
+            line.closed(held.place);
+        }
         Some(held)
     }
 
@@ -388,7 +375,7 @@ impl Intake {
     pub(super) fn expired(&self, steady: u64) -> Vec<Lease> {
         let mut over: Vec<_> =
             self.held.iter().filter(|(_, held)| held.until <= steady && !held.settling).collect();
-        over.sort_by_key(|(_, held)| held.tag);
+        over.sort_by_key(|(_, held)| held.place.tag);
         over.into_iter().map(|(lease, _)| lease.clone()).collect()
     }
 
@@ -399,7 +386,7 @@ impl Intake {
 
     /// What this session says when it is asked.
     pub(super) fn answer(&mut self, queue: &QueueName, incarnation: Incarnation, connection: u64) -> Answer {
-        let held = self.held.keys().filter(|lease| lease.queue == *queue).count();
+        let held = self.here(queue) as u64;
         let line = self.line(queue);
         let now = Instant::now();
         line.scheduled.retain(|_, until| *until > now);
@@ -407,11 +394,50 @@ impl Intake {
         Answer {
             incarnation,
             connection,
-            held: (held + line.arrived.len()) as u64,
+            held,
             returning: line.returning.len() as u64,
             consumers: line.standings.len() as u64,
             scheduled: line.scheduled.len() as u64,
             received: line.received,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::{
+        BasicProperties,
+        types::{AMQPValue, FieldTable},
+    };
+
+    use super::*;
+
+    fn delivery(tag: u64, id: &str) -> Delivery {
+        let mut headers = FieldTable::default();
+        headers.insert("mh-format".into(), AMQPValue::LongLongInt(1));
+        let mut delivery = Delivery::mock(tag, "".into(), "".into(), false, b"null".to_vec());
+        delivery.properties = BasicProperties::default()
+            .with_message_id(id.into())
+            .with_type("work".into())
+            .with_headers(headers);
+        delivery
+    }
+
+    #[test]
+    fn a_task_is_here_until_it_is_settled() {
+        let mut intake = Intake::default();
+        let (queue, other) = (QueueName::new("q").unwrap(), QueueName::new("r").unwrap());
+        let here = |intake: &Intake| [&queue, &other].map(|queue| intake.here(queue));
+        assert_eq!(here(&intake), [0, 0]);
+        intake.arrive(&queue, Class::FIRST, 1, [delivery(1, "a"), delivery(2, "b")]);
+        assert_eq!(here(&intake), [2, 0], "they wait to be claimed");
+        let taken = intake.take(&Claim::new(queue.clone(), 1), Incarnation::generate(), 0);
+        assert_eq!((taken.tasks.len(), here(&intake)), (1, [2, 0]), "one is claimed");
+        let lease = &taken.tasks[0].lease;
+        assert_eq!(intake.release(lease).map(|held| held.place.tag), Some(1));
+        assert!(intake.release(lease).is_none(), "once");
+        assert_eq!(here(&intake), [1, 0]);
+        assert_eq!(intake.line(&queue).unclaimed(Class::FIRST).len(), 1);
+        assert_eq!(here(&intake), [0, 0]);
     }
 }

@@ -7,6 +7,7 @@
 //! a queue of one message, announced to all sessions when it changes. What nobody stores (who holds how many tasks) is
 //! asked of the live sessions.
 
+mod arrival;
 mod ask;
 mod broker;
 mod claim;

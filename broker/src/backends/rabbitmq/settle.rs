@@ -140,9 +140,9 @@ impl Live {
         for (index, Settlement { lease, end }) in settlements.iter().enumerate() {
             let Some(held) = intake.held(lease).filter(|held| !held.settling) else { continue };
             held.settling = true;
-            let mut stored = held.stored.clone();
+            let mut stored = (*held.stored).clone();
             let fate = stored.progress.settle(end, now);
-            steps.push(Step { index, lease, tag: held.tag, stored, fate });
+            steps.push(Step { index, lease, tag: held.place.tag, stored, fate });
         }
         steps
     }

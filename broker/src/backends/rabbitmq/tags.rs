@@ -31,6 +31,10 @@ impl Tags {
         if tag <= self.seen {
             return;
         }
+        if tag == self.seen + 1 && self.ahead.is_empty() {
+            self.seen = tag;
+            return;
+        }
         self.ahead.insert(tag);
         while self.ahead.first() == Some(&(self.seen + 1)) {
             self.ahead.pop_first();
