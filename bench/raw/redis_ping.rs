@@ -10,6 +10,7 @@ use super::{
 };
 use crate::figures::percentile;
 
+#[expect(clippy::disallowed_methods, reason = "how long a server sleeps is what is measured with")]
 pub(super) fn measure(n: u64, pause: Duration) -> Result<Measured> {
     let mut raw = Raw::start()?;
     let mut took = Vec::new();

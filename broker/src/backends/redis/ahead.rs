@@ -18,14 +18,16 @@ use crate::{Incarnation, Lease, QueueName, clock::millis};
 /// For how long one lies here that nobody claims. Then it goes back, as whoever claimed before has no room any more, or has stopped.
 const KEEP: Duration = Duration::from_millis(100);
 
-/// For how long the server lets a credit count: `lua/ahead.lua`.
-const KEEP_CREDIT: Duration = Duration::from_secs(3);
+/// For how long the server lets a credit count: `lua/credit.lua`.
+const CREDIT: Duration = Duration::from_secs(3);
 
 /// What was sent ahead and is not claimed yet, and of which queues more may come.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     /// Whether the connection for news hears what is sent to this session.
     hears: AtomicBool,
+    /// A moment of the server, in its ms, and one of ours that was not later.
+    clock: Mutex<Option<(u64, Instant)>>,
     queues: Mutex<HashMap<QueueName, Credit>>,
     came: Notify,
 }
@@ -33,10 +35,8 @@ pub(super) struct Ahead {
 /// That a claim of a queue left room, and what was sent because of that.
 #[derive(Debug, Default)]
 struct Credit {
-    /// Since when, at the earliest: before the last claim was made that gave it and was answered.
-    since: Option<Instant>,
-    /// Before the claim was made that is under way, and may have given it.
-    asking: Option<Instant>,
+    /// Whether the server may have given some.
+    may_have: bool,
     /// For how long the server leases what it sends.
     lease: Duration,
     tasks: VecDeque<Sent>,
@@ -63,12 +63,13 @@ impl Sent {
 }
 
 impl Ahead {
-    /// Says whether what is sent to this session is heard.
+    /// Says, of a new connection, whether what is sent to this session is heard. It may be to another server, with another clock.
     pub(super) fn hears(&self, hears: bool) {
+        *self.clock() = None;
         self.hears.store(hears, Ordering::SeqCst);
     }
 
-    /// Before a claim: what it asks of `credit_claim` in `lua/credit.lua`, if it wants more to be sent ahead.
+    /// Before a claim: what it asks of `settle_credit` in `lua/claim_plain.lua`, if it wants more to be sent ahead.
     pub(super) fn asking(&self, queue: &QueueName, wants: bool, lease: Duration) -> &'static str {
         let wants = wants && self.hears.load(Ordering::SeqCst);
         let mut queues = self.queues();
@@ -77,10 +78,9 @@ impl Ahead {
         }
         let credit = queues.entry(queue.clone()).or_default();
         credit.handed_out.clear();
-        let had = credit.since.is_some() || credit.asking.is_some();
+        let had = credit.may_have;
         if wants {
-            credit.asking.get_or_insert_with(Instant::now);
-            credit.lease = lease;
+            (credit.may_have, credit.lease) = (true, lease);
         }
         match (wants, had) {
             (true, true) => "11",
@@ -90,18 +90,13 @@ impl Ahead {
         }
     }
 
-    /// After a claim that asked this. One whose outcome is unknown may have been executed.
-    pub(super) fn asked(&self, queue: &QueueName, asked: &str, known: bool) {
-        let mut queues = self.queues();
-        let Some(credit) = queues.get_mut(queue) else { return };
-        match asked {
-            "10" | "11" if known => credit.since = credit.asking.take().or(credit.since),
-            "10" | "11" => credit.since = credit.since.or(credit.asking.take()),
-            "01" if known => credit.since = None,
-            _ => {}
-        }
-        if credit.since.is_none() && credit.asking.is_none() && credit.tasks.is_empty() {
-            queues.remove(queue);
+    /// After the answer to a claim that was made at `began` and asked this: the server's clock was at `now`, in ms.
+    pub(super) fn answered(&self, queue: &QueueName, asked: &str, began: Instant, now: u64) {
+        *self.clock() = Some((now, began));
+        if asked == "01"
+            && let Some(credit) = self.queues().get_mut(queue)
+        {
+            credit.may_have = false;
         }
     }
 
@@ -120,7 +115,7 @@ impl Ahead {
         for Lease { queue, id, .. } in leases {
             let Some(credit) = queues.get_mut(queue) else { continue };
             if credit.handed_out.remove(&keys::id(id)) && renewed.is_none() && is_wanted(queue) {
-                credit.asking.get_or_insert_with(Instant::now);
+                credit.may_have = true;
                 renewed = Some((queue, session(holder, credit.lease)));
             }
         }
@@ -133,21 +128,25 @@ impl Ahead {
         let (line, task) = (std::str::from_utf8(&message[..line]).ok()?, &message[line + 1..]);
         let mut words = line.splitn(4, ' ');
         let epoch = words.next()?.parse().ok()?;
-        let had: u64 = words.next()?.parse().ok()?;
+        let now: u64 = words.next()?.parse().ok()?;
         let (id, body) = task.split_at_checked(words.next()?.parse().ok()?)?;
         let queue = QueueName::new(words.next()?).ok()?;
         let heard = Instant::now();
+        // Where no claim was answered yet, none that gave credit is older than that.
+        let leased = self.moment(now).or_else(|| heard.checked_sub(CREDIT)).unwrap_or(heard).min(heard);
         let mut queues = self.queues();
         let credit = queues.entry(queue.clone()).or_default();
-        // The server measured how long we had it, and when that began we know better than it: after this. So its lease is not over before we think so.
-        let since = credit.since.or(credit.asking);
-        let leased =
-            since.map(|since| since + Duration::from_millis(had)).or_else(|| heard.checked_sub(KEEP_CREDIT));
-        let leased = leased.unwrap_or(heard).min(heard);
         credit.tasks.push_back(Sent { id: id.to_vec(), body: body.to_vec(), epoch, leased, heard });
         drop(queues);
         self.came.notify_one();
         Some(queue)
+    }
+
+    /// When the server's clock was there, at the earliest: what is between two of its moments is between two of ours, too.
+    fn moment(&self, now: u64) -> Option<Instant> {
+        let (known, ours) = (*self.clock())?;
+        let later = Duration::from_millis(now.saturating_sub(known));
+        (ours + later).checked_sub(Duration::from_millis(known.saturating_sub(now)))
     }
 
     /// Takes the first ones of a queue out, at most so many.
@@ -182,9 +181,9 @@ impl Ahead {
     pub(super) fn withdraw(&self, holder: Incarnation) -> Vec<(QueueName, Vec<u8>)> {
         let mut queues = self.queues();
         queues.values_mut().for_each(|credit| credit.handed_out.clear());
-        let had = queues.iter_mut().filter(|(_, credit)| credit.since.is_some() || credit.asking.is_some());
+        let had = queues.iter_mut().filter(|(_, credit)| credit.may_have);
         had.map(|(queue, credit)| {
-            (credit.since, credit.asking) = (None, None);
+            credit.may_have = false;
             (queue.clone(), session(holder, credit.lease))
         })
         .collect()
@@ -200,6 +199,11 @@ impl Ahead {
             }
         }
         taken
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Option<(u64, Instant)>> {
+        // As below.
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<QueueName, Credit>> {
@@ -222,21 +226,45 @@ mod tests {
         QueueName::new("films").unwrap()
     }
 
-    /// A session that has had credit for this long.
+    /// When the server gave credit, by its clock.
+    const GIVEN: u64 = 1_700_000_000_000;
+
+    /// A session to which the server gave credit.
     fn with_credit() -> Ahead {
         let ahead = Ahead::default();
         ahead.hears(true);
+        let began = Instant::now();
         assert_eq!(ahead.asking(&queue(), true, Duration::from_secs(30)), "10");
-        ahead.asked(&queue(), "10", true);
+        ahead.answered(&queue(), "10", began, GIVEN);
         ahead
+    }
+
+    /// One that has a task that was sent so many ms after a claim that was made an hour ago, and when that lease began.
+    fn sent_after(later: i64) -> (Instant, Instant) {
+        let ahead = with_credit();
+        let began = Instant::now().checked_sub(Duration::from_secs(3600)).unwrap();
+        ahead.answered(&queue(), "11", began, GIVEN);
+        ahead.heard(format!("7 {} 2 films\nu1body", GIVEN.checked_add_signed(later).unwrap()).as_bytes());
+        (began, ahead.take(&queue(), 9)[0].leased)
+    }
+
+    #[test]
+    fn a_lease_is_not_thought_to_begin_later_than_it_did() {
+        let (began, leased) = sent_after(1500);
+        assert_eq!(leased, began + Duration::from_millis(1500));
+        // The answer of the next claim was read before what was sent earlier.
+        let (began, leased) = sent_after(-1500);
+        assert_eq!(leased, began.checked_sub(Duration::from_millis(1500)).unwrap());
+        // The server's clock was set forward.
+        let (_, leased) = sent_after(7_200_000);
+        assert!(leased <= Instant::now());
     }
 
     #[test]
     fn what_is_sent_is_claimed_once_and_in_order() {
         let ahead = with_credit();
-        let before = Instant::now();
         for id in ["u1", "u2", "u3"] {
-            let message = format!("7 0 2 films\n{id}body\nwith lines");
+            let message = format!("7 1700000000000 2 films\n{id}body\nwith lines");
             assert_eq!(ahead.heard(message.as_bytes()), Some(queue()));
         }
         let taken = ahead.take(&queue(), 2);
@@ -245,7 +273,6 @@ mod tests {
             (taken[0].id.as_slice(), taken[0].body.as_slice(), taken[0].epoch),
             (&b"u1"[..], &b"body\nwith lines"[..], 7)
         );
-        assert!(taken[0].leased <= before, "a lease is not thought to begin later than it did");
         assert_eq!(ahead.take(&queue(), 2).len(), 1);
         assert!(ahead.take(&queue(), 2).is_empty());
     }
@@ -253,8 +280,15 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_none() {
         let ahead = with_credit();
-        let others =
-            ["", "7 0 2 films", "x 0 2 films\nu1", "7 0 9 films\nu1", "7 0 2 \nu1", "7 0 2\nu1", "r films"];
+        let others = [
+            "",
+            "7 1700000000000 2 films",
+            "x 1700000000000 2 films\nu1",
+            "7 1700000000000 9 films\nu1",
+            "7 1700000000000 2 \nu1",
+            "7 1700000000000 2\nu1",
+            "r films",
+        ];
         for message in others {
             assert_eq!(ahead.heard(message.as_bytes()), None, "{message}");
         }
@@ -265,13 +299,14 @@ mod tests {
     fn credit_is_given_back_where_there_may_be_some() {
         let ahead = with_credit();
         assert_eq!(ahead.asking(&queue(), false, Duration::ZERO), "01");
-        ahead.asked(&queue(), "01", false);
         assert_eq!(
-            ahead.asking(&queue(), true, Duration::ZERO),
-            "11",
+            ahead.asking(&queue(), false, Duration::ZERO),
+            "01",
             "whether it was given back is not known"
         );
-        ahead.asked(&queue(), "11", false);
+        ahead.answered(&queue(), "01", Instant::now(), GIVEN);
+        assert_eq!(ahead.asking(&queue(), false, Duration::ZERO), "00");
+        assert_eq!(ahead.asking(&queue(), true, Duration::ZERO), "10");
         assert_eq!(ahead.withdraw(Incarnation::generate()).len(), 1);
         assert!(ahead.withdraw(Incarnation::generate()).is_empty());
         assert_eq!(ahead.asking(&queue(), false, Duration::ZERO), "00");
@@ -286,7 +321,7 @@ mod tests {
         let lease = Lease { queue: queue(), id, epoch: 7, incarnation: holder };
         let renewed = |wanted| ahead.renewing(holder, [&lease].into_iter(), |_| wanted).is_some();
         let hand_out = || {
-            ahead.heard(b"7 0 2 films\nt1body");
+            ahead.heard(b"7 1700000000000 2 films\nt1body");
             assert_eq!(ahead.take(&queue(), 9).len(), 1);
         };
         assert!(!renewed(true), "it was claimed");
@@ -306,7 +341,7 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_claims_goes_back() {
         let ahead = with_credit();
-        ahead.heard(b"7 0 2 films\nu1body");
+        ahead.heard(b"7 1700000000000 2 films\nu1body");
         let late = ahead.overdue().await;
         assert_eq!(late.len(), 1);
         assert!(ahead.take(&queue(), 9).is_empty());

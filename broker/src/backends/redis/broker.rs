@@ -1,6 +1,6 @@
 //! The contract, by running scripts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use redis::Value;
@@ -103,11 +103,11 @@ impl Broker for RedisBroker {
             text(fed),
             text(credit),
         ];
-        let reply = self.call("claim", &scripts::CLAIM, queues.keys(), arguments).await;
-        ahead.asked(&claim.queue, credit, reply.is_ok());
-        let reply: Vec<Value> = reply?;
-        let ([full, alone, ended, next, mark, first], tasks) =
+        let began = Instant::now();
+        let reply: Vec<Value> = self.call("claim", &scripts::CLAIM, queues.keys(), arguments).await?;
+        let ([full, alone, ended, next, mark, first, now], tasks) =
             reply.split_first_chunk().ok_or_else(|| unexpected("claim"))?;
+        ahead.answered(&claim.queue, credit, began, uint(now).ok_or_else(|| unexpected("claim"))?);
         let first = uint(first).ok_or_else(|| unexpected("claim"))?;
         let full = uint(full).and_then(|index| queues.names().get(usize::try_from(index).ok()?).copied());
         let (mut claimed, mut refused) = (Vec::new(), Vec::new());
@@ -159,11 +159,8 @@ impl Broker for RedisBroker {
                 all_children.extend(children);
             }
         }
-        let reply = self.call("settle", &scripts::SETTLE, queues.keys(), all.into_arguments()).await;
-        if let Some((queue, _)) = renewed {
-            ahead.asked(queue, "10", reply.is_ok());
-        }
-        let reply: Vec<Value> = reply?;
+        let reply: Vec<Value> =
+            self.call("settle", &scripts::SETTLE, queues.keys(), all.into_arguments()).await?;
         check_places("settle", &reply, all_children.into_iter())?;
         each(&reply, settlements.len(), "settle", |answer| match answer {
             Value::Int(0) => Some(Settled::Lost),

@@ -1,6 +1,6 @@
 -- The short way of arrow claim, on queue 0: its first tasks that are ready, where nothing else is to be done and nobody else goes before them.
 -- ARGV: channel, max, lease in ms, idle (1 or 0), holder, number of fed queues, and two digits: whether the session wants credit, and whether it may have some. The queues from 1 on are fed by it: one that is full holds the claim back.
--- Returns the full queue or -1, how many wait to run alone, ended (1 or 0), ms until the next change or -1, the last sequence given, the epoch of a first claim, and for
+-- Returns the full queue or -1, how many wait to run alone, ended (1 or 0), ms until the next change or -1, the last sequence given, the epoch of a first claim, the server's clock in ms, and for
 -- each task id, body, and what happened to it: '' where this is the first claim and nothing did, else epoch, attempts, crashes, deaths and alone (1 or 0).
 local q = queue(0)
 local max, lease, idle, holder = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1', ARGV[5]
@@ -8,11 +8,11 @@ local generation = tonumber(redis.call('HGET', KEYS[1], 'epochs_from'))
 -- Somebody removed the namespace's key under an open session, which the client takes as the order to open it again.
 if not generation then return redis.error_reply('UNOPENED the namespace was removed') end
 local info = about(q)
-if not info.there then return { -1, 0, 0, -1, 0, 0 } end
+if not info.there then return { -1, 0, 0, -1, 0, 0, now } end
 
 local bytes, taken = 0, 0
 
-local reply = { -1, 0, 0, -1, info.added, string.format('%.0f', next_epoch(0, generation)) }
+local reply = { -1, 0, 0, -1, info.added, string.format('%.0f', next_epoch(0, generation)), now }
 
 -- What a claim makes of a task that has this sequence.
 local function lease_out(p, seq)
@@ -100,7 +100,7 @@ end
 
 -- Gives the session credit, if there is room, or takes it back.
 local function settle_credit(has_room)
-  local wants = has_room and string.byte(ARGV[7]) == 49
+  local wants = has_room and string.byte(ARGV[7]) == 49 and not (info.limits or by_priority(q))
   if not wants and string.byte(ARGV[7], 2) ~= 49 then return end
   local session = holder .. struct.pack('>I4', lease)
   if wants then return give_credit(q, session) end
