@@ -18,18 +18,23 @@ use crate::{Incarnation, Lease, QueueName, clock::millis};
 /// For how long one lies here that nobody claims. Then it goes back, as whoever claimed before has no room any more, or has stopped.
 const KEEP: Duration = Duration::from_millis(100);
 
-/// For how long the server lets a credit count: `lua/credit.lua`.
-const CREDIT: Duration = Duration::from_secs(3);
-
 /// What was sent ahead and is not claimed yet, and of which queues more may come.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     /// Whether the connection for news hears what is sent to this session.
     hears: AtomicBool,
-    /// A moment of the server, in its ms, and one of ours that was not later.
-    clock: Mutex<Option<(u64, Instant)>>,
+    clock: Mutex<Clock>,
     queues: Mutex<HashMap<QueueName, Credit>>,
     came: Notify,
+}
+
+/// What is known of when something was sent.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clock {
+    /// Nothing is heard that was sent before this.
+    since: Option<Instant>,
+    /// A moment of the server, in its ms, and one of ours that was not later.
+    known: Option<(u64, Instant)>,
 }
 
 /// That a claim of a queue left room, and what was sent because of that.
@@ -63,9 +68,10 @@ impl Sent {
 }
 
 impl Ahead {
-    /// Says, of a new connection, whether what is sent to this session is heard. It may be to another server, with another clock.
-    pub(super) fn hears(&self, hears: bool) {
-        *self.clock() = None;
+    /// Says, of a new connection, whether what is sent to this session is heard, and since when at the earliest. It may be to another server, with
+    /// another clock.
+    pub(super) fn hears(&self, hears: bool, since: Instant) {
+        *self.clock() = Clock { since: Some(since), known: None };
         self.hears.store(hears, Ordering::SeqCst);
     }
 
@@ -92,7 +98,7 @@ impl Ahead {
 
     /// After the answer to a claim that was made at `began` and asked this: the server's clock was at `now`, in ms.
     pub(super) fn answered(&self, queue: &QueueName, asked: &str, began: Instant, now: u64) {
-        *self.clock() = Some((now, began));
+        self.clock().known = Some((now, began));
         if asked == "01"
             && let Some(credit) = self.queues().get_mut(queue)
         {
@@ -132,8 +138,7 @@ impl Ahead {
         let (id, body) = task.split_at_checked(words.next()?.parse().ok()?)?;
         let queue = QueueName::new(words.next()?).ok()?;
         let heard = Instant::now();
-        // Where no claim was answered yet, none that gave credit is older than that.
-        let leased = self.moment(now).or_else(|| heard.checked_sub(CREDIT)).unwrap_or(heard).min(heard);
+        let leased = self.moment(now).unwrap_or(heard).min(heard);
         let mut queues = self.queues();
         let credit = queues.entry(queue.clone()).or_default();
         credit.tasks.push_back(Sent { id: id.to_vec(), body: body.to_vec(), epoch, leased, heard });
@@ -144,7 +149,9 @@ impl Ahead {
 
     /// When the server's clock was there, at the earliest: what is between two of its moments is between two of ours, too.
     fn moment(&self, now: u64) -> Option<Instant> {
-        let (known, ours) = (*self.clock())?;
+        let Clock { since, known } = *self.clock();
+        // The answer of the first claim may be read after what was sent because of it.
+        let Some((known, ours)) = known else { return since };
         let later = Duration::from_millis(now.saturating_sub(known));
         (ours + later).checked_sub(Duration::from_millis(known.saturating_sub(now)))
     }
@@ -201,7 +208,7 @@ impl Ahead {
         taken
     }
 
-    fn clock(&self) -> MutexGuard<'_, Option<(u64, Instant)>> {
+    fn clock(&self) -> MutexGuard<'_, Clock> {
         // As below.
         self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -232,7 +239,7 @@ mod tests {
     /// A session to which the server gave credit.
     fn with_credit() -> Ahead {
         let ahead = Ahead::default();
-        ahead.hears(true);
+        ahead.hears(true, Instant::now());
         let began = Instant::now();
         assert_eq!(ahead.asking(&queue(), true, Duration::from_secs(30)), "10");
         ahead.answered(&queue(), "10", began, GIVEN);
@@ -255,6 +262,11 @@ mod tests {
         // The answer of the next claim was read before what was sent earlier.
         let (began, leased) = sent_after(-1500);
         assert_eq!(leased, began.checked_sub(Duration::from_millis(1500)).unwrap());
+        // The first claim is not answered yet.
+        let (ahead, began) = (Ahead::default(), Instant::now());
+        ahead.hears(true, began);
+        ahead.heard(b"7 1700000000000 2 films\nu1body");
+        assert_eq!(ahead.take(&queue(), 9)[0].leased, began);
         // The server's clock was set forward.
         let (_, leased) = sent_after(7_200_000);
         assert!(leased <= Instant::now());
@@ -310,7 +322,7 @@ mod tests {
         assert_eq!(ahead.withdraw(Incarnation::generate()).len(), 1);
         assert!(ahead.withdraw(Incarnation::generate()).is_empty());
         assert_eq!(ahead.asking(&queue(), false, Duration::ZERO), "00");
-        ahead.hears(false);
+        ahead.hears(false, Instant::now());
         assert_eq!(ahead.asking(&queue(), true, Duration::ZERO), "00", "nobody would hear it");
     }
 
