@@ -96,8 +96,9 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// whose time is over is never handed out. A paused queue hands out nothing. See [`Claim`] for what holds it back. A
     /// missing queue is one without tasks.
     ///
-    /// While there is [interest](Broker::wait_for) in the queue, a claim that leaves room may have a task sent ahead to this session that comes later:
-    /// leased as by another claim of the same kind, to be handed out by the next one. What the session does not claim soon goes to others.
+    /// While there is [interest](Broker::wait_for) in the queue, a claim that leaves room may have a task sent ahead to this session
+    /// that comes later: leased as by another claim of the same kind, to be handed out by the next one. What the session does not
+    /// claim soon goes to others.
     ///
     /// # Cancel safety
     /// Not cancel safe: tasks that were claimed for a caller who is gone stay leased until the lease runs out
@@ -227,10 +228,11 @@ pub trait Broker: Debug + Send + Sync + 'static {
     }
 
     /// Says that this session claims no more for now: nothing more is sent ahead to it, and what was and is not claimed goes back, and nothing is
-    /// charged for it (a death, where [the server counts deliveries](crate::capabilities::Crashes::PerDelivery)). Who claims and waits does so before it ends, or tasks wait until their leases run out.
+    /// charged for it (a death, where [the server counts deliveries](crate::capabilities::Crashes::PerDelivery)). Who claims and
+    /// waits does so before it ends, or tasks wait until their leases run out.
     ///
     /// # Cancel safety
-    /// Cancel safe.
+    /// Cancel safe; what is not given back by then waits until its lease runs out.
     async fn withdraw(&self) -> Result<()> {
         Ok(())
     }

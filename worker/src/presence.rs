@@ -20,8 +20,8 @@ use crate::{Shutdown, leases::Leases, slots::Slots};
 /// How often it tells. What somebody asks of it is heard so much later at most.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// How long the broker may take to hear that a worker has ended; it falls silent anyway.
-const LEAVING: Duration = Duration::from_secs(1);
+/// How long the broker may take to hear that a worker claims no more, or has ended; it falls silent anyway.
+pub(crate) const LEAVING: Duration = Duration::from_secs(1);
 
 /// The longest text of an error that is told, in bytes.
 const MAX_ERROR: usize = 512;

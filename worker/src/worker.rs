@@ -15,7 +15,7 @@ use crate::{
     claims::{Claims, PAUSES, Solitude},
     handler::Mode,
     leases::Leases,
-    presence::Presence,
+    presence::{LEAVING, Presence},
     run_time,
     settler::{self, Settler},
     slots::Slots,
@@ -161,10 +161,13 @@ impl Worker {
             }
         };
         let withdraw = async {
+            const WAITS: &str = "what was sent ahead to this worker may wait until its leases run out";
             tokio::select! {
                 () = shutdown.aborting() => {}
-                withdrawn = broker.withdraw() => if let Err(error) = withdrawn {
-                    tracing::warn!(error = %error.report(), "what was sent ahead to this worker may wait until its leases run out");
+                withdrawn = tokio::time::timeout(LEAVING, broker.withdraw()) => match withdrawn {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::warn!(error = %error.report(), "{WAITS}"),
+                    Err(_) => tracing::warn!("the broker did not answer in time: {WAITS}"),
                 }
             }
         };

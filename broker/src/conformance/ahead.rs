@@ -1,9 +1,9 @@
 //! Tasks that are sent ahead: a broker may send what comes to who claims and waits, before it is asked, once there is such a queue. Nobody gets
 //! more or less by it.
 
-use super::{Outcome, Stage, area, same, support::*};
+use super::{Failure, Outcome, Stage, area, same, support::*};
 use crate::{
-    Broker, Claim, QueueOptions,
+    Broker, Claim, QueueName, QueueOptions, Waiter,
     capabilities::{Control, Crashes},
 };
 
@@ -14,12 +14,18 @@ fn uncharged(broker: &dyn Broker) -> u32 {
     u32::from(broker.capabilities().crashes == Crashes::PerDelivery)
 }
 
+/// Waits for tasks of a queue that is there and has none, with room for so many.
+async fn waits(broker: &dyn Broker, q: &QueueName, room: usize) -> Result<Waiter, Failure> {
+    broker.declare(q, None).await?;
+    let interest = broker.wait(std::slice::from_ref(q));
+    same!(claim(broker, q, room).await?.tasks.len(), 0, "tasks of an empty queue");
+    Ok(interest)
+}
+
 /// A session that waits, and asks again whenever there is something.
 async fn who_waits_gets_each_task_once(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
-    a.declare(&q, None).await?;
-    let _interest = a.wait(std::slice::from_ref(&q));
-    same!(claim(&*a, &q, 3).await?.tasks.len(), 0, "tasks of an empty queue");
+    let _interest = waits(&*a, &q, 3).await?;
     for number in 0..20 {
         let name = number.to_string();
         enqueue(&*b, &q, &[&name]).await?;
@@ -36,9 +42,7 @@ async fn who_waits_gets_each_task_once(stage: &dyn Stage) -> Outcome {
 
 async fn what_nobody_claims_goes_to_others(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
-    a.declare(&q, None).await?;
-    let interest = a.wait(std::slice::from_ref(&q));
-    same!(claim(&*a, &q, 3).await?.tasks.len(), 0, "tasks of an empty queue");
+    let interest = waits(&*a, &q, 3).await?;
     enqueue(&*b, &q, &["1"]).await?;
     // It waits no more, and says nothing of it.
     drop(interest);
@@ -55,11 +59,9 @@ async fn what_nobody_claims_goes_to_others(stage: &dyn Stage) -> Outcome {
 
 async fn who_withdraws_keeps_nothing(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
-    a.declare(&q, None).await?;
     for name in ["sent before it withdraws", "and after"] {
         // Somebody may go on waiting: only a claim has something sent.
-        let _interest = a.wait(std::slice::from_ref(&q));
-        same!(claim(&*a, &q, 3).await?.tasks.len(), 0, "tasks of an empty queue");
+        let _interest = waits(&*a, &q, 3).await?;
         if name == "and after" {
             a.withdraw().await?;
             enqueue(&*b, &q, &[name]).await?;
@@ -83,9 +85,7 @@ async fn who_withdraws_keeps_nothing(stage: &dyn Stage) -> Outcome {
 /// A paused queue hands out nothing, in no way.
 async fn what_is_held_back_is_not_sent(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
-    a.declare(&q, None).await?;
-    let _interest = a.wait(std::slice::from_ref(&q));
-    same!(claim(&*a, &q, 3).await?.tasks.len(), 0, "tasks of an empty queue");
+    let _interest = waits(&*a, &q, 3).await?;
     if b.capabilities().control == Control::Full {
         b.pause(&q, "a test").await?;
         enqueue(&*b, &q, &["1"]).await?;
@@ -112,9 +112,7 @@ async fn what_is_held_back_is_not_sent(stage: &dyn Stage) -> Outcome {
 /// One claim leaves room for one more; what comes besides is for everybody.
 async fn the_others_get_what_does_not_fit(stage: &dyn Stage) -> Outcome {
     let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
-    a.declare(&q, None).await?;
-    let interest = a.wait(std::slice::from_ref(&q));
-    same!(claim(&*a, &q, 1).await?.tasks.len(), 0, "tasks of an empty queue");
+    let interest = waits(&*a, &q, 1).await?;
     for name in ["1", "2", "3"] {
         enqueue(&*b, &q, &[name]).await?;
     }

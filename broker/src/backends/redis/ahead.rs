@@ -1,4 +1,4 @@
-//! Tasks that the server sends ahead: leased to this session before it asks for them, as it had room and said so (`lua/ahead.lua`).
+//! Tasks that the server sends ahead: leased to this session before it asks for them, as it had room and said so (`lua/credit.lua`, `lua/send_ahead.lua`).
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -152,8 +152,8 @@ impl Ahead {
         let Clock { since, known } = *self.clock();
         // The answer of the first claim may be read after what was sent because of it.
         let Some((known, ours)) = known else { return since };
-        let later = Duration::from_millis(now.saturating_sub(known));
-        (ours + later).checked_sub(Duration::from_millis(known.saturating_sub(now)))
+        let later = ours.checked_add(Duration::from_millis(now.saturating_sub(known)))?;
+        later.checked_sub(Duration::from_millis(known.saturating_sub(now)))
     }
 
     /// Takes the first ones of a queue out, at most so many.
@@ -305,6 +305,9 @@ mod tests {
             assert_eq!(ahead.heard(message.as_bytes()), None, "{message}");
         }
         assert!(ahead.take(&queue(), 9).is_empty());
+        // Whoever may publish can say anything.
+        let late = format!("7 {} 2 films\nu1body", u64::MAX);
+        assert_eq!(ahead.heard(late.as_bytes()), Some(queue()));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 -- The short way of arrow claim, on queue 0: its first tasks that are ready, where nothing else is to be done and nobody else goes before them.
--- ARGV: channel, max, lease in ms, idle (1 or 0), holder, number of fed queues, and two digits: whether the session wants credit, and whether it may have some. The queues from 1 on are fed by it: one that is full holds the claim back.
--- Returns the full queue or -1, how many wait to run alone, ended (1 or 0), ms until the next change or -1, the last sequence given, the epoch of a first claim, the server's clock in ms, and for
--- each task id, body, and what happened to it: '' where this is the first claim and nothing did, else epoch, attempts, crashes, deaths and alone (1 or 0).
+-- ARGV: channel, max, lease in ms, idle (1 or 0), holder, number of fed queues, and two digits: whether the session wants credit, and whether it may have some.
+-- The queues from 1 on are fed by it: one that is full holds the claim back.
+-- Returns the full queue or -1, how many wait to run alone, ended (1 or 0), ms until the next change or -1, the last sequence given, the epoch of a first claim, the server's
+-- clock in ms, and for each task id, body, and what happened to it: '' where this is the first claim and nothing did, else epoch, attempts, crashes, deaths and alone (1 or 0).
 local q = queue(0)
 local max, lease, idle, holder = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1', ARGV[5]
 local generation = tonumber(redis.call('HGET', KEYS[1], 'epochs_from'))

@@ -1,5 +1,5 @@
--- Sends a new task of which nothing is special (`special` in `body.rs`) to a session with credit, if there is one that hears it. It has its body and its sequence already. What is published is a line of: its
--- epoch, the server's clock in ms, the length of the id, and the queue; then the id and the body.
+-- Sends a new task of which nothing is special (`special` in `body.rs`) to a session with credit, if there is one that hears it. It has its body and its sequence already.
+-- What is published is a line of: its epoch, the server's clock in ms, the length of the id, and the queue; then the id and the body.
 local function send_ahead(channel, q, id, body, seq)
   -- First what mostly says no.
   if redis.call('EXISTS', q.credit) == 0 or q.unsettled ~= 0 and redis.call('EXISTS', q.ready) == 1 or not is_clear(q) then return false end

@@ -1,6 +1,6 @@
 -- The short way of arrow complete: of plain tasks that hand on nothing.
--- ARGV: channel, who is to have credit (as `credit.lua` has it, and the index of the queue) or '', then the settlements by runs of those that have these in common: queue, epoch, holder, how, error or result, delay in ms, number of children, how many,
--- and their ids; then the children, of a run of one. Returns for each 1 settled, 0 lost. If a child does not fit its queue, changes nothing and returns -1, which of all
+-- ARGV: channel, who is to have credit (as `credit.lua` has it, and the index of the queue) or '', then the settlements by runs of those that have these in common: queue,
+-- epoch, holder, how, error or result, delay in ms, number of children, how many, and their ids; then the children, of a run of one. Returns for each 1 settled, 0 lost. If a child does not fit its queue, changes nothing and returns -1, which of all
 -- children it is, from 0, and what `misplaced` says. Besides the arrows there is `put off`: as park, after the delay and for the reason that are given, however often.
 
 -- The runs, how many children they have, and what is answered: by the numbers of the settlements.
