@@ -1,5 +1,9 @@
 //! Tasks that are sent ahead: what it costs, when it is done, and what comes of it where it fails. What it means to who claims is in the conformance suite.
 
+use std::collections::BTreeSet;
+
+use manyhands_test_support::relay::{Fault, Relay};
+
 use super::{contents::commands, *};
 
 /// A session that waits for tasks of a queue that is there, with room for some.
@@ -106,6 +110,40 @@ async fn who_is_gone_is_sent_nothing() {
     enqueue(&*b, &[task(9)]).await;
     interest.await;
     assert!(claim(&*a).await.leased.is_some());
+}
+
+/// A connection that is given up lives on while a call waits over it, and the server sends to it, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_two_connections_gets_it_once() {
+    let server = Server::start();
+    let relay = Relay::start(server.0.port()).unwrap();
+    let url = relay.url(&server.0.url()).parse().unwrap();
+    let (a, b) = (connect(&url).await.unwrap(), server.session().await);
+    let mut interest = waiting(&*a).await;
+    relay.set(Fault::Unheard).unwrap();
+    let call = |a: &Arc<dyn Broker>| {
+        let a = Arc::clone(a);
+        tokio::spawn(async move { a.status(&queue()).await })
+    };
+    let first = call(&a);
+    // The later a call is made the longer it waits.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let second = call(&a);
+    assert_eq!(first.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
+    let mut got = BTreeSet::new();
+    for number in 0..20 {
+        assert!(claim(&*a).await.tasks.is_empty(), "one came twice");
+        enqueue(&*b, &[task(9)]).await;
+        interest.await;
+        let tasks = claim(&*a).await.tasks;
+        assert_eq!(tasks.len(), 1, "after {number}");
+        assert!(got.insert(tasks[0].lease.id.clone()), "it came twice: {:?}", tasks[0].lease);
+        interest = a.wait_for(Interest::Ready, &[queue()]);
+        let done = Settlement::new(tasks[0].lease.clone(), End::complete(Vec::new()));
+        assert_eq!(a.settle(&[done]).await.unwrap(), [Settled::Settled]);
+    }
+    relay.heal().unwrap();
+    let _ = second.await.unwrap();
 }
 
 /// A script is not stopped in its middle, so the first that it writes must need memory.

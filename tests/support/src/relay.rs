@@ -39,6 +39,9 @@ pub enum Fault {
     /// Nothing goes either way. Connections stay open, new ones are accepted and hang. What was sent meanwhile arrives
     /// when another fault follows, as on a network whose routes come back.
     BlackHole,
+    /// What clients send arrives when another fault follows, and what the server sends arrives at once. Connections that are made meanwhile are as if there was
+    /// no fault, so a client may have two of which the server knows.
+    Unheard,
     /// The server gets and does what the client sends; what it answers is discarded. A connection that lost an answer
     /// is reset: so long afterwards, and at once when another fault follows; with `None` only then.
     RepliesDropped(Option<Duration>),

@@ -190,6 +190,19 @@ fn a_black_hole_holds_everything_until_it_is_healed() {
 }
 
 #[test]
+fn who_is_unheard_may_come_again() {
+    let stage = Stage::new();
+    let mut old = stage.connected();
+    stage.relay.set(Fault::Unheard).unwrap();
+    old.write_all(b"old").unwrap();
+    assert_eq!(ask(&mut stage.client(), b"new"), b"new");
+    assert_eq!(stage.hears(), Said::Heard(b"new".to_vec()));
+    silent(&mut old);
+    stage.relay.heal().unwrap();
+    old.read_exact(&mut [0; 3]).unwrap();
+}
+
+#[test]
 fn dropped_replies_are_done_and_not_told() {
     for wait in [Duration::ZERO, Duration::from_millis(100)] {
         let stage = Stage::new();

@@ -24,6 +24,8 @@ pub(super) struct Ahead {
     /// Whether the connection for news hears what is sent to this session.
     hears: AtomicBool,
     clock: Mutex<Clock>,
+    /// The connection over which it is heard, by its number. The server knows an earlier one until it notices that it is gone, and sends to both.
+    over: Mutex<u64>,
     queues: Mutex<HashMap<QueueName, Credit>>,
     came: Notify,
 }
@@ -67,11 +69,41 @@ impl Sent {
     }
 }
 
+/// What a message of `lua/send_ahead.lua` tells.
+#[derive(Debug)]
+pub(super) struct Told<'a> {
+    pub(super) queue: QueueName,
+    id: &'a [u8],
+    body: &'a [u8],
+    epoch: u64,
+    /// The server's clock, in ms.
+    now: u64,
+}
+
+impl<'a> Told<'a> {
+    /// Nothing, where it is not such a message.
+    pub(super) fn read(message: &'a [u8]) -> Option<Self> {
+        let line = message.iter().position(|byte| *byte == b'\n')?;
+        let (line, task) = (std::str::from_utf8(&message[..line]).ok()?, &message[line + 1..]);
+        let mut words = line.splitn(4, ' ');
+        let epoch = words.next()?.parse().ok()?;
+        let now = words.next()?.parse().ok()?;
+        let (id, body) = task.split_at_checked(words.next()?.parse().ok()?)?;
+        let queue = QueueName::new(words.next()?).ok()?;
+        Some(Self { queue, id, body, epoch, now })
+    }
+}
+
 impl Ahead {
-    /// Says, of a new connection, whether what is sent to this session is heard, and since when at the earliest. It may be to another server, with
-    /// another clock.
-    pub(super) fn hears(&self, hears: bool, since: Instant) {
-        *self.clock() = Clock { since: Some(since), known: None };
+    /// Before a new connection is told what is sent to this session: what comes over the others does not count from now on, as it comes over this one, too. It
+    /// may be to another server, with another clock.
+    pub(super) fn listens(&self, line: u64, now: Instant) {
+        *self.over() = line;
+        *self.clock() = Clock { since: Some(now), known: None };
+    }
+
+    /// Says whether the new connection hears what is sent to this session.
+    pub(super) fn hears(&self, hears: bool) {
         self.hears.store(hears, Ordering::SeqCst);
     }
 
@@ -128,23 +160,21 @@ impl Ahead {
         renewed
     }
 
-    /// Takes a message of `lua/send_ahead.lua` in, and tells of which queue it is.
-    pub(super) fn heard(&self, message: &[u8]) -> Option<QueueName> {
-        let line = message.iter().position(|byte| *byte == b'\n')?;
-        let (line, task) = (std::str::from_utf8(&message[..line]).ok()?, &message[line + 1..]);
-        let mut words = line.splitn(4, ' ');
-        let epoch = words.next()?.parse().ok()?;
-        let now: u64 = words.next()?.parse().ok()?;
-        let (id, body) = task.split_at_checked(words.next()?.parse().ok()?)?;
-        let queue = QueueName::new(words.next()?).ok()?;
+    /// Takes a task in that came over the connection of this number, and tells whether it did: what comes over another one comes over the last one, too.
+    pub(super) fn heard(&self, line: u64, told: Told<'_>) -> bool {
+        let Told { queue, id, body, epoch, now } = told;
+        // Until it is here: else the next connection could hear it meanwhile.
+        let over = self.over();
+        if *over != line {
+            return false;
+        }
         let heard = Instant::now();
         let leased = self.moment(now).unwrap_or(heard).min(heard);
-        let mut queues = self.queues();
-        let credit = queues.entry(queue.clone()).or_default();
-        credit.tasks.push_back(Sent { id: id.to_vec(), body: body.to_vec(), epoch, leased, heard });
-        drop(queues);
+        let sent = Sent { id: id.to_vec(), body: body.to_vec(), epoch, leased, heard };
+        self.queues().entry(queue).or_default().tasks.push_back(sent);
+        drop(over);
         self.came.notify_one();
-        Some(queue)
+        true
     }
 
     /// When the server's clock was there, at the earliest: what is between two of its moments is between two of ours, too.
@@ -208,6 +238,11 @@ impl Ahead {
         taken
     }
 
+    fn over(&self) -> MutexGuard<'_, u64> {
+        // As below.
+        self.over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn clock(&self) -> MutexGuard<'_, Clock> {
         // As below.
         self.clock.lock().unwrap_or_else(PoisonError::into_inner)
@@ -233,13 +268,22 @@ mod tests {
         QueueName::new("films").unwrap()
     }
 
+    /// Takes a message in.
+    fn hear(ahead: &Ahead, line: u64, message: &[u8]) -> bool {
+        ahead.heard(line, Told::read(message).unwrap())
+    }
+
+    /// The number of the connection.
+    const LINE: u64 = 1;
+
     /// When the server gave credit, by its clock.
     const GIVEN: u64 = 1_700_000_000_000;
 
     /// A session to which the server gave credit.
     fn with_credit() -> Ahead {
         let ahead = Ahead::default();
-        ahead.hears(true, Instant::now());
+        ahead.listens(LINE, Instant::now());
+        ahead.hears(true);
         let began = Instant::now();
         assert_eq!(ahead.asking(&queue(), true, Duration::from_secs(30)), "10");
         ahead.answered(&queue(), "10", began, GIVEN);
@@ -251,7 +295,11 @@ mod tests {
         let ahead = with_credit();
         let began = Instant::now().checked_sub(Duration::from_secs(3600)).unwrap();
         ahead.answered(&queue(), "11", began, GIVEN);
-        ahead.heard(format!("7 {} 2 films\nu1body", GIVEN.checked_add_signed(later).unwrap()).as_bytes());
+        hear(
+            &ahead,
+            LINE,
+            format!("7 {} 2 films\nu1body", GIVEN.checked_add_signed(later).unwrap()).as_bytes(),
+        );
         (began, ahead.take(&queue(), 9)[0].leased)
     }
 
@@ -264,8 +312,8 @@ mod tests {
         assert_eq!(leased, began.checked_sub(Duration::from_millis(1500)).unwrap());
         // The first claim is not answered yet.
         let (ahead, began) = (Ahead::default(), Instant::now());
-        ahead.hears(true, began);
-        ahead.heard(b"7 1700000000000 2 films\nu1body");
+        ahead.listens(LINE, began);
+        hear(&ahead, LINE, b"7 1700000000000 2 films\nu1body");
         assert_eq!(ahead.take(&queue(), 9)[0].leased, began);
         // The server's clock was set forward.
         let (_, leased) = sent_after(7_200_000);
@@ -277,7 +325,7 @@ mod tests {
         let ahead = with_credit();
         for id in ["u1", "u2", "u3"] {
             let message = format!("7 1700000000000 2 films\n{id}body\nwith lines");
-            assert_eq!(ahead.heard(message.as_bytes()), Some(queue()));
+            assert!(hear(&ahead, LINE, message.as_bytes()));
         }
         let taken = ahead.take(&queue(), 2);
         assert_eq!(taken.len(), 2);
@@ -290,8 +338,20 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_none() {
+    fn what_comes_over_two_connections_counts_once() {
         let ahead = with_credit();
+        let comes_over = |line, id| {
+            let message = format!("7 1700000000000 2 films\n{id}body");
+            (hear(&ahead, line, message.as_bytes()), ahead.take(&queue(), 9).len())
+        };
+        assert_eq!(comes_over(LINE, "u1"), (true, 1));
+        ahead.listens(LINE + 1, Instant::now());
+        let counts = [LINE, LINE + 1, LINE].map(|line| comes_over(line, "u2"));
+        assert_eq!(counts, [(false, 0), (true, 1), (false, 0)]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_none() {
         let others = [
             "",
             "7 1700000000000 2 films",
@@ -302,12 +362,11 @@ mod tests {
             "r films",
         ];
         for message in others {
-            assert_eq!(ahead.heard(message.as_bytes()), None, "{message}");
+            assert!(Told::read(message.as_bytes()).is_none(), "{message}");
         }
-        assert!(ahead.take(&queue(), 9).is_empty());
         // Whoever may publish can say anything.
         let late = format!("7 {} 2 films\nu1body", u64::MAX);
-        assert_eq!(ahead.heard(late.as_bytes()), Some(queue()));
+        assert!(hear(&with_credit(), LINE, late.as_bytes()));
     }
 
     #[test]
@@ -325,7 +384,7 @@ mod tests {
         assert_eq!(ahead.withdraw(Incarnation::generate()).len(), 1);
         assert!(ahead.withdraw(Incarnation::generate()).is_empty());
         assert_eq!(ahead.asking(&queue(), false, Duration::ZERO), "00");
-        ahead.hears(false, Instant::now());
+        ahead.hears(false);
         assert_eq!(ahead.asking(&queue(), true, Duration::ZERO), "00", "nobody would hear it");
     }
 
@@ -336,7 +395,7 @@ mod tests {
         let lease = Lease { queue: queue(), id, epoch: 7, incarnation: holder };
         let renewed = |wanted| ahead.renewing(holder, [&lease].into_iter(), |_| wanted).is_some();
         let hand_out = || {
-            ahead.heard(b"7 1700000000000 2 films\nt1body");
+            hear(&ahead, LINE, b"7 1700000000000 2 films\nt1body");
             assert_eq!(ahead.take(&queue(), 9).len(), 1);
         };
         assert!(!renewed(true), "it was claimed");
@@ -356,7 +415,7 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_claims_goes_back() {
         let ahead = with_credit();
-        ahead.heard(b"7 1700000000000 2 films\nu1body");
+        hear(&ahead, LINE, b"7 1700000000000 2 films\nu1body");
         let late = ahead.overdue().await;
         assert_eq!(late.len(), 1);
         assert!(ahead.take(&queue(), 9).is_empty());

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -23,6 +23,8 @@ const GREETING: Duration = Duration::from_millis(500);
 /// A connection to a server, and what the server said of itself when it was made.
 #[derive(Clone)]
 pub(super) struct Line {
+    /// No other one of the session has it.
+    pub(super) number: u64,
     pub(super) connection: MultiplexedConnection,
     /// Whether its other end is known to be gone: then no call needs to fail to find out.
     pub(super) gone: Arc<AtomicBool>,
@@ -38,12 +40,19 @@ pub(super) struct Dialer {
     sentinels: Option<RedisConnectionInfo>,
     /// Those who wait for what comes over a connection.
     news: Arc<News>,
+    /// How many connections were begun.
+    dialled: AtomicU64,
 }
 
 impl Dialer {
     /// Reads the files of the certificates.
     pub(super) fn new(config: &RedisConfig, news: Arc<News>) -> Result<Self> {
-        Ok(Self { reach: config.reach()?, sentinels: config.sentinels().cloned(), news })
+        Ok(Self {
+            reach: config.reach()?,
+            sentinels: config.sentinels().cloned(),
+            news,
+            dialled: AtomicU64::new(0),
+        })
     }
 
     /// The address of a server that another one told, to be reached as that one is.
@@ -100,11 +109,12 @@ impl Dialer {
             error: error::connecting(operation, &e),
         };
         let gone = Arc::new(AtomicBool::new(false));
+        let number = self.dialled.fetch_add(1, Ordering::Relaxed) + 1;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             // Who asks knows better how long to wait.
             .set_response_timeout(None)
-            .set_push_sender(self.hearing(Arc::clone(&gone)));
+            .set_push_sender(self.hearing(number, Arc::clone(&gone)));
         let client = Client::open(self.reach.clone().set_addr(server.clone()).set_redis_settings(who));
         let client = client.map_err(failed)?;
         let dropped = |e: &RedisError| e.is_connection_dropped() && !e.is_connection_refusal();
@@ -125,12 +135,13 @@ impl Dialer {
             Err(e) => return Err(failed(e)),
         };
         let info: String = redis::cmd("INFO").query_async(&mut connection).await.map_err(failed)?;
-        Ok(Line { connection, gone, info: Info::new(info), server: server.clone() })
+        Ok(Line { number, connection, gone, info: Info::new(info), server: server.clone() })
     }
 
     /// What is done with news that comes over a connection, and with the news of its end.
     fn hearing(
         &self,
+        number: u64,
         gone: Arc<AtomicBool>,
     ) -> impl Fn(PushInfo) -> Result<(), std::convert::Infallible> + Send + Sync + 'static {
         let news = Arc::clone(&self.news);
@@ -140,7 +151,7 @@ impl Dialer {
                 gone.store(true, Ordering::SeqCst);
             }
             match (push.kind, push.data.last()) {
-                (PushKind::Message, Some(Value::BulkString(message))) => news.heard(message),
+                (PushKind::Message, Some(Value::BulkString(message))) => news.heard(number, message),
                 (PushKind::Message | PushKind::Disconnection, _) => news.wake_all(),
                 _ => {}
             }

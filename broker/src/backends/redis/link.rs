@@ -338,11 +338,12 @@ impl Link {
             let Shared { keys, incarnation, news, .. } = &*self.shared;
             place.line.connection.subscribe(keys.channel()).await.map_err(failed)?;
             // In a cluster a script cannot tell whether somebody hears what it publishes.
-            let (hears, since) = (!matches!(place.way, Way::Cluster(_)), Instant::now());
+            let hears = !matches!(place.way, Way::Cluster(_));
+            news.ahead.listens(place.line.number, Instant::now());
             if hears {
                 place.line.connection.subscribe(keys.own_channel(*incarnation)).await.map_err(failed)?;
             }
-            news.ahead.hears(hears, since);
+            news.ahead.hears(hears);
         }
         Ok(place)
     }

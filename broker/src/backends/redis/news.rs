@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, Told};
 use crate::{Interest, QueueName, Waiter};
 
 /// Those who wait, and what came for them.
@@ -52,11 +52,15 @@ impl News {
         }
     }
 
-    /// Wakes those whom this message of a script concerns. `end_step` in `lua/lib.lua` writes it, or `send_ahead` in `lua/send_ahead.lua`.
-    pub(super) fn heard(&self, message: &[u8]) {
-        if let Some(queue) = self.ahead.heard(message) {
-            return self
-                .wake(|one| Line { ready: true, settled: false, queue: queue.as_str() }.concerns(one));
+    /// Wakes those whom this message of a script concerns, which came over the connection of this number. `end_step` in `lua/lib.lua` writes it, or
+    /// `send_ahead` in `lua/send_ahead.lua`.
+    pub(super) fn heard(&self, line: u64, message: &[u8]) {
+        if let Some(told) = Told::read(message) {
+            let queue = told.queue.clone();
+            if self.ahead.heard(line, told) {
+                self.wake(|one| Line { ready: true, settled: false, queue: queue.as_str() }.concerns(one));
+            }
+            return;
         }
         let Some(lines) = read(message) else {
             tracing::debug!(message = %message.escape_ascii(), "news that cannot be read wakes everybody");
@@ -122,7 +126,7 @@ mod tests {
                 news.wait(Interest::Any, std::slice::from_ref(&b)),
                 news.wait(Interest::Any, &[]),
             ];
-            news.heard(message);
+            news.heard(1, message);
             all.each_mut().map(|one| one.now_or_never().is_some())
         };
         assert_eq!(woken(b"r a"), [true, false, false, true]);

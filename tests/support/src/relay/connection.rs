@@ -89,8 +89,9 @@ async fn forward(shared: &Shared, client: &mut TcpStream, server: &mut TcpStream
     let (lose, lost) = watch::channel(None);
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
-    let up = pump(shared, Way::ToServer, from_client, to_server, &lose);
-    let down = pump(shared, Way::ToClient, from_server, to_client, &lose);
+    let new = shared.fault() == Fault::Unheard;
+    let up = pump(shared, Way::ToServer, from_client, to_server, &lose, new);
+    let down = pump(shared, Way::ToClient, from_server, to_client, &lose, new);
     tokio::select! {
         // A fault comes before what could still be forwarded.
         biased;
@@ -134,16 +135,17 @@ async fn at(due: Option<Instant>) {
     }
 }
 
-/// Forwards one direction until its sender has said all.
+/// Forwards one direction until its sender has said all. A new connection was made after its clients became unheard.
 async fn pump(
     shared: &Shared,
     way: Way,
     from: ReadHalf<'_>,
     to: WriteHalf<'_>,
     lose: &watch::Sender<Option<Instant>>,
+    new: bool,
 ) -> io::Result<()> {
     let (pieces, arriving) = mpsc::channel(PIECES);
-    let writing = write(shared, way, to, arriving, lose);
+    let writing = write(shared, way, to, arriving, lose, new);
     let reading = async {
         read(shared, from, pieces).await;
         Ok(())
@@ -176,23 +178,29 @@ async fn write(
     mut to: WriteHalf<'_>,
     mut arriving: mpsc::Receiver<(Instant, Piece)>,
     lose: &watch::Sender<Option<Instant>>,
+    new: bool,
 ) -> io::Result<()> {
+    let waits = |fault: Fault| match fault {
+        Fault::BlackHole => true,
+        Fault::Unheard => way == Way::ToServer && !new,
+        _ => false,
+    };
     let mut faults = shared.fault.subscribe();
     while let Some((due, piece)) = arriving.recv().await {
         sleep_until(due).await;
         let Piece::Bytes(bytes) = piece else {
-            let _ = faults.wait_for(|fault| *fault != Fault::BlackHole).await;
+            let _ = faults.wait_for(|fault| !waits(*fault)).await;
             return if matches!(piece, Piece::Last) { to.shutdown().await } else { Err(broken()) };
         };
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
-            let _ = faults.wait_for(|fault| *fault != Fault::BlackHole).await;
+            let _ = faults.wait_for(|fault| !waits(*fault)).await;
             to.writable().await?;
             // From here to the writing nothing is awaited, so no other fault can come between.
             let fault = shared.fault();
             let lost = way == Way::ToClient && lose.borrow().is_some();
             let step = match fault {
-                Fault::BlackHole => continue,
+                fault if waits(fault) => continue,
                 // Whoever ends the connection will do so now.
                 Fault::Cut | Fault::HalfOpen => return std::future::pending().await,
                 Fault::RepliesDropped(_) if way == Way::ToClient => {
