@@ -110,7 +110,7 @@ fn whoever_connects_to_a_server_that_keeps_nothing_is_warned_once() {
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.contains("redis may lose what it is given: neither appendonly nor snapshots"), "{said}");
     assert!(said.contains("redis-cli config set appendonly yes"), "{said}");
-    say(&server, "ACL SETUSER queues on >secret ~mh:* &mh:* +@all -@dangerous +info");
+    say(&server, "ACL SETUSER queues on >secret ~mh:* resetchannels &mh:* +@all -@dangerous +info");
     let said = warned(&format!("redis://queues:secret@127.0.0.1:{}", server.port()));
     assert!(said.lines().count() == 1 && said.contains("this user may not ask for snapshots"), "{said}");
     for kept in [Redis::options().append_only(), Redis::options().with("save", "3600 1")] {
@@ -123,7 +123,7 @@ fn whoever_connects_to_a_server_that_keeps_nothing_is_warned_once() {
 #[test]
 fn what_may_not_be_asked_is_said_and_the_rest_is_told() {
     let server = Redis::options().append_only().with("maxclients", "100").start().unwrap();
-    say(&server, "ACL SETUSER queues on >secret ~mh:* &mh:* +@all -@dangerous +info");
+    say(&server, "ACL SETUSER queues on >secret ~mh:* resetchannels &mh:* +@all -@dangerous +info");
     let (code, checks) = examined(&format!("redis://queues:secret@127.0.0.1:{}", server.port()));
     assert_eq!(code, Some(0), "{checks:#?}");
     let (verdict, found, _) = &checks["persistence"];

@@ -290,7 +290,9 @@ async fn sentinels_and_the_master_encrypt() {
 async fn sentinels_and_the_master_have_passwords_of_their_own() {
     let films = Redis::start().unwrap();
     let (open_to_all, closed) = (sentinel(&[("films", &films)]), sentinel(&[("films", &films)]));
-    for rule in ["queues on >s3same ~mh:* &mh:* +@all -@dangerous +info", "default resetpass >s3same"] {
+    for rule in
+        ["queues on >s3same ~mh:* resetchannels &mh:* +@all -@dangerous +info", "default resetpass >s3same"]
+    {
         assert!(films.say(&format!("ACL SETUSER {rule}")).unwrap().starts_with("+OK"));
     }
     assert!(closed.say("ACL SETUSER default resetpass >hush").unwrap().starts_with("+OK"));

@@ -80,7 +80,9 @@ async fn a_socket_of_this_box_leads_to_a_server() {
     let socket = socket.display();
     hand_over(&format!("unix://{socket}"), &server.0.url()).await;
     hand_over(&format!("redis+unix://{socket}?db=3"), &format!("{}/3", server.0.url())).await;
-    server.say(&["ACL", "SETUSER", "queues", "on", ">s3cret@", "~mh:*", "&mh:*", "+@all"]).await;
+    server
+        .say(&["ACL", "SETUSER", "queues", "on", ">s3cret@", "~mh:*", "resetchannels", "&mh:*", "+@all"])
+        .await;
     server.say(&["ACL", "SETUSER", "default", "off"]).await;
     hand_over(
         &format!("unix://queues:s3cret%40@{socket}"),

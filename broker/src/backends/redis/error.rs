@@ -52,7 +52,7 @@ fn of_code(code: &str) -> Meaning {
         "NOPERM" => (
             Unavailable,
             "redis does not allow this user what a queue needs",
-            "redis-cli acl setuser USER '~mh:*' '&mh:*' +@all -@dangerous +info",
+            "redis-cli acl setuser USER '~mh:*' resetchannels '&mh:*' +@all -@dangerous +info",
         ),
         "LOADING" => (
             Unavailable,

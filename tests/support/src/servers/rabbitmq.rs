@@ -20,6 +20,9 @@ use crate::kill::Signal;
 /// Debian's own starter. The one on the PATH becomes another user first, who cannot write here.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
+/// Where Debian's package has the release, in a folder that is named by it.
+const LIBRARIES: &str = "/usr/lib/rabbitmq/lib";
+
 /// Its operator's command.
 const OPERATE: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 
@@ -190,6 +193,21 @@ impl RabbitMq {
     #[must_use]
     pub fn options() -> RabbitMqOptions {
         RabbitMqOptions::default()
+    }
+
+    /// The release that is installed, as `(3, 10)`: some of what a server does depends on it.
+    ///
+    /// # Errors
+    ///
+    /// If none is, or its folder has another name than in Debian's package.
+    pub fn release() -> io::Result<(u32, u32)> {
+        let folders = fs::read_dir(LIBRARIES)?.flatten();
+        let names = folders.map(|folder| folder.file_name().to_string_lossy().into_owned());
+        let release = |name: String| {
+            let mut numbers = name.strip_prefix("rabbitmq_server-")?.split('.');
+            Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+        };
+        names.filter_map(release).next().ok_or_else(|| missing("rabbitmq-server"))
     }
 
     /// A server for all tests that keep to namespaces of their own: the one that `MANYHANDS_TEST_RABBITMQ` names,

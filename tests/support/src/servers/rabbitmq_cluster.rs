@@ -87,7 +87,7 @@ impl Drop for RabbitMqCluster {
     }
 }
 
-/// Starts the first node, and then those that join it, all at once; `None` if one cannot have its ports.
+/// Starts the nodes; `None` if one cannot have its ports.
 fn start(count: usize, options: &RabbitMqOptions, names: u16) -> io::Result<Option<Vec<RabbitMq>>> {
     let ports = (0..count).map(|_| Ports::of(names, options)).collect::<io::Result<Vec<_>>>()?;
     let mut options = options.clone().config("cluster_formation.peer_discovery_backend = classic_config");
@@ -104,13 +104,15 @@ fn start(count: usize, options: &RabbitMqOptions, names: u16) -> io::Result<Opti
         RabbitMq::join(home, options.clone(), ports)
     };
     let mut ports = ports.into_iter();
-    // All of them at once would each begin a cluster of its own.
-    let Some(first) = ports.next().map(node).transpose()?.flatten() else { return Ok(None) };
+    // Before 4.0 all of them at once would each begin a cluster of its own; since then, the first waits for the others.
+    let alone = usize::from(RabbitMq::release()? < (4, 0));
+    let first = ports.by_ref().take(alone).map(node).collect::<io::Result<Option<Vec<_>>>>()?;
+    let Some(first) = first else { return Ok(None) };
     let others: io::Result<Option<Vec<_>>> = std::thread::scope(|scope| {
         let starting: Vec<_> = ports.map(|ports| scope.spawn(move || node(ports))).collect();
         let started = starting.into_iter().map(|node| node.join().unwrap_or(Ok(None)));
         let started: Vec<_> = started.collect::<io::Result<_>>()?;
         Ok(started.into_iter().collect())
     });
-    Ok(others?.map(|others| std::iter::once(first).chain(others).collect()))
+    Ok(others?.map(|others| first.into_iter().chain(others).collect()))
 }

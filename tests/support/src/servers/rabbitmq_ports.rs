@@ -52,8 +52,11 @@ impl Ports {
         format!("mh{}{}localhost", self.amqp, self.mark())
     }
 
-    /// Begins a connection, up to the server's first frame, and asks whether it is this server.
+    /// Begins a connection, up to the server's first frame, and asks whether it is this server. It listens where it encrypts, too, which begins later in 4.0.
     pub(super) fn greets(self) -> io::Result<bool> {
+        if let Some(port) = self.tls {
+            TcpStream::connect((self.address, port))?;
+        }
         let mut stream = TcpStream::connect((self.address, self.amqp))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         stream.write_all(b"AMQP\0\0\x09\x01")?;

@@ -5,6 +5,7 @@ use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream},
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -14,6 +15,12 @@ use super::{
     program,
 };
 use crate::kill::Signal;
+
+/// What jemalloc has beside that, over the C library's malloc: Redis 8 calls it. See `malloc.c`.
+const MALLOC: &str = concat!(env!("OUT_DIR"), "/malloc.so");
+
+/// Settings that Redis has since 7.0. One before that does without them what a test wants of them.
+const SINCE_7: [&str; 3] = ["cluster-port", "enable-debug-command", "enable-protected-configs"];
 
 /// A server of one test. Dropped, it is gone with all it wrote.
 #[derive(Debug)]
@@ -142,6 +149,9 @@ impl RedisOptions {
             recipe = recipe.arg("--tls-port").arg(port.to_string());
         }
         for (name, value) in &self.settings {
+            if SINCE_7.contains(&name.as_str()) && Redis::release()? < (7, 0) {
+                continue;
+            }
             recipe = recipe.arg(format!("--{name}")).arg(value);
         }
         if !self.clock {
@@ -153,7 +163,7 @@ impl RedisOptions {
         Ok(recipe
             // The C library's malloc before jemalloc's, which asks for the time before libfaketime is ready to
             // tell it.
-            .env("LD_PRELOAD", format!("{}:libc.so.6", faketime()?.display()))
+            .env("LD_PRELOAD", format!("{}:libc.so.6:{MALLOC}", faketime()?.display()))
             .env("FAKETIME_TIMESTAMP_FILE", folder.join("clock"))
             .env("FAKETIME_NO_CACHE", "1")
             .env("TZ", "UTC")
@@ -162,6 +172,21 @@ impl RedisOptions {
 }
 
 impl Redis {
+    /// The release that is installed, as `(7, 0)`: some of what a server does depends on it.
+    ///
+    /// # Errors
+    ///
+    /// If none is, or it does not tell.
+    pub fn release() -> io::Result<(u32, u32)> {
+        let told = Command::new(program("redis-server", "redis-server")?).arg("--version").output()?.stdout;
+        let told = String::from_utf8_lossy(&told);
+        let mut numbers = told.split_once("v=").map_or("", |(_, rest)| rest).split('.');
+        let mut number = || numbers.next().and_then(|number| number.parse().ok());
+        number()
+            .zip(number())
+            .ok_or_else(|| io::Error::other(format!("which release is it that says {told:?}?")))
+    }
+
     /// Starts a server that keeps nothing, and waits until it answers.
     ///
     /// # Errors
