@@ -37,6 +37,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a server that was killed may take until it leads its queues again.
 const RESTART: Duration = Duration::from_secs(60);
 
+/// Whether the server bounds how long a task runs: from 3.12 on each queue says so for itself, and ours say that they do not.
+fn bounds_runs() -> bool {
+    RabbitMq::release().unwrap() < (3, 12)
+}
+
 /// A namespace of its own on a server, and a look behind the broker.
 struct Scene {
     url: String,

@@ -24,8 +24,9 @@ const FORMAT: i64 = 2;
 /// How many attempts and crashes a task is allowed that does not say so. Never to be changed: such tasks lie in queues.
 const USUAL: (u32, u32) = (5, 3);
 
-/// How the server says how often a message was handed out and came back.
-const DELIVERY_COUNT: &str = "x-delivery-count";
+/// How the server says how often a message was handed out and came back: from 4.3 on the first of these, as the second one counts there only what is
+/// taken for a failure.
+const RETURNED: [&str; 2] = ["x-acquired-count", "x-delivery-count"];
 
 /// A task that is in a message.
 #[derive(Clone, Debug)]
@@ -88,7 +89,7 @@ impl Stored {
         let name = TaskName::new(name.as_str()).map_err(|e| foreign("its name").because(e))?;
         let small = |key| number(headers, key).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
         let bound = |key, usual| number(headers, key).map_or(usual, |n| u32::try_from(n).unwrap_or(0).max(1));
-        let returned = small(DELIVERY_COUNT);
+        let returned = u32::try_from(returned_by(headers)).unwrap_or(0);
         let progress = Progress {
             epoch: number(headers, "mh-epoch").and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
                 + u64::from(returned),
@@ -249,7 +250,11 @@ impl Obituary {
 
 /// How often a message was handed out and came back.
 pub(super) fn returned(properties: &BasicProperties) -> i64 {
-    properties.headers().as_ref().and_then(|headers| number(headers, DELIVERY_COUNT)).unwrap_or(0)
+    properties.headers().as_ref().map_or(0, returned_by)
+}
+
+fn returned_by(headers: &FieldTable) -> i64 {
+    RETURNED.into_iter().find_map(|key| number(headers, key)).unwrap_or(0)
 }
 
 /// Why a message was buried.
@@ -385,12 +390,22 @@ mod tests {
     #[test]
     fn what_the_server_counted_is_added() {
         let stored = Stored::new(&task(), false, None);
-        let properties = stored.properties();
-        let mut headers = properties.headers().clone().unwrap();
-        headers.insert(DELIVERY_COUNT.into(), AMQPValue::LongLongInt(2));
-        let read = Stored::take(&mut delivery(properties.with_headers(headers), b"1")).unwrap();
-        assert_eq!((read.progress.epoch, read.progress.deaths), (2, 2));
-        assert!(read.progress.must_run_alone());
+        let counted = |counts: &[(&str, i64)]| {
+            let properties = stored.properties();
+            let mut headers = properties.headers().clone().unwrap();
+            for (key, count) in counts {
+                headers.insert((*key).into(), AMQPValue::LongLongInt(*count));
+            }
+            let properties = properties.with_headers(headers);
+            let returned = returned(&properties);
+            let progress = Stored::take(&mut delivery(properties, b"1")).unwrap().progress;
+            (returned, progress.epoch, progress.deaths, progress.must_run_alone())
+        };
+        assert_eq!(counted(&[]), (0, 0, 0, false));
+        assert_eq!(counted(&[("x-delivery-count", 2)]), (2, 2, 2, true));
+        // 4.3 and newer.
+        assert_eq!(counted(&[("x-acquired-count", 2)]), (2, 2, 2, true));
+        assert_eq!(counted(&[("x-acquired-count", 3), ("x-delivery-count", 1)]), (3, 3, 3, true));
     }
 
     #[test]
