@@ -11,7 +11,8 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use lapin::{Consumer, options::BasicConsumeOptions, types::FieldTable};
+use lapin::{Channel, Consumer, Queue, options::BasicConsumeOptions, types::FieldTable};
+use tokio::task::JoinHandle;
 
 use super::{
     difference::Shape,
@@ -19,14 +20,26 @@ use super::{
     live::Live,
     plan::Planned,
 };
-use crate::{QueueName, Result};
+use crate::{Error, ErrorKind, QueueName, Result};
 
 /// How often it is tried again to be counted.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// How long the server may take to say how many are counted.
+const COUNT: Duration = Duration::from_secs(1);
+
 /// The queues whose tasks this session may hold without being counted.
 #[derive(Default)]
 pub(super) struct Uncounted(Mutex<(HashSet<QueueName>, Option<Instant>)>);
+
+/// The channel on which the server is asked how many are counted.
+#[derive(Default)]
+pub(super) struct Counting {
+    channel: Option<Channel>,
+    /// A call that was not answered in time. From 4.0 on, a node does not say that the queue's is down: it answers when that one is back, and nothing else on
+    /// this channel before.
+    unanswered: Option<JoinHandle<lapin::Result<Option<Queue>>>>,
+}
 
 impl Uncounted {
     fn note(&self, queue: &QueueName) {
@@ -47,13 +60,33 @@ impl Uncounted {
 impl Live {
     /// How many sessions may hold tasks of a queue; none where nobody can say, as the node that counts them is down.
     pub(super) async fn holders(&self, operation: &'static str, queue: &QueueName) -> Result<Option<u64>> {
+        let mut counting = self.counting.lock().await;
+        if let Some(earlier) = &counting.unanswered {
+            if !earlier.is_finished() {
+                return Ok(None);
+            }
+            *counting = Counting::default();
+        }
+        let channel = match &counting.channel {
+            Some(channel) => channel.clone(),
+            None => self.call(operation, self.to_consume.create_channel()).await?,
+        };
+        counting.channel = Some(channel.clone());
         let planned = Planned::holders(&self.names, queue);
-        let mut channel = self.lookup.lock().await;
-        let create = planned.declare(&channel, Shape::PLANNED);
-        match self.try_call(operation, create).await? {
+        let mut asked = tokio::spawn(async move { planned.declare(&channel, Shape::PLANNED).await });
+        let told = self.try_within(operation, tokio::time::timeout(COUNT, &mut asked)).await?;
+        let Some(Ok(told)) = told else {
+            tracing::debug!(%queue, "the node of RabbitMQ that counts who holds tasks does not answer");
+            counting.unanswered = Some(asked);
+            return Ok(None);
+        };
+        let told = told.map_err(|e| {
+            Error::new(ErrorKind::Internal, operation, "the connections' thread ended").because(e)
+        })?;
+        match told {
             Ok(holders) => Ok(Some(holders.map_or(0, |holders| holders.consumer_count().into()))),
             Err(e) if error::code(&e) == 404 && error::is_down(&e) => {
-                *channel = self.call(operation, self.to_consume.create_channel()).await?;
+                counting.channel = None;
                 Ok(None)
             }
             Err(e) => {
