@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the output of a command, not of a library")]
 
 mod bench;
+mod releases;
 mod sabotage;
 mod servers;
 mod targets;
@@ -30,6 +31,8 @@ struct Cli {
 enum Command {
     /// Check the whole workspace, part by part, and run its tests last.
     Test(test::Options),
+    /// Run the tests of the brokers with the servers of other Debian releases.
+    Releases(releases::Options),
     /// Plant one defect after the other, each of which must make a test fail.
     Sabotage(sabotage::Options),
     /// Measure what the project reaches, beside what the machine can do.
@@ -43,6 +46,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Releases(options) => releases::run(&options),
         Command::Sabotage(options) => sabotage::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Servers(command) => servers::running::run(&command),

@@ -37,6 +37,9 @@ pub(crate) const TESTS: &[Needed] = &[
     Needed { package: "python3-doc", there: has_documentation },
 ];
 
+/// What other releases are unpacked with.
+pub(crate) const RELEASES: &[Needed] = &[Needed { package: "debootstrap", there: has_debootstrap }];
+
 /// What the benchmark needs, beside which it measures.
 pub(crate) const BENCHMARK: &[Needed] = &[Needed { package: "nats-server", there: has_nats }];
 
@@ -111,7 +114,7 @@ fn apt(arguments: &[&str]) -> Result<()> {
 }
 
 /// Whether this process may install packages.
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     uid.and_then(|line| line.split_whitespace().nth(1)) == Some("0")
@@ -135,6 +138,10 @@ fn has_python() -> bool {
 
 fn has_node() -> bool {
     starts("node")
+}
+
+fn has_debootstrap() -> bool {
+    starts("debootstrap")
 }
 
 fn has_nats() -> bool {

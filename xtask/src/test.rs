@@ -149,7 +149,7 @@ impl Part {
 
 /// How many tests run at a time: most of them wait for a server, a lease or another process. Those that want the machine for themselves say so in
 /// `.config/nextest.toml`.
-fn threads() -> usize {
+pub(crate) fn threads() -> usize {
     2 * std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }
 
