@@ -134,8 +134,10 @@ impl Part {
             Part::Doctests => vec![Call::new("test --doc --workspace --all-features --locked")],
             Part::Tests => {
                 let call = if nextest {
+                    // Long forms may take what would be a hang otherwise.
+                    let profile = if long { "--profile long " } else { "" };
                     Call::new(format!(
-                        "nextest run --workspace --all-features --locked --test-threads {}",
+                        "nextest run {profile}--workspace --all-features --locked --test-threads {}",
                         threads()
                     ))
                 } else {
