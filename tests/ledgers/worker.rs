@@ -1,6 +1,6 @@
 //! What a worker process does.
 
-use std::{fs::File, path::Path, sync::Arc, time::Duration};
+use std::{fs::File, io::Write, path::Path, sync::Arc, time::Duration};
 
 use manyhands::{App, Context, Observer, Running, Shutdown, Task, TaskError, Worker};
 use manyhands_broker::{
@@ -127,7 +127,9 @@ fn stand_still() {
     }
 }
 
-/// In a worker: tells the test, in one write.
+/// In a worker: tells the test, in one write. `println` would write the two lines one after the other, and the test harness of another worker, which begins with half a line,
+/// could come between.
 fn say(word: &str, what: impl std::fmt::Display) {
-    println!("\n@{word} {} {what}", std::process::id());
+    let lines = format!("\n@{word} {} {what}\n", std::process::id());
+    std::io::stdout().lock().write_all(lines.as_bytes()).unwrap();
 }

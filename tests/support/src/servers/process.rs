@@ -10,11 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, kill_process_group};
+use rustix::process::{Pid, getpgid, kill_process_group};
 use tempfile::TempDir;
 
 use super::guard::Guard;
-use crate::kill::{Signal, Watch, descendants};
+use crate::kill::{self, Signal, Watch};
 
 /// How long a server may take to start, or to end. Only a broken one takes that long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -121,7 +121,8 @@ impl Process {
         }
         let pid = self.pid();
         // Helpers that left the group end by themselves, when the pipe from their parent does.
-        let family: Vec<_> = descendants(pid).into_iter().filter_map(|pid| Watch::open(pid).ok()).collect();
+        let family: Vec<_> =
+            kill::descendants(pid).into_iter().filter_map(|pid| Watch::open(pid).ok()).collect();
         kill_process_group(Pid::from_child(&self.leader), Signal::KILL)?;
         Watch::open(pid)?.end(PATIENCE)?;
         lost(pid)?;
@@ -137,6 +138,21 @@ impl Process {
             return Err(rustix::io::Errno::SRCH.into());
         }
         Ok(kill_process_group(Pid::from_child(&self.leader), signal)?)
+    }
+
+    /// SIGSTOP to its group, and returns when all of that stand still.
+    pub(crate) fn suspend(&self) -> io::Result<()> {
+        self.signal(Signal::STOP)?;
+        // Those of its group alone are told to go on again; and one that has ended never stands still.
+        let leader = Pid::from_child(&self.leader);
+        let is_ours = |pid: &u32| {
+            let group = i32::try_from(*pid).ok().and_then(Pid::from_raw).map(|pid| getpgid(Some(pid)));
+            matches!(group, Some(Ok(group)) if group == leader) && kill::started(*pid).is_some()
+        };
+        for pid in std::iter::once(self.pid()).chain(kill::descendants(self.pid())).filter(is_ours) {
+            kill::stop(pid)?;
+        }
+        Ok(())
     }
 
     /// Waits until the server says that it works; false if it ended, as when somebody else took the port.

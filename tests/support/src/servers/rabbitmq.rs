@@ -329,7 +329,7 @@ impl RabbitMq {
     ///
     /// If it was killed.
     pub fn suspend(&self) -> io::Result<()> {
-        self.server.signal(Signal::STOP)
+        self.server.suspend()
     }
 
     /// SIGCONT: it goes on.

@@ -263,7 +263,7 @@ impl Redis {
     ///
     /// If it was killed.
     pub fn suspend(&self) -> io::Result<()> {
-        self.server.signal(Signal::STOP)
+        self.server.suspend()
     }
 
     /// SIGCONT: it goes on.
