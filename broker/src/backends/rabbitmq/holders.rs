@@ -5,7 +5,7 @@
 //! counted: all are asked, and the consumers of the tasks themselves say how many must answer.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
@@ -25,21 +25,22 @@ use crate::{Error, ErrorKind, QueueName, Result};
 /// How often it is tried again to be counted.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// How long the server may take to say how many are counted.
-const COUNT: Duration = Duration::from_secs(1);
-
 /// The queues whose tasks this session may hold without being counted.
 #[derive(Default)]
 pub(super) struct Uncounted(Mutex<(HashSet<QueueName>, Option<Instant>)>);
 
-/// The channel on which the server is asked how many are counted.
+/// How the server is asked how many are counted.
 #[derive(Default)]
 pub(super) struct Counting {
+    /// The channel for it, unless the last call closed it, or waits on it still.
     channel: Option<Channel>,
-    /// A call that was not answered in time. From 4.0 on, a node does not say that the queue's is down: it answers when that one is back, and nothing else on
-    /// this channel before.
-    unanswered: Option<JoinHandle<lapin::Result<Option<Queue>>>>,
+    /// The calls that were not answered in time, each on a channel of its own. From 4.0 on, a node does not say that a queue's is down: it answers when that one
+    /// is back, and nothing else on this channel before.
+    unanswered: HashMap<QueueName, JoinHandle<Told>>,
 }
+
+/// The channel, and what was answered on it.
+type Told = (Channel, lapin::Result<Option<Queue>>);
 
 impl Uncounted {
     fn note(&self, queue: &QueueName) {
@@ -61,34 +62,34 @@ impl Live {
     /// How many sessions may hold tasks of a queue; none where nobody can say, as the node that counts them is down.
     pub(super) async fn holders(&self, operation: &'static str, queue: &QueueName) -> Result<Option<u64>> {
         let mut counting = self.counting.lock().await;
-        if let Some(earlier) = &counting.unanswered {
-            if !earlier.is_finished() {
-                return Ok(None);
-            }
-            *counting = Counting::default();
+        if counting.unanswered.get(queue).is_some_and(|asked| !asked.is_finished()) {
+            return Ok(None);
         }
-        let channel = match &counting.channel {
-            Some(channel) => channel.clone(),
+        counting.unanswered.remove(queue);
+        let channel = match counting.channel.take() {
+            Some(channel) => channel,
             None => self.call(operation, self.to_consume.create_channel()).await?,
         };
-        counting.channel = Some(channel.clone());
         let planned = Planned::holders(&self.names, queue);
-        let mut asked = tokio::spawn(async move { planned.declare(&channel, Shape::PLANNED).await });
-        let told = self.try_within(operation, tokio::time::timeout(COUNT, &mut asked)).await?;
-        let Some(Ok(told)) = told else {
+        let mut asked = tokio::spawn(async move {
+            let told = planned.declare(&channel, Shape::PLANNED).await;
+            (channel, told)
+        });
+        // As long as any answer may take: who is not counted only because the server is slow would be missed by those who are.
+        let Some(told) = self.try_within(operation, &mut asked).await? else {
             tracing::debug!(%queue, "the node of RabbitMQ that counts who holds tasks does not answer");
-            counting.unanswered = Some(asked);
+            counting.unanswered.insert(queue.clone(), asked);
             return Ok(None);
         };
-        let told = told.map_err(|e| {
+        let (channel, told) = told.map_err(|e| {
             Error::new(ErrorKind::Internal, operation, "the connections' thread ended").because(e)
         })?;
         match told {
-            Ok(holders) => Ok(Some(holders.map_or(0, |holders| holders.consumer_count().into()))),
-            Err(e) if error::code(&e) == 404 && error::is_down(&e) => {
-                counting.channel = None;
-                Ok(None)
+            Ok(holders) => {
+                counting.channel = Some(channel);
+                Ok(Some(holders.map_or(0, |holders| holders.consumer_count().into())))
             }
+            Err(e) if error::code(&e) == 404 && error::is_down(&e) => Ok(None),
             Err(e) => {
                 self.end();
                 Err(error::refused(operation, Doing::Declaring, &e))
