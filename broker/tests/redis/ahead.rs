@@ -126,7 +126,7 @@ async fn who_has_two_connections_gets_it_once() {
         tokio::spawn(async move { a.status(&queue()).await })
     };
     let first = call(&a);
-    // The later a call is made the longer it waits.
+    // A call gives up after a time, and the second one later than the first: time is what is needed between them, and nothing happens in it to be awaited.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let second = call(&a);
     assert_eq!(first.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);

@@ -23,16 +23,16 @@ const KEEP: Duration = Duration::from_millis(100);
 pub(super) struct Ahead {
     /// Whether the connection for news hears what is sent to this session.
     hears: AtomicBool,
-    clock: Mutex<Clock>,
-    /// The connection over which it is heard, by its number. The server knows an earlier one until it notices that it is gone, and sends to both.
-    over: Mutex<u64>,
+    source: Mutex<Source>,
     queues: Mutex<HashMap<QueueName, Credit>>,
     came: Notify,
 }
 
-/// What is known of when something was sent.
-#[derive(Clone, Copy, Debug, Default)]
-struct Clock {
+/// The connection over which it is heard, and what is known of when something was sent over it.
+#[derive(Debug, Default)]
+struct Source {
+    /// Its number. The server knows an earlier one until it notices that it is gone, and sends to both.
+    line: u64,
     /// Nothing is heard that was sent before this.
     since: Option<Instant>,
     /// A moment of the server, in its ms, and one of ours that was not later.
@@ -69,6 +69,16 @@ impl Sent {
     }
 }
 
+impl Source {
+    /// When the server's clock was there, at the earliest: what is between two of its moments is between two of ours, too.
+    fn moment(&self, now: u64) -> Option<Instant> {
+        // The answer of the first claim may be read after what was sent because of it.
+        let Some((known, ours)) = self.known else { return self.since };
+        let later = ours.checked_add(Duration::from_millis(now.saturating_sub(known)))?;
+        later.checked_sub(Duration::from_millis(known.saturating_sub(now)))
+    }
+}
+
 /// What a message of `lua/send_ahead.lua` tells.
 #[derive(Debug)]
 pub(super) struct Told<'a> {
@@ -98,13 +108,13 @@ impl Ahead {
     /// Before a new connection is told what is sent to this session: what comes over the others does not count from now on, as it comes over this one, too. It
     /// may be to another server, with another clock.
     pub(super) fn listens(&self, line: u64, now: Instant) {
-        *self.over() = line;
-        *self.clock() = Clock { since: Some(now), known: None };
+        self.hears.store(false, Ordering::SeqCst);
+        *self.source() = Source { line, since: Some(now), known: None };
     }
 
-    /// Says whether the new connection hears what is sent to this session.
-    pub(super) fn hears(&self, hears: bool) {
-        self.hears.store(hears, Ordering::SeqCst);
+    /// Says that the new connection hears what is sent to this session.
+    pub(super) fn hears(&self) {
+        self.hears.store(true, Ordering::SeqCst);
     }
 
     /// Before a claim: what it asks of `settle_credit` in `lua/claim_plain.lua`, if it wants more to be sent ahead.
@@ -130,7 +140,7 @@ impl Ahead {
 
     /// After the answer to a claim that was made at `began` and asked this: the server's clock was at `now`, in ms.
     pub(super) fn answered(&self, queue: &QueueName, asked: &str, began: Instant, now: u64) {
-        self.clock().known = Some((now, began));
+        self.source().known = Some((now, began));
         if asked == "01"
             && let Some(credit) = self.queues().get_mut(queue)
         {
@@ -164,26 +174,17 @@ impl Ahead {
     pub(super) fn heard(&self, line: u64, told: Told<'_>) -> bool {
         let Told { queue, id, body, epoch, now } = told;
         // Until it is here: else the next connection could hear it meanwhile.
-        let over = self.over();
-        if *over != line {
+        let source = self.source();
+        if source.line != line {
             return false;
         }
         let heard = Instant::now();
-        let leased = self.moment(now).unwrap_or(heard).min(heard);
+        let leased = source.moment(now).unwrap_or(heard).min(heard);
         let sent = Sent { id: id.to_vec(), body: body.to_vec(), epoch, leased, heard };
         self.queues().entry(queue).or_default().tasks.push_back(sent);
-        drop(over);
+        drop(source);
         self.came.notify_one();
         true
-    }
-
-    /// When the server's clock was there, at the earliest: what is between two of its moments is between two of ours, too.
-    fn moment(&self, now: u64) -> Option<Instant> {
-        let Clock { since, known } = *self.clock();
-        // The answer of the first claim may be read after what was sent because of it.
-        let Some((known, ours)) = known else { return since };
-        let later = ours.checked_add(Duration::from_millis(now.saturating_sub(known)))?;
-        later.checked_sub(Duration::from_millis(known.saturating_sub(now)))
     }
 
     /// Takes the first ones of a queue out, at most so many.
@@ -238,14 +239,9 @@ impl Ahead {
         taken
     }
 
-    fn over(&self) -> MutexGuard<'_, u64> {
+    fn source(&self) -> MutexGuard<'_, Source> {
         // As below.
-        self.over.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn clock(&self) -> MutexGuard<'_, Clock> {
-        // As below.
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<QueueName, Credit>> {
@@ -283,7 +279,7 @@ mod tests {
     fn with_credit() -> Ahead {
         let ahead = Ahead::default();
         ahead.listens(LINE, Instant::now());
-        ahead.hears(true);
+        ahead.hears();
         let began = Instant::now();
         assert_eq!(ahead.asking(&queue(), true, Duration::from_secs(30)), "10");
         ahead.answered(&queue(), "10", began, GIVEN);
@@ -384,7 +380,7 @@ mod tests {
         assert_eq!(ahead.withdraw(Incarnation::generate()).len(), 1);
         assert!(ahead.withdraw(Incarnation::generate()).is_empty());
         assert_eq!(ahead.asking(&queue(), false, Duration::ZERO), "00");
-        ahead.hears(false);
+        ahead.listens(LINE + 1, Instant::now());
         assert_eq!(ahead.asking(&queue(), true, Duration::ZERO), "00", "nobody would hear it");
     }
 

@@ -337,13 +337,12 @@ impl Link {
         if self.hears_news {
             let Shared { keys, incarnation, news, .. } = &*self.shared;
             place.line.connection.subscribe(keys.channel()).await.map_err(failed)?;
-            // In a cluster a script cannot tell whether somebody hears what it publishes.
-            let hears = !matches!(place.way, Way::Cluster(_));
             news.ahead.listens(place.line.number, Instant::now());
-            if hears {
+            // In a cluster a script cannot tell whether somebody hears what it publishes.
+            if !matches!(place.way, Way::Cluster(_)) {
                 place.line.connection.subscribe(keys.own_channel(*incarnation)).await.map_err(failed)?;
+                news.ahead.hears();
             }
-            news.ahead.hears(hears);
         }
         Ok(place)
     }
