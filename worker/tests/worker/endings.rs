@@ -175,30 +175,22 @@ async fn a_worker_that_is_told_to_stop_withdraws_at_once() {
     assert_eq!((flaky.claims.calls(), flaky.withdrawals.calls()), (claims, 1), "it claims no more");
 }
 
-/// A broker that does not answer holds nobody up who has nothing to finish.
+/// A broker that does not answer holds nobody up who has nothing to finish, nor anybody who is told to end at once.
 #[tokio::test]
 async fn a_worker_does_not_wait_for_ever_to_withdraw() {
-    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
-    let flaky = bench.flaky();
-    let mut worker = start(flaky.clone(), gated(&gate, &inside), |builder| builder);
-    flaky.claims.until_answered(1).await;
-    flaky.withdrawals.go(Mode::Hangs);
-    worker.shutdown.stop();
-    assert_eq!(worker.end().await.unwrap().strays, 0);
-}
-
-/// Nor does it hold anybody up who is told to end at once.
-#[tokio::test]
-async fn a_worker_that_is_told_to_end_at_once_does_not_wait_to_withdraw() {
-    let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
-    let flaky = bench.flaky();
-    let mut worker = start(flaky.clone(), gated(&gate, &inside), |builder| builder);
-    flaky.claims.until_answered(1).await;
-    flaky.withdrawals.go(Mode::Hangs);
-    worker.shutdown.stop();
-    flaky.withdrawals.until(1).await;
-    worker.shutdown.abort();
-    assert_eq!(worker.end().await.unwrap().strays, 0);
+    for at_once in [false, true] {
+        let (bench, gate, inside) = (Bench::new(), Gate::new(), Gauge::default());
+        let flaky = bench.flaky();
+        let mut worker = start(flaky.clone(), gated(&gate, &inside), |builder| builder);
+        flaky.claims.until_answered(1).await;
+        flaky.withdrawals.go(Mode::Hangs);
+        worker.shutdown.stop();
+        flaky.withdrawals.until(1).await;
+        if at_once {
+            worker.shutdown.abort();
+        }
+        assert_eq!(worker.end().await.unwrap().strays, 0, "{at_once}");
+    }
 }
 
 /// Whatever a claim gets was claimed for this process: it must not stay leased by nobody.
