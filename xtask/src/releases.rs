@@ -49,7 +49,7 @@ const COMPLETE: &str = "manyhands-complete";
 const ENTER: &str = r#"set -e
 root=$1; paths=$2; shift 2
 for path in /proc /sys /dev /tmp; do mount --rbind "$path" "$root$path"; done
-cp /etc/hosts /etc/resolv.conf "$root/etc/"
+cp /etc/hosts "$root/etc/"
 while [ "$paths" -gt 0 ]; do
   mkdir -p "$root$1"; mount --rbind "$1" "$root$1"
   paths=$((paths - 1)); shift
@@ -68,10 +68,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return run_here(archive, &options.filter);
     }
     let workspace = Workspace::find()?;
-    ensure!(
-        workspace.has("nextest"),
-        "cargo-nextest is needed for this: cargo install cargo-nextest --locked"
-    );
+    workspace.needs_nextest()?;
     ensure!(servers::is_root(), "only root may give a process another root: sudo -E cargo xtask releases");
     servers::install(servers::RELEASES)?;
     let folder = workspace.target()?.join("releases");
@@ -107,8 +104,10 @@ fn unpack(name: &str, root: &Path) -> Result<()> {
     if root.exists() {
         fs::remove_dir_all(root).with_context(|| root.display().to_string())?;
     }
-    let mut unpack = Command::new("debootstrap");
-    unpack.arg("--variant=minbase").arg(format!("--include={PACKAGES}")).arg(name).arg(root).arg(MIRROR);
+    // What it mounts there ends with it, also when it is killed: the next one removes what is there.
+    let mut unpack = Command::new("unshare");
+    unpack.args(["--mount", "--propagation", "private", "debootstrap", "--variant=minbase"]);
+    unpack.arg(format!("--include={PACKAGES}")).arg(name).arg(root).arg(MIRROR);
     // It knows no release that is newer than itself by name, and makes all newer ones alike.
     if !Path::new("/usr/share/debootstrap/scripts").join(name).exists() {
         unpack.arg("/usr/share/debootstrap/scripts/sid");
@@ -153,7 +152,7 @@ fn succeed(command: &mut Command, otherwise: &str) -> Result<()> {
     Ok(())
 }
 
-/// Finds a program on the PATH, or where cargo installs them.
+/// Finds a program on the PATH.
 fn which(program: &str) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file());

@@ -68,10 +68,7 @@ fn noticed_by(defect: Defect) -> &'static str {
 /// Plants the defects one after the other.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::find()?;
-    ensure!(
-        workspace.has("nextest"),
-        "cargo-nextest is needed for this: cargo install cargo-nextest --locked"
-    );
+    workspace.needs_nextest()?;
     servers::install(servers::TESTS)?;
     servers::check(servers::TESTS)?;
     println!("== build");

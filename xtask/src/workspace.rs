@@ -42,6 +42,15 @@ impl Workspace {
         command.status().is_ok_and(|status| status.success())
     }
 
+    /// Ends what cannot do without nextest, where that is not installed.
+    pub(crate) fn needs_nextest(&self) -> Result<()> {
+        ensure!(
+            self.has("nextest"),
+            "cargo-nextest is needed for this: cargo install cargo-nextest --locked"
+        );
+        Ok(())
+    }
+
     /// The folder of the workspace's manifest.
     pub(crate) fn root(&self) -> &Path {
         &self.root
