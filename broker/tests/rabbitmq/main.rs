@@ -9,6 +9,7 @@ mod delays;
 mod differences;
 mod faults;
 mod first_use;
+mod lanes;
 mod load;
 mod replies;
 mod run_time;
@@ -218,6 +219,45 @@ async fn a_directory_of_a_newer_version_is_refused() {
     assert_eq!((error.kind(), error.to_string().contains("format 9")), (ErrorKind::Incompatible, true));
     let put_back = async { while scene.count("directory").await == 0 {} };
     tokio::time::timeout(PATIENCE, put_back).await.expect("what was read is put back");
+}
+
+/// Versions that would take a task without headers for none of ours must not be beside one that sends such.
+#[tokio::test]
+async fn a_directory_of_an_older_version_is_upgraded_by_who_comes() {
+    let scene = Scene::shared().await;
+    let broker = scene.session().await;
+    broker.declare(&queue("q"), None).await.unwrap();
+    let stored = scene.get("directory").await.unwrap().delivery.data;
+    let mut directory: serde_json::Value = serde_json::from_slice(&stored).unwrap();
+    let format = directory["format"].take();
+    directory["format"] = 2.into();
+    scene.put("directory", directory.to_string().as_bytes(), BasicProperties::default()).await;
+    let another = scene.session().await;
+    assert!(another.status(&queue("q")).await.unwrap().is_some(), "nothing is forgotten");
+    let upgraded = scene.get("directory").await.unwrap().delivery.data;
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&upgraded).unwrap()["format"], format);
+}
+
+/// A client in any language sends one with an id, a type, and JSON for its body.
+#[tokio::test]
+async fn a_message_without_headers_is_a_task() {
+    let scene = Scene::shared().await;
+    let broker = scene.session().await;
+    broker.declare(&queue("q"), None).await.unwrap();
+    let sent = BasicProperties::default().with_message_id("7".into()).with_type("work".into());
+    let (open, options) = (scene.name("open"), BasicPublishOptions::default());
+    let sending =
+        scene.behind.basic_publish(open.into(), "q".into(), options, b" {\"n\": 1.50}\n", sent.clone());
+    sending.await.unwrap().await.unwrap();
+    scene.put("work:q", b"1}\n{", sent).await;
+    let tasks = claim(&*broker, "q").await;
+    let [task] = tasks.as_slice() else { panic!("the one whose body is JSON: {tasks:?}") };
+    assert_eq!((task.lease.id.to_string(), task.name.as_str()), ("7".to_owned(), "work"));
+    assert_eq!(task.payload.as_str(), "{\"n\": 1.50}");
+    let done = Settlement::new(task.lease.clone(), End::complete(Vec::new()));
+    assert_eq!(settle(&*broker, &[done]).await, Ok(vec![Settled::Settled]));
+    assert_eq!(broker.status(&queue("q")).await.unwrap().unwrap().dead, 1);
+    assert_eq!(scene.get("dead:q").await.unwrap().delivery.data, b"1}\n{", "as it came");
 }
 
 /// Its message was taken out by somebody: whoever comes next fills it again, and those who know more say so.

@@ -13,9 +13,21 @@ const STALE: Duration = Duration::from_secs(1);
 /// The same for one that must run alone: workers stop claiming for up to a lease to become idle for it.
 const STALE_ALONE: Duration = limits::LEASE;
 
-/// A delivery, and the number of the consumer that got it.
-#[derive(Clone, Copy)]
+/// Who gets deliveries of a queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source {
+    /// The number of the consumer among those of its line.
+    pub(super) consumer: u64,
+    /// The number of the channel where it is.
+    pub(super) lane: u32,
+    /// Whose tasks it gets.
+    pub(super) class: Class,
+}
+
+/// A delivery: where it came, and the number of the consumer that got it.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
+    pub(super) lane: u32,
     pub(super) tag: u64,
     pub(super) consumer: u64,
 }
@@ -38,9 +50,10 @@ pub(super) struct Foreign {
 
 impl Arrival {
     /// Takes a delivery in.
-    pub(super) fn read(mut delivery: Delivery, class: Class, consumer: u64, since: Instant) -> Self {
-        let place = Place { tag: delivery.delivery_tag, consumer };
-        let task = match Stored::take(&mut delivery) {
+    pub(super) fn read(delivery: Delivery, source: Source, since: Instant) -> Self {
+        let Source { consumer, lane, class } = source;
+        let place = Place { lane, tag: delivery.delivery_tag, consumer };
+        let task = match Stored::read(&delivery) {
             Ok(stored) => Ok(Box::new(stored)),
             Err(error) => Err(Box::new(Foreign { delivery, error })),
         };
@@ -50,6 +63,11 @@ impl Arrival {
 
     pub(super) fn is_stale(&self) -> bool {
         self.since.elapsed() > if self.must_run_alone { STALE_ALONE } else { STALE }
+    }
+
+    /// Whether it is not one of those that whoever claims first gets.
+    pub(super) fn is_special(&self) -> bool {
+        self.must_run_alone || self.is_refused()
     }
 
     pub(super) fn is_refused(&self) -> bool {

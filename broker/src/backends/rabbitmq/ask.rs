@@ -216,7 +216,9 @@ impl Live {
             // A look at one that is missing would be the end of the channel.
             self.ensure_queue("answer", &queue).await?;
             for class in self.classes(&queue) {
-                self.barrier("answer", &self.names.work(&queue, class)).await?;
+                for lane in self.lanes.all() {
+                    self.barrier("answer", &lane.channel, &self.names.work(&queue, class)).await?;
+                }
             }
             Ok::<_, Error>(())
         };

@@ -2,9 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
-use lapin::options::{BasicAckOptions, BasicNackOptions};
-
 use super::{
     arrival::{Arrival, Foreign},
     ask::Holdings,
@@ -14,7 +11,6 @@ use super::{
     live::Live,
     message,
     publish::{Outgoing, To},
-    tags::Words,
 };
 use crate::{Claim, ClaimReply, End, ErrorKind, QueueName, Result, TaskId};
 
@@ -84,7 +80,7 @@ impl Live {
         }
         if gave_back {
             // As in a claim that nobody waits after.
-            self.pass("withdraw").await?;
+            self.pass("withdraw", &self.lanes.all()).await?;
         }
         Ok(())
     }
@@ -93,6 +89,7 @@ impl Live {
         let queue = &claim.queue;
         self.ensure_queue("claim", queue).await?;
         self.become_holder("claim", queue).await?;
+        self.change_lane().await?;
         let lacking = self.ask_for(queue, claim.max).await?;
         let steady = link.config.clock.now().steady;
         let mut taken = self.intake().take(claim, link.incarnation, steady);
@@ -108,7 +105,7 @@ impl Live {
             }
             if gave_back {
                 // Else a death could take the acknowledgements with it, and leave copies beside what they are copies of.
-                self.pass("claim").await?;
+                self.pass("claim", &self.lanes.all()).await?;
             }
         }
         Ok(taken)
@@ -116,10 +113,9 @@ impl Live {
 
     /// Stops consuming a class of a queue and gives back what was not claimed; tells whether there was any.
     async fn fold(&self, queue: &QueueName, class: Class) -> Result<bool> {
-        let consumers = self.intake().line(queue).consumers();
-        for (_, number, consumer) in consumers.into_iter().filter(|(of, ..)| *of == class) {
-            self.cancel(queue, class, number, consumer).await?;
-        }
+        let mut consumers = self.intake().line(queue).consumers();
+        consumers.retain(|(source, _)| source.class == class);
+        self.cancel(queue, consumers).await?;
         let unclaimed = self.intake().line(queue).unclaimed(class);
         let any = !unclaimed.is_empty();
         for arrival in unclaimed {
@@ -136,37 +132,15 @@ impl Live {
             Ok(stored) if stored.progress.deaths > 0 && !self.is_blocked() => {
                 let to = To::queue(self.names.work(queue, class));
                 self.publish("claim", vec![stored.copy_for(to)]).await?;
-                self.ack("claim", vec![place.tag]).await?;
+                self.ack("claim", &[place]).await?;
                 self.intake().line(queue).closed(place);
                 Ok(())
             }
             _ => {
                 self.intake().line(queue).closed(place);
-                self.hand_back(queue, place.tag).await
+                self.hand_back(queue, place).await
             }
         }
-    }
-
-    /// Lets the server hand out a delivery again, and count that.
-    pub(super) async fn hand_back(&self, queue: &QueueName, tag: u64) -> Result<()> {
-        self.intake().line(queue).returns();
-        let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-        self.call("claim", self.worker.basic_nack(tag, requeue)).await?;
-        self.intake().tags.close(tag);
-        Ok(())
-    }
-
-    /// Ends deliveries: all of them are on their way to the server after this.
-    pub(super) async fn ack(&self, operation: &'static str, tags: Vec<u64>) -> Result<()> {
-        let Words { up_to, each } = self.intake().tags.words_for(tags.clone());
-        let one = |tag: u64, multiple| self.worker.basic_ack(tag, BasicAckOptions { multiple });
-        let words =
-            up_to.map(|tag| one(tag, true)).into_iter().chain(each.into_iter().map(|tag| one(tag, false)));
-        let written = async { join_all(words).await.into_iter().collect::<lapin::Result<()>>() };
-        self.call(operation, written).await?;
-        let mut intake = self.intake();
-        tags.into_iter().for_each(|tag| intake.tags.close(tag));
-        Ok(())
     }
 
     /// Deals with what cannot be run: buries what is no task, or was lost too often; puts off what only a newer version can
@@ -200,7 +174,7 @@ impl Live {
             }
         };
         self.publish("claim", [outgoing].into_iter().chain(reply).collect()).await?;
-        self.ack("claim", vec![place.tag]).await?;
+        self.ack("claim", &[place]).await?;
         self.intake().line(queue).closed(place);
         if buried {
             self.trim("claim", queue).await;
@@ -216,6 +190,7 @@ impl Live {
             self.end();
         }
         looked?;
+        self.close_ended_lanes().await?;
         self.probe().await
     }
 
@@ -224,7 +199,7 @@ impl Live {
         for lease in expired {
             let Some(held) = self.intake().release(&lease) else { continue };
             tracing::warn!(task = %lease.id, queue = %lease.queue, "the lease ran out");
-            self.hand_back(&lease.queue, held.place.tag).await?;
+            self.hand_back(&lease.queue, held.place).await?;
         }
         // Whoever claims at this moment takes what is here.
         let Ok(_alone) = self.claiming.try_lock() else { return Ok(()) };

@@ -6,15 +6,15 @@
 
 use std::sync::{Arc, Weak};
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, StreamExt, future::join_all};
 use lapin::{
     Consumer,
     message::Delivery,
     options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
-    types::FieldTable,
+    types::{FieldTable, ShortString},
 };
 
-use super::{class::Class, live::Live};
+use super::{arrival::Source, class::Class, lanes::Lane, live::Live};
 use crate::{Interest, Order, QueueName, Result};
 
 /// How often a class is asked for more in one claim: what must run alone, or others take meanwhile, fills nothing.
@@ -66,11 +66,11 @@ impl Live {
                 return Ok(lacking);
             }
             if credit == 0 {
-                let ready = self.ask_worker("claim", &name).await?;
+                let ready = self.ask_ready("claim", &self.lanes.current().channel, &name).await?;
                 self.consume(queue, class, lacking.min(ready).max(1)).await?;
             } else {
                 // What could be sent is here after this.
-                self.barrier("claim", &name).await?;
+                self.barrier("claim", &self.lanes.current().channel, &name).await?;
                 self.drain(queue);
             }
             self.intake().line(queue).answered(class);
@@ -93,9 +93,7 @@ impl Live {
         for class in self.classes(queue).rev() {
             let surplus = self.intake().line(queue).surplus(class);
             let cut = !surplus.is_empty();
-            for (number, consumer) in surplus {
-                self.cancel(queue, class, number, consumer).await?;
-            }
+            self.cancel(queue, surplus).await?;
             // Where slots are free, what comes next must be heard of.
             if cut && lacking > 0 {
                 self.consume(queue, class, 1).await?;
@@ -109,11 +107,11 @@ impl Live {
     /// between.
     pub(super) fn drain(&self, queue: &QueueName) {
         let consumers = self.intake().line(queue).consumers();
-        for (class, number, mut consumer) in consumers {
+        for (source, mut consumer) in consumers {
             let mut ended = false;
-            self.intake().arrive(queue, class, number, here(&mut consumer, &mut ended));
+            self.intake().arrive(queue, source, here(&mut consumer, &mut ended));
             if ended {
-                self.ended(queue, number);
+                self.ended(queue, source.consumer);
             }
         }
     }
@@ -127,33 +125,47 @@ impl Live {
     }
 
     /// Asks for `credit` more, by one more consumer: the credit of one that is there cannot be changed.
-    async fn consume(self: &Arc<Self>, queue: &QueueName, class: Class, credit: usize) -> Result<()> {
+    pub(super) async fn consume(
+        self: &Arc<Self>,
+        queue: &QueueName,
+        class: Class,
+        credit: usize,
+    ) -> Result<()> {
         let name = self.names.work(queue, class);
         let prefetch = u16::try_from(credit).unwrap_or(u16::MAX);
-        self.call("claim", self.worker.basic_qos(prefetch, BasicQosOptions::default())).await?;
+        let lane = self.lanes.current();
+        self.call("claim", lane.channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
         let options = BasicConsumeOptions::default();
-        let consume = self.worker.basic_consume(name.clone(), "".into(), options, FieldTable::default());
+        let consume = lane.channel.basic_consume(name.clone(), "".into(), options, FieldTable::default());
         let consumer = self.call("claim", consume).await?;
-        let number = self.intake().line(queue).stands(consumer.clone(), class, prefetch.into());
-        tokio::spawn(take_in(Arc::downgrade(self), queue.clone(), class, number, consumer));
-        self.barrier("claim", &name).await?;
+        let source = self.intake().line(queue).stands(consumer.clone(), lane.number, class, prefetch.into());
+        tokio::spawn(take_in(Arc::downgrade(self), queue.clone(), source, consumer));
+        self.barrier("claim", &lane.channel, &name).await?;
         self.drain(queue);
         Ok(())
     }
 
-    /// Ends a consumer; what it was sent before is taken in.
+    /// Ends consumers; what they were sent before is taken in. All at once: what the server takes back from one it would send to the
+    /// next, and take back again.
     pub(super) async fn cancel(
         &self,
         queue: &QueueName,
-        class: Class,
-        number: u64,
-        mut consumer: Consumer,
+        mut consumers: Vec<(Source, Consumer)>,
     ) -> Result<()> {
-        // First, so that the end of its stream is no surprise.
-        self.intake().line(queue).cancelled(number);
-        let cancel = self.worker.basic_cancel(consumer.tag(), BasicCancelOptions::default());
-        self.call("claim", cancel).await?;
-        self.intake().arrive(queue, class, number, here(&mut consumer, &mut false));
+        // First, so that the end of their streams is no surprise.
+        consumers.iter().for_each(|(source, _)| self.intake().line(queue).cancelled(source.consumer));
+        let of =
+            |(source, consumer): &(Source, Consumer)| Some((self.lanes.of(source.lane)?, consumer.tag()));
+        let tags: Vec<_> = consumers.iter().filter_map(of).collect();
+        let cancel = |(lane, tag): (Arc<Lane>, ShortString)| async move {
+            lane.channel.basic_cancel(tag, BasicCancelOptions::default()).await
+        };
+        let cancelled =
+            async { join_all(tags.into_iter().map(cancel)).await.into_iter().collect::<lapin::Result<()>>() };
+        self.call("claim", cancelled).await?;
+        for (source, consumer) in &mut consumers {
+            self.intake().arrive(queue, *source, here(consumer, &mut false));
+        }
         Ok(())
     }
 }
@@ -170,18 +182,18 @@ fn here(consumer: &mut Consumer, ended: &mut bool) -> impl Iterator<Item = Deliv
 }
 
 /// Takes in what a consumer is sent, and wakes who waits for it.
-async fn take_in(live: Weak<Live>, queue: QueueName, class: Class, number: u64, mut consumer: Consumer) {
+async fn take_in(live: Weak<Live>, queue: QueueName, source: Source, mut consumer: Consumer) {
     loop {
         let next = consumer.next().await;
         let Some(live) = live.upgrade() else { return };
-        let Some(Ok(first)) = next else { return live.ended(&queue, number) };
+        let Some(Ok(first)) = next else { return live.ended(&queue, source.consumer) };
         // All that came with it, so that many wake nobody more often than one does.
         let mut ended = false;
         let others = here(&mut consumer, &mut ended);
-        live.intake().arrive(&queue, class, number, std::iter::once(first).chain(others));
+        live.intake().arrive(&queue, source, std::iter::once(first).chain(others));
         live.waiters.wake(Interest::Ready, &queue);
         if ended {
-            return live.ended(&queue, number);
+            return live.ended(&queue, source.consumer);
         }
     }
 }

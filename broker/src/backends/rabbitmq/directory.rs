@@ -14,15 +14,14 @@ use crate::{Order, QueueName, QueueOptions, clock::millis, machine::Configuratio
 
 /// The last format that this version knows; it reads those before, too. Since 2, a queue's tasks wait in a line for each bit of
 /// their delay, which an older version would not count, and would forget. Since 3, a queue can be by priority: its tasks are in
-/// several lines, of which an older version would know the first one only.
-pub(super) const FORMAT: u8 = 3;
-
-/// The format of a directory without such queues: versions that know no other go on beside this one.
-const WITHOUT_PRIORITIES: u8 = 2;
+/// several lines, of which an older version would know the first one only. Since 4, a message without headers is a task, which an
+/// older version would bury as none.
+pub(super) const FORMAT: u8 = 4;
 
 /// All queues of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Directory {
+    /// As it was stored or sent; what is written has the last one.
     format: u8,
     queues: BTreeMap<QueueName, Entry>,
 }
@@ -69,7 +68,7 @@ pub(super) enum Unreadable {
 
 impl Default for Directory {
     fn default() -> Self {
-        Self { format: WITHOUT_PRIORITIES, queues: BTreeMap::new() }
+        Self { format: FORMAT, queues: BTreeMap::new() }
     }
 }
 
@@ -137,19 +136,14 @@ impl Directory {
         }
         match serde_json::from_slice::<Any>(json) {
             Ok(Any { format }) if format > FORMAT => Err(Unreadable::Newer(format)),
-            Ok(_) => {
-                let mut read = serde_json::from_slice::<Self>(json).map_err(|_| Unreadable::Foreign)?;
-                read.find_format();
-                Ok(read)
-            }
+            Ok(_) => serde_json::from_slice(json).map_err(|_| Unreadable::Foreign),
             Err(_) => Err(Unreadable::Foreign),
         }
     }
 
-    /// Notes which format is needed to read it.
-    fn find_format(&mut self) {
-        let by_priority = self.queues.values().any(|entry| entry.by_priority);
-        self.format = if by_priority { FORMAT } else { WITHOUT_PRIORITIES };
+    /// Whether versions can read it that do not know what this one writes.
+    pub(super) fn is_older(&self) -> bool {
+        self.format < FORMAT
     }
 
     pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
@@ -174,7 +168,6 @@ impl Directory {
                 None => drop(self.queues.insert(queue.clone(), theirs.clone())),
             }
         }
-        self.find_format();
     }
 
     /// Takes a change; what was said before, and a second configuration, change nothing.
@@ -200,7 +193,6 @@ impl Directory {
                 self.queues.entry(queue.clone()).or_default().steps.extend(levels);
             }
         }
-        self.find_format();
     }
 }
 
@@ -256,22 +248,29 @@ mod tests {
     /// What was stored by this version, and by each one before it, must be read by every later one.
     #[test]
     fn the_stored_form_is_kept() {
-        let first = br#"{"format":1,"queues":{"q":{"capacity":3,"remember_ids_ms":3600000,"revision":1,"configured":true,"closed":true,"levels":[2]}}}"#;
-        let second = br#"{"format":2,"queues":{"q":{"capacity":3,"remember_ids_ms":3600000,"revision":1,"configured":true,"closed":true,"levels":[2],"steps":[0,3]}}}"#;
-        let third = br#"{"format":3,"queues":{"q":{"capacity":3,"remember_ids_ms":3600000,"revision":1,"configured":true,"closed":true,"levels":[2],"steps":[0,3]},"r":{"capacity":3,"remember_ids_ms":3600000,"revision":1,"configured":true,"closed":false,"levels":[],"steps":[],"by_priority":true}}}"#;
+        let first = r#"{"format":1,"queues":{"q":{"capacity":3,"remember_ids_ms":3600000,"revision":1,"configured":true,"closed":true,"levels":[2]}}}"#;
+        let second = r#"{"format":2,"queues":{"q":{"capacity":3,"remember_ids_ms":3600000,"revision":1,"configured":true,"closed":true,"levels":[2],"steps":[0,3]}}}"#;
+        let third = r#"{"format":3,"queues":{"q":{"capacity":3,"remember_ids_ms":3600000,"revision":1,"configured":true,"closed":true,"levels":[2],"steps":[0,3]},"r":{"capacity":3,"remember_ids_ms":3600000,"revision":1,"configured":true,"closed":false,"levels":[],"steps":[],"by_priority":true}}}"#;
+        let fourth = third.replace(r#"{"format":3"#, r#"{"format":4"#);
+        let read = |stored: &str| {
+            let mut directory = Directory::default();
+            let stored = Directory::read(stored.as_bytes()).unwrap();
+            directory.merge(&stored);
+            (directory, stored.is_older())
+        };
         let mut directory = after(&[configure(3), Change::Close(queue())]);
         directory.queues.get_mut(&queue()).unwrap().levels.insert(2);
-        assert_eq!(Directory::read(first), Ok(directory.clone()));
+        assert_eq!(read(first), (directory.clone(), true));
         directory.apply(&Change::Wait(queue(), BTreeSet::from([0, 3])));
-        assert_eq!(directory.to_json().unwrap(), second);
-        assert_eq!(Directory::read(second), Ok(directory.clone()));
+        assert_eq!(read(second), (directory.clone(), true));
         directory.apply(&Change::Configure(
             QueueName::new("r").unwrap(),
             QueueOptions::default().with_order(Order::Priority).with_capacity(3),
         ));
-        assert_eq!(directory.to_json().unwrap(), third);
-        assert_eq!(Directory::read(third), Ok(directory));
-        assert_eq!(Directory::read(br#"{"format":4}"#), Err(Unreadable::Newer(4)));
+        assert_eq!(read(third), (directory.clone(), true));
+        assert_eq!(directory.to_json().unwrap(), fourth.as_bytes());
+        assert_eq!(read(&fourth), (directory, false));
+        assert_eq!(Directory::read(br#"{"format":5}"#), Err(Unreadable::Newer(5)));
         assert_eq!(Directory::read(b"rubbish"), Err(Unreadable::Foreign));
     }
 }

@@ -126,7 +126,7 @@ impl Live {
         }
         let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let name = self.names.holders(queue);
-        let consume = self.worker.basic_consume(name, "".into(), options, FieldTable::default());
+        let consume = self.control.basic_consume(name, "".into(), options, FieldTable::default());
         let holder = self.call(operation, consume).await?;
         tokio::spawn(until_uncounted(holder, Arc::downgrade(self), queue.clone()));
         Ok(())

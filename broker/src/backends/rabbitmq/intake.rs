@@ -3,79 +3,27 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, hash_map},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use lapin::{Consumer, message::Delivery};
+use lapin::message::Delivery;
 
 use super::{
-    arrival::{Arrival, Place},
+    arrival::{Arrival, Place, Source},
     ask::Answer,
-    class::Class,
+    line::Line,
     message::Stored,
-    tags::Tags,
+    tags::{Tags, Words},
 };
-use crate::{Claim, ClaimedTask, End, Incarnation, Lease, Order, QueueName, TaskId, limits};
-
-/// How long nobody may wait for a queue before its tasks are not sent here any more.
-const UNWANTED: Duration = Duration::from_millis(200);
-
-/// How long the server may take to have back what was handed back.
-const RETURNING: Duration = Duration::from_millis(250);
+use crate::{Claim, ClaimedTask, End, Incarnation, Lease, QueueName, TaskId};
 
 /// Everything that a session has.
 #[derive(Default)]
 pub(super) struct Intake {
     lines: HashMap<QueueName, Line>,
     held: HashMap<Lease, Held>,
-    /// Of the channel of deliveries.
-    pub(super) tags: Tags,
-}
-
-/// What a session has of one queue.
-#[derive(Default)]
-pub(super) struct Line {
-    /// Who consumes, and who did and still has something to acknowledge.
-    standings: Vec<Standing>,
-    /// Counts them.
-    stood: u64,
-    /// Delivered and not claimed, by class and delivery tag: the most urgent first, and in the order in which the server sent them.
-    arrived: BTreeMap<(Class, u64), Arrival>,
-    /// How many are claimed and not settled.
-    held: usize,
-    /// Of which classes there was nothing more when they were asked for, and what came since has been sent here: they had credit
-    /// ever since.
-    exhausted: [bool; Class::MOST],
-    /// As many tasks as were ever claimed and held at a time, if there are classes: they share so much credit.
-    slots: usize,
-    /// Since when claims were given as much as they asked for, if there are classes: who asks no more has no free slot.
-    filled_since: Option<Instant>,
-    /// Counts the deliveries.
-    received: u64,
-    /// Tasks that this session put off, and until when they may be neither waiting nor ready: the server is handing them
-    /// over.
-    scheduled: HashMap<TaskId, Instant>,
-    /// Until when deliveries that this session handed back may not be ready yet.
-    returning: Vec<Instant>,
-    /// This session is one that is asked what it holds.
-    pub(super) holder: bool,
-    /// Since when nobody waits for the queue.
-    unwanted_since: Option<Instant>,
-}
-
-/// A consumer of a queue.
-pub(super) struct Standing {
-    /// Its number among those of the line.
-    number: u64,
-    consumer: Consumer,
-    /// Whose tasks it gets.
-    class: Class,
-    /// How many of its deliveries may be unacknowledged.
-    prefetch: usize,
-    /// How many of them are.
-    open: usize,
-    /// It gets no more.
-    cancelled: bool,
+    /// Of the channels of deliveries, by their numbers.
+    tags: BTreeMap<u32, Tags>,
 }
 
 /// A delivery that was claimed.
@@ -118,134 +66,6 @@ impl Held {
     }
 }
 
-impl Standing {
-    /// How many more the server sends as things are.
-    fn credit(&self) -> usize {
-        if self.cancelled { 0 } else { self.prefetch.saturating_sub(self.open) }
-    }
-}
-
-impl Line {
-    /// How many tasks of a class a claim can take.
-    pub(super) fn here(&self, class: Class) -> usize {
-        self.arrived.values().filter(|arrival| arrival.class == class && !arrival.must_run_alone).count()
-    }
-
-    /// How many more of a class the server sends as things are.
-    pub(super) fn credit(&self, class: Class) -> usize {
-        self.standings.iter().filter(|s| s.class == class).map(Standing::credit).sum()
-    }
-
-    /// Whether all that there is of a class was sent here, but for what is on its way.
-    pub(super) fn is_exhausted(&self, class: Class) -> bool {
-        self.exhausted[class.index()]
-    }
-
-    /// Notes that the server has answered after it sent what it could of a class: if it may send more, there is no more.
-    pub(super) fn answered(&mut self, class: Class) {
-        self.exhausted[class.index()] = self.credit(class) > 0;
-    }
-
-    /// Notes that so many are asked for beside those that are held.
-    pub(super) fn asks(&mut self, max: usize) {
-        let open: usize = self.standings.iter().map(|s| s.open).sum();
-        self.slots = self.slots.max(open.saturating_sub(self.arrived.len()) + max);
-    }
-
-    /// Notes whether a claim got as much as it asked for.
-    pub(super) fn filled(&mut self, filled: bool) {
-        self.filled_since = filled.then(Instant::now);
-    }
-
-    /// Who has credit of a class that is over: all shares are more than the slots, and one for each class.
-    pub(super) fn surplus(&self, class: Class) -> Vec<(u64, Consumer)> {
-        let share = |s: &Standing| if s.cancelled { s.open } else { s.prefetch };
-        if self.credit(class) <= 1
-            || self.standings.iter().map(share).sum::<usize>() <= self.slots + Class::MOST
-        {
-            return Vec::new();
-        }
-        let over = self.standings.iter().filter(|s| s.class == class && s.credit() > 0);
-        over.map(|s| (s.number, s.consumer.clone())).collect()
-    }
-
-    /// Notes a new consumer, and numbers it.
-    pub(super) fn stands(&mut self, consumer: Consumer, class: Class, prefetch: usize) -> u64 {
-        self.stood += 1;
-        let number = self.stood;
-        self.standings.push(Standing { number, consumer, class, prefetch, open: 0, cancelled: false });
-        number
-    }
-
-    /// Those who consume at present.
-    pub(super) fn consumers(&self) -> Vec<(Class, u64, Consumer)> {
-        let present = self.standings.iter().filter(|s| !s.cancelled);
-        present.map(|s| (s.class, s.number, s.consumer.clone())).collect()
-    }
-
-    /// Notes that a consumer gets no more.
-    pub(super) fn cancelled(&mut self, number: u64) {
-        self.standings.iter_mut().filter(|s| s.number == number).for_each(|s| s.cancelled = true);
-        self.forget_idle();
-        self.note_exhausted();
-    }
-
-    fn forget_idle(&mut self) {
-        self.standings.retain(|s| !s.cancelled || s.open > 0);
-    }
-
-    /// Where there is no credit, there may be more than is here.
-    fn note_exhausted(&mut self) {
-        for class in Class::of_queue(Order::Priority) {
-            self.exhausted[class.index()] &= self.credit(class) > 0;
-        }
-    }
-
-    /// Whether this consumer should be getting deliveries.
-    pub(super) fn relies_on(&self, number: u64) -> bool {
-        self.standings.iter().any(|s| !s.cancelled && s.number == number)
-    }
-
-    /// Notes, once, that a delivery was acknowledged or is handed back.
-    pub(super) fn closed(&mut self, place: Place) {
-        let Some(standing) = self.standings.iter_mut().find(|s| s.number == place.consumer) else { return };
-        standing.open -= 1;
-        if standing.cancelled && standing.open == 0 {
-            self.forget_idle();
-        }
-    }
-
-    /// Notes that a delivery is on its way back.
-    pub(super) fn returns(&mut self) {
-        self.returning.push(Instant::now() + RETURNING);
-    }
-
-    /// Of which classes what is here should go back and no more should come: nobody waits for the queue any more, or somebody does
-    /// and does not claim what is here, or has no slot for what might come.
-    pub(super) fn unwanted(&mut self, wanted: bool) -> Vec<Class> {
-        let now = Instant::now();
-        self.scheduled.retain(|_, until| *until > now);
-        self.returning.retain(|until| *until > now);
-        self.unwanted_since = if wanted { None } else { Some(self.unwanted_since.unwrap_or(now)) };
-        let is_over = |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() > UNWANTED);
-        // Who waits to become idle for one that must run alone asks for no others meanwhile.
-        let full =
-            is_over(&self.filled_since) && !self.arrived.values().any(|arrival| arrival.must_run_alone);
-        let all = full || is_over(&self.unwanted_since);
-        let concerns = |class: &Class| {
-            let arrived = || self.arrived.values().filter(|arrival| arrival.class == *class);
-            let consumes = || self.standings.iter().any(|s| s.class == *class && !s.cancelled);
-            arrived().any(Arrival::is_stale) || all && (arrived().next().is_some() || consumes())
-        };
-        Class::of_queue(Order::Priority).filter(concerns).collect()
-    }
-
-    /// Takes out everything of a class that was not claimed, in order.
-    pub(super) fn unclaimed(&mut self, class: Class) -> Vec<Arrival> {
-        self.arrived.extract_if(.., |_, arrival| arrival.class == class).map(|(_, arrival)| arrival).collect()
-    }
-}
-
 impl Intake {
     pub(super) fn line(&mut self, queue: &QueueName) -> &mut Line {
         self.lines.entry(queue.clone()).or_default()
@@ -254,12 +74,34 @@ impl Intake {
     /// Whether the server sends tasks of this queue here as things are.
     pub(super) fn is_sent(&self, queue: &QueueName) -> bool {
         let line = self.lines.get(queue);
-        line.is_some_and(|line| line.standings.iter().any(|standing| standing.credit() > 0))
+        line.is_some_and(Line::is_sent)
     }
 
     /// How many tasks of this queue the session has, claimed or not.
     pub(super) fn here(&self, queue: &QueueName) -> usize {
-        self.lines.get(queue).map_or(0, |line| line.held + line.arrived.len())
+        self.lines.get(queue).map_or(0, |line| line.held + line.waiting())
+    }
+
+    /// What is known of a channel's deliveries.
+    pub(super) fn tags(&mut self, lane: u32) -> &mut Tags {
+        self.tags.entry(lane).or_default()
+    }
+
+    /// Forgets a channel.
+    pub(super) fn forget_tags(&mut self, lane: u32) {
+        self.tags.remove(&lane);
+    }
+
+    /// How to acknowledge these on each of their channels.
+    pub(super) fn words_for(&mut self, places: &[Place]) -> Vec<(u32, Words)> {
+        let mut by_lane = BTreeMap::<u32, Vec<u64>>::new();
+        places.iter().for_each(|place| by_lane.entry(place.lane).or_default().push(place.tag));
+        by_lane.into_iter().map(|(lane, tags)| (lane, self.tags(lane).words_for(tags))).collect()
+    }
+
+    /// Notes that what ends these deliveries is on its way.
+    pub(super) fn close(&mut self, places: &[Place]) {
+        places.iter().for_each(|place| self.tags(place.lane).close(place.tag));
     }
 
     pub(super) fn queues(&self) -> Vec<QueueName> {
@@ -270,61 +112,28 @@ impl Intake {
     pub(super) fn arrive(
         &mut self,
         queue: &QueueName,
-        class: Class,
-        consumer: u64,
+        source: Source,
         deliveries: impl IntoIterator<Item = Delivery>,
     ) {
         let since = Instant::now();
         let line = self.lines.entry(queue.clone()).or_default();
-        let mut standing = line.standings.iter_mut().find(|s| s.number == consumer);
-        for delivery in deliveries {
-            let arrival = Arrival::read(delivery, class, consumer, since);
-            let tag = arrival.place.tag;
-            self.tags.open(tag);
-            line.received += 1;
-            if let Some(standing) = &mut standing {
-                standing.open += 1;
-            }
-            if let Ok(task) = &arrival.task
-                && !line.scheduled.is_empty()
-            {
-                line.scheduled.remove(&task.id);
-            }
-            line.arrived.insert((class, tag), arrival);
-        }
-        line.note_exhausted();
+        let tags = self.tags.entry(source.lane).or_default();
+        line.arrive(
+            source,
+            deliveries.into_iter().map(|delivery| {
+                tags.open(delivery.delivery_tag);
+                Arrival::read(delivery, source, since)
+            }),
+        );
     }
 
     /// Claims what has arrived, the most urgent first, and of those the oldest.
     pub(super) fn take(&mut self, claim: &Claim, incarnation: Incarnation, steady: u64) -> Taken {
-        let mut taken = Taken::default();
         let line = self.lines.entry(claim.queue.clone()).or_default();
-        taken.refused = line
-            .arrived
-            .extract_if(.., |_, arrival| arrival.is_refused())
-            .map(|(_, arrival)| arrival)
-            .collect();
-        let alone = line.arrived.iter().find(|(_, arrival)| arrival.must_run_alone).map(|(place, _)| *place);
-        let places: Vec<(Class, u64)> = match alone {
-            Some(place) if claim.idle => vec![place],
-            _ => {
-                let beside = || line.arrived.iter().filter(|(_, arrival)| !arrival.must_run_alone);
-                // Fewer where they are large, but one in any case.
-                let mut bytes = 0;
-                let fit = beside().take_while(|(_, arrival)| {
-                    let first = bytes == 0;
-                    bytes += arrival.task.as_ref().map_or(0, |task| task.payload.len());
-                    first || bytes <= limits::MAX_BATCH_BYTES
-                });
-                let fit: Vec<(Class, u64)> = fit.map(|(place, _)| *place).take(claim.max).collect();
-                taken.more = fit.len() < beside().take(claim.max).count();
-                fit
-            }
-        };
-        for place in places {
-            let Some(Arrival { task: Ok(mut stored), place, .. }) = line.arrived.remove(&place) else {
-                continue;
-            };
+        let refused = line.take_refused();
+        let (picked, more) = line.pick(claim.max, claim.idle);
+        let mut tasks = Vec::with_capacity(picked.len());
+        for (place, mut stored) in picked {
             let mut lease =
                 Lease { queue: claim.queue.clone(), id: stored.id.clone(), epoch: 0, incarnation };
             let free = loop {
@@ -336,7 +145,7 @@ impl Intake {
                 }
             };
             let progress = &stored.progress;
-            taken.tasks.push(ClaimedTask {
+            tasks.push(ClaimedTask {
                 batch: None,
                 lease,
                 name: stored.name.clone(),
@@ -353,8 +162,7 @@ impl Intake {
             free.insert(Held { place, stored, until, settling: false, published: None });
             line.held += 1;
         }
-        taken.waiting_alone = line.arrived.values().filter(|arrival| arrival.must_run_alone).count() as u64;
-        taken
+        Taken { tasks, waiting_alone: line.waiting_alone(), more, refused }
     }
 
     pub(super) fn held(&mut self, lease: &Lease) -> Option<&mut Held> {
@@ -375,29 +183,27 @@ impl Intake {
     pub(super) fn expired(&self, steady: u64) -> Vec<Lease> {
         let mut over: Vec<_> =
             self.held.iter().filter(|(_, held)| held.until <= steady && !held.settling).collect();
-        over.sort_by_key(|(_, held)| held.place.tag);
+        over.sort_by_key(|(_, held)| (held.place.lane, held.place.tag));
         over.into_iter().map(|(lease, _)| lease.clone()).collect()
     }
 
     /// Notes that a task of the queue was put off, and when the server has handed it over for certain.
     pub(super) fn put_off(&mut self, queue: &QueueName, id: TaskId, until: Instant) {
-        self.line(queue).scheduled.insert(id, until);
+        self.line(queue).put_off(id, until);
     }
 
     /// What this session says when it is asked.
     pub(super) fn answer(&mut self, queue: &QueueName, incarnation: Incarnation, connection: u64) -> Answer {
         let held = self.here(queue) as u64;
         let line = self.line(queue);
-        let now = Instant::now();
-        line.scheduled.retain(|_, until| *until > now);
-        line.returning.retain(|until| *until > now);
+        let (scheduled, returning) = line.on_their_way();
         Answer {
             incarnation,
             connection,
             held,
-            returning: line.returning.len() as u64,
-            consumers: line.standings.len() as u64,
-            scheduled: line.scheduled.len() as u64,
+            returning,
+            consumers: line.consuming(),
+            scheduled,
             received: line.received,
         }
     }
@@ -405,21 +211,13 @@ impl Intake {
 
 #[cfg(test)]
 mod tests {
-    use lapin::{
-        BasicProperties,
-        types::{AMQPValue, FieldTable},
-    };
+    use lapin::BasicProperties;
 
-    use super::*;
+    use super::{super::class::Class, *};
 
     fn delivery(tag: u64, id: &str) -> Delivery {
-        let mut headers = FieldTable::default();
-        headers.insert("mh-format".into(), AMQPValue::LongLongInt(1));
         let mut delivery = Delivery::mock(tag, "".into(), "".into(), false, b"null".to_vec());
-        delivery.properties = BasicProperties::default()
-            .with_message_id(id.into())
-            .with_type("work".into())
-            .with_headers(headers);
+        delivery.properties = BasicProperties::default().with_message_id(id.into()).with_type("work".into());
         delivery
     }
 
@@ -429,7 +227,8 @@ mod tests {
         let (queue, other) = (QueueName::new("q").unwrap(), QueueName::new("r").unwrap());
         let here = |intake: &Intake| [&queue, &other].map(|queue| intake.here(queue));
         assert_eq!(here(&intake), [0, 0]);
-        intake.arrive(&queue, Class::FIRST, 1, [delivery(1, "a"), delivery(2, "b")]);
+        let source = Source { consumer: 1, lane: 0, class: Class::FIRST };
+        intake.arrive(&queue, source, [delivery(1, "a"), delivery(2, "b")]);
         assert_eq!(here(&intake), [2, 0], "they wait to be claimed");
         let taken = intake.take(&Claim::new(queue.clone(), 1), Incarnation::generate(), 0);
         assert_eq!((taken.tasks.len(), here(&intake)), (1, [2, 0]), "one is claimed");

@@ -1,5 +1,4 @@
-//! The connections of a session while they last, and how everything on them is called: within a time, and with all of
-//! them given up at the first error.
+//! The connections of a session while they last, and what is known on them.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,26 +6,23 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use futures_util::StreamExt;
-use lapin::{
-    Channel, Connection, Consumer,
-    options::{ChannelFlowOptions, QueueDeclareOptions},
-    types::{FieldTable, ShortString},
-    uri::AMQPUri,
-};
+use lapin::{Channel, Connection, Consumer, types::ShortString, uri::AMQPUri};
 use tokio::sync::{mpsc, watch};
 
 use super::{
     ask::Answer,
+    calls::ANSWER,
     class::Class,
     dial::Dialer,
     directory::{Directory, Entry, Unreadable},
-    error::{self, Doing},
+    error,
     holders::{Counting, Uncounted},
     intake::Intake,
+    lanes::Lanes,
     link::Link,
     names::Names,
     news::Untold,
@@ -34,20 +30,10 @@ use super::{
     register,
     replies::Replies,
     run_time::Bounds,
-    topology,
     waiters::Waiters,
     workers::Presence,
 };
 use crate::{Incarnation, Order, QueueName, Result};
-
-/// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(5);
-
-/// How long a call may take to say why it fails when the connections are given up.
-const LAST_WORD: Duration = Duration::from_millis(100);
-
-/// How often connections are tried that may be silent because nobody is at their other end.
-const PROBE: Duration = Duration::from_secs(5);
 
 /// Two connections and what was built on them. They go together: what is received on one is settled by publishing on the
 /// other.
@@ -63,8 +49,10 @@ pub(super) struct Live {
     /// Publishes what may be lost. On the publishing connection, as the server stops reading from one that publishes
     /// when its memory or disk is full.
     pub(super) talk: Channel,
+    /// Declares and binds, and gets what comes into the inbox.
+    pub(super) control: Channel,
     /// Tasks are delivered and acknowledged here.
-    pub(super) worker: Channel,
+    pub(super) lanes: Lanes,
     /// A look at what is not there closes this one, and another is opened.
     pub(super) lookup: tokio::sync::Mutex<Channel>,
     /// The directory is taken and put back here.
@@ -94,7 +82,7 @@ pub(super) struct Live {
     pub(super) bounds: Bounds,
     pub(super) uncounted: Uncounted,
     pub(super) counting: tokio::sync::Mutex<Counting>,
-    gone: watch::Sender<bool>,
+    pub(super) gone: watch::Sender<bool>,
     /// The server takes nothing, as its memory or disk is full.
     blocked: AtomicBool,
     /// Those of the session, as above.
@@ -102,7 +90,7 @@ pub(super) struct Live {
     /// What is to be told to other sessions.
     pub(super) untold: Mutex<Untold>,
     /// When the consuming connection last answered.
-    probed: Mutex<Instant>,
+    pub(super) probed: Mutex<Instant>,
 }
 
 impl Live {
@@ -118,7 +106,8 @@ impl Live {
         let name = format!("manyhands {}", link.incarnation);
         let (to_publish, to_consume) = dialer.dial(operation, server, &name).await?;
         let talk = to_publish.create_channel().await.map_err(failed)?;
-        let worker = to_consume.create_channel().await.map_err(failed)?;
+        let control = to_consume.create_channel().await.map_err(failed)?;
+        let lane = to_consume.create_channel().await.map_err(failed)?;
         let lookup = to_consume.create_channel().await.map_err(failed)?;
         let register = to_consume.create_channel().await.map_err(failed)?;
         let (to_publish, to_consume) = (Arc::new(to_publish), Arc::new(to_consume));
@@ -130,7 +119,8 @@ impl Live {
             to_publish: Arc::clone(&to_publish),
             publishers: Publishers::default(),
             talk,
-            worker,
+            control,
+            lanes: Lanes::new(lane),
             lookup: tokio::sync::Mutex::new(lookup),
             register: tokio::sync::Mutex::new(register),
             inbox: link.names.inbox(link.incarnation, number),
@@ -185,149 +175,12 @@ impl Live {
         self.blocked.load(Ordering::SeqCst)
     }
 
-    /// Makes a call. Any error, and silence, is the end of the connections.
-    pub(super) async fn call<T>(
-        &self,
-        operation: &'static str,
-        call: impl Future<Output = lapin::Result<T>>,
-    ) -> Result<T> {
-        self.call_doing(operation, Doing::Using, call).await
-    }
-
-    /// The same of a call that does this.
-    pub(super) async fn call_doing<T>(
-        &self,
-        operation: &'static str,
-        doing: Doing,
-        call: impl Future<Output = lapin::Result<T>>,
-    ) -> Result<T> {
-        self.try_call(operation, call).await?.map_err(|e| {
-            self.end();
-            error::refused(operation, doing, &e)
-        })
-    }
-
-    /// Makes a call that may fail without being the end of the connections.
-    pub(super) async fn try_call<T>(
-        &self,
-        operation: &'static str,
-        call: impl Future<Output = lapin::Result<T>>,
-    ) -> Result<lapin::Result<T>> {
-        self.answer_to(operation, call).await?.ok_or_else(|| {
-            self.end();
-            error::silent(operation)
-        })
-    }
-
-    /// Makes a call on the publishing connection. There, silence is no reason to give up while the server takes nothing.
-    pub(super) async fn call_publishing<T>(
-        &self,
-        operation: &'static str,
-        call: impl Future<Output = lapin::Result<T>>,
-    ) -> Result<T> {
-        if self.is_blocked() {
-            return Err(error::blocked(operation));
-        }
-        match self.answer_to(operation, call).await? {
-            Some(Ok(answer)) => Ok(answer),
-            None if self.is_blocked() => Err(error::blocked(operation)),
-            failed => {
-                self.end();
-                Err(failed
-                    .and_then(lapin::Result::err)
-                    .map_or_else(|| error::silent(operation), |e| error::rabbitmq(operation, &e)))
-            }
-        }
-    }
-
-    /// The answer to a call; none if it does not come in time.
-    async fn answer_to<T>(
-        &self,
-        operation: &'static str,
-        call: impl Future<Output = lapin::Result<T>>,
-    ) -> Result<Option<lapin::Result<T>>> {
-        self.try_within(operation, call).await
-    }
-
-    /// What happens in the time of an answer; none if it does not.
-    pub(super) async fn try_within<T>(
-        &self,
-        operation: &'static str,
-        call: impl Future<Output = T>,
-    ) -> Result<Option<T>> {
-        let mut gone = self.gone.subscribe();
-        let mut call = std::pin::pin!(call);
-        tokio::select! {
-            biased;
-            answer = tokio::time::timeout(ANSWER, &mut call) => return Ok(answer.ok()),
-            _ = gone.wait_for(|gone| *gone) => {}
-        }
-        // What ends its channel is often heard first by a consumer of it.
-        tokio::time::timeout(LAST_WORD, call).await.map(Some).map_err(|_| error::lost(operation))
-    }
-
-    /// Two answers on the channel of deliveries: what was on its way to us before is here after. Tried on 3.10: once is
-    /// not enough, and two that are not awaited one after the other are not either.
-    pub(super) async fn barrier(&self, operation: &'static str, queue: &ShortString) -> Result<()> {
-        for _ in 0..2 {
-            self.ask_worker(operation, queue).await?;
-        }
-        *self.probed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        Ok(())
-    }
-
-    /// Waits until the server has taken in what was sent on the channel of deliveries before.
-    pub(super) async fn pass(&self, operation: &'static str) -> Result<()> {
-        // That the server may go on sending, which it does in any case: the channel answers that alone, and asks no queue.
-        let go_on = self.worker.channel_flow(ChannelFlowOptions { active: true });
-        self.call(operation, go_on).await.map(drop)
-    }
-
-    /// How many messages of a queue can be handed out, asked on the channel of deliveries.
-    pub(super) async fn ask_worker(&self, operation: &'static str, queue: &ShortString) -> Result<usize> {
-        let mut asked = 0;
-        loop {
-            let began = Instant::now();
-            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            let ask = self.worker.queue_declare(queue.clone(), passive, FieldTable::default());
-            let found = self.call(operation, ask).await?;
-            asked += 1;
-            // What it sends comes before its answer, but not before one that is given in its place.
-            let nothing = found.message_count() == 0 && found.consumer_count() == 0;
-            if !nothing || began.elapsed() < topology::GIVEN_UP || asked == topology::ASKED {
-                return Ok(usize::try_from(found.message_count()).unwrap_or(usize::MAX));
-            }
-        }
-    }
-
-    /// Waits until everything is read that was done before this call, whoever did it.
-    pub(super) async fn sync(self: &Arc<Self>, operation: &'static str) -> Result<()> {
-        // Who does something announces it to all inboxes before it says that it is done.
-        self.barrier(operation, &self.inbox).await?;
-        self.read_inbox();
-        self.readable(operation)
-    }
-
     /// Refuses to go on where a newer version has written what this one cannot read.
     pub(super) fn readable(&self, operation: &'static str) -> Result<()> {
         match self.unreadable.get() {
             Some(unreadable) => Err(register::said(operation, *unreadable)),
             None => Ok(()),
         }
-    }
-
-    /// Asks both connections whether they are there, now and then.
-    pub(super) async fn probe(&self) -> Result<()> {
-        if self.probed.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < PROBE {
-            return Ok(());
-        }
-        self.barrier("probe", &self.inbox).await?;
-        if self.is_blocked() {
-            return Ok(());
-        }
-        let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let ask = self.talk.queue_declare(self.names.directory(), look, FieldTable::default());
-        self.call_publishing("probe", ask).await.map(drop)
     }
 
     /// What is known of all queues.
@@ -410,6 +263,9 @@ async fn watch_over(
                 Some(lapin::Event::Error(error)) if error.is_amqp_soft_error() => {
                     if error::code(&error) == 406 {
                         tracing::warn!(%error, "RabbitMQ ended a channel; what it had handed out it hands out again");
+                    }
+                    if live.upgrade().is_some_and(|live| live.lanes.has_lost_one()) {
+                        break;
                     }
                 }
                 Some(lapin::Event::Error(error)) => {

@@ -271,9 +271,11 @@ impl<'a> Look<'a> {
         }
         let id = delivery.properties.message_id().as_ref().and_then(|id| TaskId::new(id.as_str()).ok());
         let properties = delivery.properties.clone();
-        let task = Stored::take(&mut delivery);
+        let task = Stored::read(&delivery);
         let id = id.unwrap_or_else(|| message::unnamed(obituary));
-        Seen { tag, id, task, data: delivery.data, properties, obituary }
+        // A task has its body in itself.
+        let data = if task.is_ok() { Vec::new() } else { delivery.data };
+        Seen { tag, id, task, data, properties, obituary }
     }
 
     /// Lets the server have back what was seen, and waits until it has.

@@ -17,8 +17,9 @@ use crate::{
     machine::Progress,
 };
 
-/// The format that this version writes; it reads those before, too. Since 2, what is usual is left out, which a version before would take for
-/// one attempt and one crash.
+/// The format of a message with headers; those before are read, too. Since 2, what is usual is left out, which a version before would take for
+/// one attempt and one crash. A message that says no format is a plain task, of which nothing is left to be said in headers: each property is
+/// work for the server and both ends. Versions before that are kept out by the format of the directory.
 const FORMAT: i64 = 2;
 
 /// How many attempts and crashes a task is allowed that does not say so. Never to be changed: such tasks lie in queues.
@@ -60,11 +61,11 @@ impl Stored {
         }
     }
 
-    /// Takes a task out of a delivery, its body with it. What the server counted since the copy was made is in the progress.
+    /// Reads the task in a delivery. What the server counted since the copy was made is in the progress.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] when it is not a task; [`ErrorKind::Incompatible`] when a newer version made it.
-    pub(super) fn take(delivery: &mut Delivery) -> Result<Self> {
+    pub(super) fn read(delivery: &Delivery) -> Result<Self> {
         let foreign = |what: &str| {
             Error::new(
                 ErrorKind::Corrupt,
@@ -74,15 +75,16 @@ impl Stored {
         };
         let none = FieldTable::default();
         let headers = delivery.properties.headers().as_ref().unwrap_or(&none);
-        match number(headers, "mh-format") {
-            Some(1..=FORMAT) => {}
+        let ours = match number(headers, "mh-format") {
+            Some(1..=FORMAT) => true,
             Some(newer) if newer > FORMAT => {
                 let message =
                     format!("a task needs a version that knows format {newer}; this one knows {FORMAT}");
                 return Err(Error::new(ErrorKind::Incompatible, "claim", message));
             }
-            _ => return Err(foreign("it has no format")),
-        }
+            None if !headers.contains_key("mh-format") => false,
+            _ => return Err(foreign("its format is none")),
+        };
         let id = delivery.properties.message_id().as_ref().ok_or_else(|| foreign("it has no id"))?;
         let id = TaskId::new(id.as_str()).map_err(|e| foreign("its id").because(e))?;
         let name = delivery.properties.kind().as_ref().ok_or_else(|| foreign("it has no name"))?;
@@ -108,14 +110,18 @@ impl Stored {
         let repeated = headers.inner().contains_key("mh-repeated");
         let priority = number(headers, "mh-priority");
         let reply_to = delivery.properties.reply_to().clone();
-        let text = String::from_utf8(std::mem::take(&mut delivery.data)).map_err(|e| {
-            delivery.data = e.into_bytes();
-            foreign("its payload is not UTF-8")
-        })?;
+        let text =
+            str::from_utf8(&delivery.data).map_err(|e| foreign("its payload is not UTF-8").because(e))?;
+        // Anybody could have sent one that says no format.
+        let payload = if ours {
+            Payload::from_stored(text)
+        } else {
+            Payload::from_json(text).map_err(|e| foreign("its payload").because(e))?
+        };
         Ok(Self {
             id,
             name,
-            payload: Payload::from_stored(text),
+            payload,
             progress,
             repeated,
             reply_to,
@@ -161,8 +167,7 @@ impl Stored {
         let mut set = |key: &str, value: i64| {
             headers.insert(key.into(), AMQPValue::LongLongInt(value));
         };
-        set("mh-format", FORMAT);
-        // What is usual is left out: each header is work for everybody on the way.
+        // What is usual is left out.
         if *max_attempts != USUAL.0 {
             set("mh-max-attempts", i64::from(*max_attempts));
         }
@@ -201,11 +206,13 @@ impl Stored {
         if let (false, Ok(history)) = (history.is_empty(), serde_json::to_string(history)) {
             headers.insert("mh-history".into(), AMQPValue::LongString(history.into()));
         }
-        let properties = persistent()
+        let mut properties = persistent()
             .with_message_id(ShortString::from(self.id.to_string()))
-            .with_type(ShortString::from(self.name.as_str()))
-            .with_content_type("application/json".into())
-            .with_headers(headers);
+            .with_type(ShortString::from(self.name.as_str()));
+        if !headers.inner().is_empty() {
+            headers.insert("mh-format".into(), AMQPValue::LongLongInt(FORMAT));
+            properties = properties.with_headers(headers);
+        }
         match &self.reply_to {
             Some(reply_to) => properties.with_reply_to(reply_to.clone()),
             None => properties,
@@ -345,21 +352,21 @@ mod tests {
         stored.progress.deaths = 1;
         stored.progress.error = Some("ü".to_owned());
         (stored.progress.parks, stored.progress.parked_since) = (3, 99);
-        let read = Stored::take(&mut delivery(stored.properties(), b"{\"n\": 1.50}")).unwrap();
+        let read = Stored::read(&delivery(stored.properties(), b"{\"n\": 1.50}")).unwrap();
         assert_eq!((read.id, read.payload, read.repeated), (stored.id, stored.payload, true));
         assert_eq!((read.reply_to, read.priority), (Some("sender".into()), Some(2)));
         assert_eq!(read.progress, stored.progress);
     }
 
     #[test]
-    fn a_plain_task_says_nothing_but_its_format() {
-        let properties = Stored::new(&task(), false, None).properties();
-        let headers = properties.headers().clone().unwrap();
-        assert_eq!(headers.inner().keys().map(ShortString::as_str).collect::<Vec<_>>(), ["mh-format"]);
-        let read = Stored::take(&mut delivery(properties, b"1")).unwrap();
+    fn a_plain_task_says_nothing_in_headers() {
+        let properties = Stored::new(&task(), false, Some("sender".into())).properties();
+        assert_eq!(properties.headers(), &None);
+        let read = Stored::read(&delivery(properties, b"1")).unwrap();
         assert_eq!((read.progress.max_attempts, read.progress.max_crashes), USUAL);
+        assert_eq!(read.reply_to, Some("sender".into()));
         let unusual = Stored::new(&task().with_max_attempts(1), false, None).properties();
-        assert_eq!(Stored::take(&mut delivery(unusual, b"1")).unwrap().progress.max_attempts, 1);
+        assert_eq!(Stored::read(&delivery(unusual, b"1")).unwrap().progress.max_attempts, 1);
     }
 
     /// As every version before this one has written it.
@@ -373,7 +380,7 @@ mod tests {
         let properties =
             persistent().with_message_id("a".into()).with_type("work".into()).with_headers(headers);
         let Progress { epoch, attempts, max_attempts, crashes, max_crashes, deaths, .. } =
-            Stored::take(&mut delivery(properties, b"1")).unwrap().progress;
+            Stored::read(&delivery(properties, b"1")).unwrap().progress;
         assert_eq!((epoch, attempts, max_attempts, crashes, max_crashes, deaths), (4, 2, 9, 0, 8, 1));
     }
 
@@ -392,13 +399,13 @@ mod tests {
         let stored = Stored::new(&task(), false, None);
         let counted = |counts: &[(&str, i64)]| {
             let properties = stored.properties();
-            let mut headers = properties.headers().clone().unwrap();
+            let mut headers = properties.headers().clone().unwrap_or_default();
             for (key, count) in counts {
                 headers.insert((*key).into(), AMQPValue::LongLongInt(*count));
             }
             let properties = properties.with_headers(headers);
             let returned = returned(&properties);
-            let progress = Stored::take(&mut delivery(properties, b"1")).unwrap().progress;
+            let progress = Stored::read(&delivery(properties, b"1")).unwrap().progress;
             (returned, progress.epoch, progress.deaths, progress.must_run_alone())
         };
         assert_eq!(counted(&[]), (0, 0, 0, false));
@@ -410,11 +417,11 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_is_said() {
-        let kind =
-            |properties, data: &[u8]| Stored::take(&mut delivery(properties, data)).unwrap_err().kind();
+        let kind = |properties, data: &[u8]| Stored::read(&delivery(properties, data)).unwrap_err().kind();
         assert_eq!(kind(BasicProperties::default(), b"1"), ErrorKind::Corrupt);
         let good = Stored::new(&task(), false, None).properties();
         assert_eq!(kind(good.clone(), b"\xff"), ErrorKind::Corrupt);
+        assert_eq!(kind(good.clone(), b"1}\n{"), ErrorKind::Corrupt, "whoever sent it");
         let mut headers = FieldTable::default();
         headers.insert("mh-format".into(), AMQPValue::LongLongInt(FORMAT + 1));
         assert_eq!(kind(good.with_headers(headers), b"1"), ErrorKind::Incompatible);

@@ -10,6 +10,7 @@
 mod arrival;
 mod ask;
 mod broker;
+mod calls;
 mod claim;
 mod class;
 mod config;
@@ -24,6 +25,8 @@ mod error;
 mod greeting;
 mod holders;
 mod intake;
+mod lanes;
+mod line;
 mod link;
 mod live;
 mod looking;

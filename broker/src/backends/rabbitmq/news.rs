@@ -60,7 +60,6 @@ impl Live {
 
     /// Reads one letter. What cannot be read is from a newer version, which does not rely on it.
     pub(super) fn read_letter(self: &Arc<Self>, letter: &Delivery) {
-        self.intake().tags.see(letter.delivery_tag);
         match letter.properties.kind().as_ref().map_or("", |kind| kind.as_str()) {
             CHANGED => self.read_changes(&letter.data),
             DIRECTORY => match Directory::read(&letter.data) {

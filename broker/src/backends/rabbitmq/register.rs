@@ -56,8 +56,14 @@ impl Live {
             self.fill(operation, &name, &Directory::default()).await?;
         }
         let taken = self.take(operation, &channel, &name).await?;
+        let upgraded = taken.changed.then(|| taken.directory.clone());
         self.learn(&taken.directory);
-        self.put_back(operation, &channel, &name, taken).await
+        self.put_back(operation, &channel, &name, taken).await?;
+        drop(channel);
+        match upgraded {
+            Some(directory) => self.announce_directory(operation, &directory).await,
+            None => Ok(()),
+        }
     }
 
     /// Changes the directory, and waits until everybody can know.
@@ -69,12 +75,16 @@ impl Live {
         // What is known here was said once, even if a death put an older copy back.
         directory.merge(&self.directory());
         directory.apply(change);
-        taken.changed = directory != taken.directory;
+        taken.changed |= directory != taken.directory;
         taken.directory = directory.clone();
         self.put_back(operation, &channel, &name, taken).await?;
         drop(channel);
         self.learn(&directory);
         // Also what somebody else said, who may have died before it could announce it.
+        self.announce_directory(operation, &directory).await
+    }
+
+    async fn announce_directory(&self, operation: &'static str, directory: &Directory) -> Result<()> {
         let body = directory.to_json().map_err(|e| error::internal(operation, e))?;
         self.announce(operation, &body).await
     }
@@ -100,7 +110,11 @@ impl Live {
                     || number(&headers, "x-delivery-count").is_some_and(|count| count >= WORN);
                 taken.tags.push(message.delivery.delivery_tag);
                 match Directory::read(&message.delivery.data) {
-                    Ok(directory) => taken.directory.merge(&directory),
+                    Ok(directory) => {
+                        // Older versions must be kept out before there is what they would take for something else.
+                        taken.changed |= directory.is_older();
+                        taken.directory.merge(&directory);
+                    }
                     Err(unreadable) => {
                         self.release(operation, channel, &taken.tags).await?;
                         return Err(said(operation, unreadable));

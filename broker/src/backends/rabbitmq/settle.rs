@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
+    arrival::Place,
     link::Link,
     live::Live,
     message::Stored,
@@ -20,7 +21,7 @@ use crate::{
 struct Step<'a> {
     index: usize,
     lease: &'a Lease,
-    tag: u64,
+    place: Place,
     /// The task as its end leaves it.
     stored: Stored,
     fate: Fate,
@@ -28,8 +29,8 @@ struct Step<'a> {
 
 pub(super) async fn beat(link: Arc<Link>, leases: Vec<Lease>, lease: Duration) -> Result<Vec<Beaten>> {
     let live = link.live("beat").await?;
-    // A lease is worth what the connection is worth: only an answer renews it.
-    live.barrier("beat", &live.inbox).await?;
+    // A lease is worth what its channel is worth: only an answer renews it.
+    live.pass("beat", &live.lanes.all()).await?;
     let until = link.config.clock.now().steady.saturating_add(millis(lease));
     let mut intake = live.intake();
     let renew = |lease: &Lease| match intake.held(lease) {
@@ -47,10 +48,11 @@ pub(super) async fn settle(link: Arc<Link>, settlements: Vec<Settlement>) -> Res
     live.check_children(&link, &settlements).await?;
     let mut answers = vec![Settled::Lost; settlements.len()];
     let steps = live.begin(&link, &settlements);
-    let tags =
-        |returned| steps.iter().filter(move |step| step.is_returned() == returned).map(|step| step.tag);
+    let lanes = live.lanes.of_each(steps.iter().map(|step| step.place));
+    let acknowledged =
+        || -> Vec<Place> { steps.iter().filter(|step| !step.is_returned()).map(|step| step.place).collect() };
     if planted(Defect::AcknowledgedBeforeConfirm) {
-        live.ack("settle", tags(false).collect()).await?;
+        live.ack("settle", &acknowledged()).await?;
     }
     let stored = live.store(&link, &settlements, &steps).await;
     if stored.is_err() {
@@ -68,10 +70,10 @@ pub(super) async fn settle(link: Arc<Link>, settlements: Vec<Settlement>) -> Res
     }
     at(Point::RabbitMqEndsStored);
     if !planted(Defect::AcknowledgedBeforeConfirm) {
-        live.ack("settle", tags(false).collect()).await?;
+        live.ack("settle", &acknowledged()).await?;
     }
     for step in steps.iter().filter(|step| step.is_returned()) {
-        live.hand_back(&step.lease.queue, step.tag).await?;
+        live.hand_back(&step.lease.queue, step.place).await?;
     }
     at(Point::RabbitMqEndsAcknowledged);
     let (mut settled, mut dead) = (BTreeSet::new(), BTreeSet::new());
@@ -87,7 +89,7 @@ pub(super) async fn settle(link: Arc<Link>, settlements: Vec<Settlement>) -> Res
         }
     }
     // An acknowledgement is not answered; this is, behind it on the same channel. Who is told `Settled` can rely on it.
-    live.pass("settle").await?;
+    live.pass("settle", &lanes).await?;
     at(Point::RabbitMqEndsTaken);
     for queue in dead {
         live.trim("settle", queue).await;
@@ -142,7 +144,7 @@ impl Live {
             held.settling = true;
             let mut stored = (*held.stored).clone();
             let fate = stored.progress.settle(end, now);
-            steps.push(Step { index, lease, tag: held.place.tag, stored, fate });
+            steps.push(Step { index, lease, place: held.place, stored, fate });
         }
         steps
     }

@@ -119,10 +119,10 @@ impl Live {
             // It came in between. Handing it back counts, which has no consequence but for a task that was lost before: a copy of
             // it goes to the end instead.
             Ok(Some(message)) => {
-                let mut delivery = message.delivery;
-                let tag = delivery.delivery_tag;
+                let tag = message.delivery.delivery_tag;
                 let lost = is_work && !self.is_blocked();
-                match Stored::take(&mut delivery).ok().filter(|stored| lost && stored.progress.deaths > 0) {
+                let task = Stored::read(&message.delivery);
+                match task.ok().filter(|stored| lost && stored.progress.deaths > 0) {
                     Some(stored) => {
                         self.publish(operation, vec![stored.copy_for(To::queue(name.clone()))]).await?;
                         self.call(operation, channel.basic_ack(tag, BasicAckOptions::default())).await?;
@@ -234,7 +234,7 @@ impl Live {
         for class in self.classes(queue) {
             let (work, open) = (self.names.work(queue, class), self.names.open());
             let key = waiting::short_key(queue, class);
-            let unbind = self.worker.queue_unbind(work, open, key, FieldTable::default());
+            let unbind = self.control.queue_unbind(work, open, key, FieldTable::default());
             self.call_doing(operation, Doing::Binding, unbind).await?;
         }
         Ok(())
@@ -270,7 +270,7 @@ impl Live {
 
     /// Makes sure that an exchange exists.
     pub(super) async fn declare_exchange(&self, operation: &'static str, planned: &Planned) -> Result<()> {
-        let declare = planned.declare(&self.worker, Shape::PLANNED);
+        let declare = planned.declare(&self.control, Shape::PLANNED);
         match self.try_call(operation, declare).await? {
             Ok(_) => Ok(()),
             Err(e) if error::code(&e) == DIFFERS => {
@@ -317,17 +317,17 @@ impl Live {
         self.declare_exchange(operation, &Planned::exchange(news.clone(), ExchangeKind::Fanout)).await?;
         let own =
             QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
-        let declare = self.worker.queue_declare(self.inbox.clone(), own, none());
+        let declare = self.control.queue_declare(self.inbox.clone(), own, none());
         self.call_doing(operation, Doing::Declaring, declare).await?;
         let inbox = self.inbox.clone();
         let bind =
-            self.worker.queue_bind(inbox.clone(), news, "".into(), QueueBindOptions::default(), none());
+            self.control.queue_bind(inbox.clone(), news, "".into(), QueueBindOptions::default(), none());
         self.call_doing(operation, Doing::Binding, bind).await?;
         let (replies, ours) = (self.names.replies(), self.incarnation.to_string());
         self.declare_exchange(operation, &Planned::exchange(replies.clone(), ExchangeKind::Direct)).await?;
         self.bind(operation, &inbox, &replies, &ours).await?;
         let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
-        let consume = self.worker.basic_consume(inbox, "".into(), options, none());
+        let consume = self.control.basic_consume(inbox, "".into(), options, none());
         let letters = self.call(operation, consume).await?;
         let _ = self.letters.set(letters.clone());
         tokio::spawn(pump(letters, Arc::downgrade(self), |live, delivery| live.read_letter(&delivery)));

@@ -127,7 +127,7 @@ impl Live {
             let planned = Planned::exchange_or_unrouted(&self.names, step.clone());
             self.declare_exchange(operation, &planned).await?;
             let unset = format!("{}0.#", "*.".repeat((LEVELS - 1 - level) as usize));
-            let bind = self.worker.exchange_bind(
+            let bind = self.control.exchange_bind(
                 self.names.below(level),
                 step.clone(),
                 unset.into(),
@@ -167,7 +167,7 @@ impl Live {
     ) -> Result<()> {
         let options = QueueBindOptions::default();
         let (queue, exchange) = (queue.clone(), exchange.clone());
-        let bind = self.worker.queue_bind(queue, exchange, key.into(), options, FieldTable::default());
+        let bind = self.control.queue_bind(queue, exchange, key.into(), options, FieldTable::default());
         self.call_doing(operation, Doing::Binding, bind).await
     }
 }
