@@ -7,10 +7,12 @@ mod cluster;
 mod dead;
 mod delays;
 mod differences;
+mod directory;
 mod faults;
 mod first_use;
 mod lanes;
 mod load;
+mod messages;
 mod replies;
 mod run_time;
 mod urls;
@@ -174,119 +176,6 @@ async fn until_settled(broker: &dyn Broker, settlements: &[Settlement]) {
         }
     };
     tokio::time::timeout(PATIENCE, settled).await.expect("there is room again");
-}
-
-#[tokio::test]
-async fn a_message_that_is_no_task_is_buried_as_it_is() {
-    let scene = Scene::shared().await;
-    let broker = scene.session().await;
-    broker.declare(&queue("q"), None).await.unwrap();
-    scene.put("work:q", b"\xff\x00 not ours", BasicProperties::default().with_message_id("7".into())).await;
-    broker.enqueue(&[task("q")], None).await.unwrap();
-    assert_eq!(claim(&*broker, "q").await.len(), 1, "the one that is a task");
-    assert_eq!(broker.status(&queue("q")).await.unwrap().unwrap().dead, 1);
-    let dead = scene.get("dead:q").await.unwrap();
-    assert_eq!(dead.delivery.data, b"\xff\x00 not ours");
-    assert_eq!(dead.delivery.properties.message_id().as_ref().unwrap().as_str(), "7");
-    assert!(headers(&dead).contains_key("mh-error"));
-}
-
-#[tokio::test]
-async fn a_task_of_a_newer_version_is_put_off() {
-    let scene = Scene::shared().await;
-    let broker = scene.session().await;
-    broker.declare(&queue("q"), None).await.unwrap();
-    let mut newer = FieldTable::default();
-    newer.insert("mh-format".into(), AMQPValue::LongLongInt(9));
-    newer.insert("mh-what-we-do-not-know".into(), AMQPValue::LongLongInt(1));
-    scene.put("work:q", b"1", BasicProperties::default().with_headers(newer)).await;
-    assert_eq!(claim(&*broker, "q").await.len(), 0);
-    let status = broker.status(&queue("q")).await.unwrap().unwrap();
-    assert_eq!((status.scheduled, status.dead), (1, 0));
-    let waiting = scene.get("delay-32s:q").await.unwrap();
-    assert!(headers(&waiting).contains_key("mh-what-we-do-not-know"), "kept as it was");
-}
-
-#[tokio::test]
-async fn a_directory_of_a_newer_version_is_refused() {
-    let scene = Scene::shared().await;
-    let broker = scene.session().await;
-    broker.declare(&queue("q"), None).await.unwrap();
-    scene.behind.queue_purge(scene.name("directory").into(), QueuePurgeOptions::default()).await.unwrap();
-    scene.put("directory", br#"{"format":9}"#, BasicProperties::default()).await;
-    let url = format!("{}?namespace={}", scene.url, scene.namespace).parse().unwrap();
-    let error = connect(&url).await.unwrap_err();
-    assert_eq!((error.kind(), error.to_string().contains("format 9")), (ErrorKind::Incompatible, true));
-    let put_back = async { while scene.count("directory").await == 0 {} };
-    tokio::time::timeout(PATIENCE, put_back).await.expect("what was read is put back");
-}
-
-/// Versions that would take a task without headers for none of ours must not be beside one that sends such.
-#[tokio::test]
-async fn a_directory_of_an_older_version_is_upgraded_by_who_comes() {
-    let scene = Scene::shared().await;
-    let broker = scene.session().await;
-    broker.declare(&queue("q"), None).await.unwrap();
-    let stored = scene.get("directory").await.unwrap().delivery.data;
-    let mut directory: serde_json::Value = serde_json::from_slice(&stored).unwrap();
-    let format = directory["format"].take();
-    directory["format"] = 2.into();
-    scene.put("directory", directory.to_string().as_bytes(), BasicProperties::default()).await;
-    let another = scene.session().await;
-    assert!(another.status(&queue("q")).await.unwrap().is_some(), "nothing is forgotten");
-    let upgraded = scene.get("directory").await.unwrap().delivery.data;
-    assert_eq!(serde_json::from_slice::<serde_json::Value>(&upgraded).unwrap()["format"], format);
-}
-
-/// A client in any language sends one with an id, a type, and JSON for its body.
-#[tokio::test]
-async fn a_message_without_headers_is_a_task() {
-    let scene = Scene::shared().await;
-    let broker = scene.session().await;
-    broker.declare(&queue("q"), None).await.unwrap();
-    let sent = BasicProperties::default().with_message_id("7".into()).with_type("work".into());
-    let (open, options) = (scene.name("open"), BasicPublishOptions::default());
-    let sending =
-        scene.behind.basic_publish(open.into(), "q".into(), options, b" {\"n\": 1.50}\n", sent.clone());
-    sending.await.unwrap().await.unwrap();
-    scene.put("work:q", b"1}\n{", sent).await;
-    let tasks = claim(&*broker, "q").await;
-    let [task] = tasks.as_slice() else { panic!("the one whose body is JSON: {tasks:?}") };
-    assert_eq!((task.lease.id.to_string(), task.name.as_str()), ("7".to_owned(), "work"));
-    assert_eq!(task.payload.as_str(), "{\"n\": 1.50}");
-    let done = Settlement::new(task.lease.clone(), End::complete(Vec::new()));
-    assert_eq!(settle(&*broker, &[done]).await, Ok(vec![Settled::Settled]));
-    assert_eq!(broker.status(&queue("q")).await.unwrap().unwrap().dead, 1);
-    assert_eq!(scene.get("dead:q").await.unwrap().delivery.data, b"1}\n{", "as it came");
-}
-
-/// Its message was taken out by somebody: whoever comes next fills it again, and those who know more say so.
-#[tokio::test]
-async fn a_directory_that_was_emptied_is_filled_again() {
-    let scene = Scene::shared().await;
-    let broker = scene.session().await;
-    broker.declare(&queue("q"), None).await.unwrap();
-    scene.behind.queue_purge(scene.name("directory").into(), QueuePurgeOptions::default()).await.unwrap();
-    broker.declare(&queue("r"), None).await.unwrap();
-    let another = scene.session().await;
-    assert!(another.status(&queue("q")).await.unwrap().is_some(), "what was known is not forgotten");
-}
-
-/// Whoever comes first makes the directory, and those who come at the same moment find it.
-#[tokio::test(flavor = "multi_thread")]
-async fn many_sessions_begin_a_namespace_at_once() {
-    for _ in 0..10 {
-        let scene = Scene::shared().await;
-        let url: manyhands_broker::BrokerUrl =
-            format!("{}?namespace={}", scene.url, scene.namespace).parse().unwrap();
-        let mut sessions = tokio::task::JoinSet::new();
-        for _ in 0..8 {
-            let url = url.clone();
-            sessions.spawn(async move { connect(&url).await });
-        }
-        let sessions = sessions.join_all().await;
-        sessions.into_iter().for_each(|session| drop(session.unwrap()));
-    }
 }
 
 #[tokio::test]
