@@ -56,14 +56,13 @@ impl Live {
             self.fill(operation, &name, &Directory::default()).await?;
         }
         let taken = self.take(operation, &channel, &name).await?;
-        let upgraded = taken.changed.then(|| taken.directory.clone());
         self.learn(&taken.directory);
-        self.put_back(operation, &channel, &name, taken).await?;
-        drop(channel);
-        match upgraded {
-            Some(directory) => self.announce_directory(operation, &directory).await,
-            None => Ok(()),
+        if taken.changed {
+            // It was an older version's, and those may be there. They are told first: who dies in between leaves it as it was, and the
+            // next one tells them again.
+            self.announce_directory(operation, &taken.directory).await?;
         }
+        self.put_back(operation, &channel, &name, taken).await
     }
 
     /// Changes the directory, and waits until everybody can know.
