@@ -57,7 +57,7 @@ impl Live {
         operation: &'static str,
         call: impl Future<Output = lapin::Result<T>>,
     ) -> Result<lapin::Result<T>> {
-        self.answer_to(operation, call).await?.ok_or_else(|| {
+        self.try_within(operation, call).await?.ok_or_else(|| {
             self.end();
             error::silent(operation)
         })
@@ -72,7 +72,7 @@ impl Live {
         if self.is_blocked() {
             return Err(error::blocked(operation));
         }
-        match self.answer_to(operation, call).await? {
+        match self.try_within(operation, call).await? {
             Some(Ok(answer)) => Ok(answer),
             None if self.is_blocked() => Err(error::blocked(operation)),
             failed => {
@@ -82,15 +82,6 @@ impl Live {
                     .map_or_else(|| error::silent(operation), |e| error::rabbitmq(operation, &e)))
             }
         }
-    }
-
-    /// The answer to a call; none if it does not come in time.
-    async fn answer_to<T>(
-        &self,
-        operation: &'static str,
-        call: impl Future<Output = lapin::Result<T>>,
-    ) -> Result<Option<lapin::Result<T>>> {
-        self.try_within(operation, call).await
     }
 
     /// What happens in the time of an answer; none if it does not.

@@ -125,12 +125,7 @@ impl Live {
     }
 
     /// Asks for `credit` more, by one more consumer: the credit of one that is there cannot be changed.
-    pub(super) async fn consume(
-        self: &Arc<Self>,
-        queue: &QueueName,
-        class: Class,
-        credit: usize,
-    ) -> Result<()> {
+    async fn consume(self: &Arc<Self>, queue: &QueueName, class: Class, credit: usize) -> Result<()> {
         let name = self.names.work(queue, class);
         let prefetch = u16::try_from(credit).unwrap_or(u16::MAX);
         let lane = self.lanes.current();

@@ -2,7 +2,7 @@
 //! Plain data; who consumes, and what is acknowledged, is decided elsewhere.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, hash_map},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map},
     time::Instant,
 };
 
@@ -85,6 +85,11 @@ impl Intake {
     /// What is known of a channel's deliveries.
     pub(super) fn tags(&mut self, lane: u32) -> &mut Tags {
         self.tags.entry(lane).or_default()
+    }
+
+    /// The channels on which something is neither acknowledged nor handed back.
+    pub(super) fn open_lanes(&self) -> BTreeSet<u32> {
+        self.tags.iter().filter(|(_, tags)| tags.any_open()).map(|(lane, _)| *lane).collect()
     }
 
     /// Forgets a channel.

@@ -108,8 +108,8 @@ impl Lanes {
     }
 
     /// Takes those out where nobody consumes any more, nothing is open, and nobody waits for an answer.
-    fn ended(&self, is_open: impl Fn(u32) -> bool) -> Vec<Arc<Lane>> {
-        let ended = |lane: &mut Arc<Lane>| Arc::strong_count(lane) == 1 && !is_open(lane.number);
+    fn ended(&self, open: &BTreeSet<u32>) -> Vec<Arc<Lane>> {
+        let ended = |lane: &mut Arc<Lane>| Arc::strong_count(lane) == 1 && !open.contains(&lane.number);
         self.state().before.extract_if(.., ended).collect()
     }
 }
@@ -118,7 +118,8 @@ impl Live {
     /// Goes on with a fresh channel where one delivery holds the acknowledgements of many others back. Only who claims may.
     pub(super) async fn change_lane(&self) -> Result<()> {
         let current = self.lanes.current().number;
-        if self.intake().tags(current).held_back() < HELD_BACK || !self.lanes.may_change() {
+        let held_back = self.intake().tags(current).held_back();
+        if held_back < HELD_BACK || !self.lanes.may_change() {
             return Ok(());
         }
         let fresh = self.call("claim", self.to_consume.create_channel()).await?;
@@ -160,7 +161,8 @@ impl Live {
     pub(super) async fn close_ended_lanes(&self) -> Result<()> {
         // Who claims may be cancelling consumers, whose deliveries are on their way.
         let Ok(_alone) = self.claiming.try_lock() else { return Ok(()) };
-        let ended = self.lanes.ended(|number| self.intake().tags(number).any_open());
+        let open = self.intake().open_lanes();
+        let ended = self.lanes.ended(&open);
         for lane in ended {
             self.intake().forget_tags(lane.number);
             self.call("claim", lane.channel.close(200, "done".into())).await?;

@@ -58,7 +58,7 @@ pub(super) struct Line {
 }
 
 /// A consumer of a queue.
-pub(super) struct Standing {
+struct Standing {
     source: Source,
     consumer: Consumer,
     /// How many of its deliveries may be unacknowledged.
@@ -176,10 +176,9 @@ impl Line {
     /// Of which classes what is here should go back and no more should come: nobody waits for the queue any more, or somebody does
     /// and does not claim what is here, or has no slot for what might come.
     pub(super) fn unwanted(&mut self, wanted: bool) -> Vec<Class> {
-        let now = Instant::now();
-        self.scheduled.retain(|_, until| *until > now);
-        self.returning.retain(|until| *until > now);
-        self.unwanted_since = if wanted { None } else { Some(self.unwanted_since.unwrap_or(now)) };
+        self.on_their_way();
+        self.unwanted_since =
+            if wanted { None } else { Some(self.unwanted_since.unwrap_or_else(Instant::now)) };
         let is_over = |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() > UNWANTED);
         // Who waits to become idle for one that must run alone asks for no others meanwhile.
         let full =
@@ -297,7 +296,7 @@ impl Line {
         self.scheduled.insert(id, until);
     }
 
-    /// How many tasks that were put off, and how many that were handed back, may be neither waiting nor ready.
+    /// How many tasks that were put off, and how many that were handed back, may be neither waiting nor ready. Forgets the others.
     pub(super) fn on_their_way(&mut self) -> (u64, u64) {
         let now = Instant::now();
         self.scheduled.retain(|_, until| *until > now);
