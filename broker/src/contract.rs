@@ -19,6 +19,9 @@ use crate::{
 /// for no reason, and what it tells may be lost. Whoever waits also polls.
 pub type Waiter = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
+/// As a [`Waiter`], of one task: what became of it where the hint tells, and `None` where it only says that something may have.
+pub type OutcomeWaiter = Pin<Box<dyn Future<Output = Option<Outcome>> + Send + 'static>>;
+
 /// What somebody wants to hear of. Who says what spares the broker questions that would be asked in vain.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Interest {
@@ -221,6 +224,19 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// interest, so whoever claims again and again keeps one alive. Register, then read, then await: nothing that happens
     /// after the registration is missed, but hints can be lost, so bound the wait.
     fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter;
+
+    /// Registers interest in what becomes of a task that this session is about to enqueue, before it returns, for as long as the future
+    /// lives. Of many who wait, each hears of its own task only. `None` where this broker does not tell, or not of this task: then there are
+    /// [hints](Broker::wait_for) of the queue. [`BrokerExt::outcome_waiter`](crate::BrokerExt::outcome_waiter) has either.
+    ///
+    /// # Behavior
+    /// The future completes when the task is settled, cancelled or dead, and perhaps for no reason. What it tells is what
+    /// [`Broker::outcomes`] would have; it may tell nothing, as of a large result. It can be lost as any hint: bound the wait, and ask. One that waits for the same
+    /// task later takes its place.
+    fn wait_for_outcome(&self, task: &NewTask) -> Option<OutcomeWaiter> {
+        let _ = task;
+        None
+    }
 
     /// As [`Broker::wait_for`], for anything.
     fn wait(&self, queues: &[QueueName]) -> Waiter {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use crate::{
-    BatchName, BatchStatus, Broker, Enqueued, Error, ErrorKind, Interest, NewTask, Outcome, QueueName,
-    QueueStatus, Result, TaskId, Token, Waiter,
+    BatchName, BatchStatus, Broker, Enqueued, Error, ErrorKind, Interest, NewTask, Outcome, OutcomeWaiter,
+    QueueName, QueueStatus, Result, TaskId, Token,
     capabilities::{Ids, Results},
 };
 
@@ -64,8 +64,12 @@ pub trait BrokerExt {
     /// Cancel safe: it only reads.
     async fn outcome(&self, queue: &QueueName, id: &TaskId, timeout: Duration) -> Result<Outcome>;
 
-    /// As [`BrokerExt::outcome`], of a task that was enqueued while this hint for [`Interest::Settled`] was registered: the broker is not asked before
-    /// there may be something to be told.
+    /// Registers interest in what becomes of a task that this session is about to enqueue, before it returns: what [`Broker::wait_for_outcome`] has, and else a hint
+    /// of its queue.
+    fn outcome_waiter(&self, task: &NewTask) -> OutcomeWaiter;
+
+    /// As [`BrokerExt::outcome`], of a task that was enqueued while this waiter of [`BrokerExt::outcome_waiter`] was registered: the broker is not asked before
+    /// there may be something to be told, and not at all where the waiter tells it.
     ///
     /// # Errors
     /// As [`BrokerExt::outcome`].
@@ -74,7 +78,7 @@ pub trait BrokerExt {
     /// Cancel safe: it only reads.
     async fn outcome_after(
         &self,
-        hint: Waiter,
+        told: OutcomeWaiter,
         queue: &QueueName,
         id: &TaskId,
         timeout: Duration,
@@ -157,40 +161,60 @@ impl<B: Broker + ?Sized> BrokerExt for B {
     }
 
     async fn outcome(&self, queue: &QueueName, id: &TaskId, timeout: Duration) -> Result<Outcome> {
-        self.outcome_after(Box::pin(std::future::ready(())), queue, id, timeout).await
+        self.outcome_after(Box::pin(std::future::ready(None)), queue, id, timeout).await
+    }
+
+    fn outcome_waiter(&self, task: &NewTask) -> OutcomeWaiter {
+        self.wait_for_outcome(task).unwrap_or_else(|| {
+            let hint = self.wait_for(Interest::Settled, std::slice::from_ref(&task.queue));
+            Box::pin(async move {
+                hint.await;
+                None
+            })
+        })
     }
 
     async fn outcome_after(
         &self,
-        hint: Waiter,
+        told: OutcomeWaiter,
         queue: &QueueName,
         id: &TaskId,
         timeout: Duration,
     ) -> Result<Outcome> {
         let start = Instant::now();
-        // Whether it was the hint or the poll does not matter: both ask.
-        let _ = tokio::time::timeout(timeout.min(POLL), hint).await;
         let only_sent = self.capabilities().results == Results::ToSender;
+        let (mut told, mut hint) = (Some(told), None);
         let (mut pending, mut missed) = (false, false);
         loop {
-            let changed = self.wait_for(Interest::Settled, std::slice::from_ref(queue));
+            let wait = timeout.saturating_sub(start.elapsed()).min(POLL);
+            // Whether it was a hint or the poll does not matter: both ask.
+            if let Some(waiter) = &mut told {
+                match tokio::time::timeout(wait, waiter).await {
+                    Ok(Some(outcome)) => return Ok(outcome),
+                    Ok(None) => told = None,
+                    Err(_) => {}
+                }
+            } else if let Some(changed) = hint.take() {
+                let _: Result<(), _> = tokio::time::timeout(wait, changed).await;
+            }
+            if told.is_none() {
+                // Before it is asked, so that nothing is missed in between.
+                hint = Some(self.wait_for(Interest::Settled, std::slice::from_ref(queue)));
+            }
             match self.outcomes(queue, std::slice::from_ref(id)).await?.pop() {
                 Some(Outcome::Pending { .. }) => pending = true,
                 // It was to come, and may still.
                 Some(Outcome::Unknown) if only_sent && pending => missed = true,
                 outcome => return Ok(outcome.unwrap_or(Outcome::Unknown)),
             }
-            let left = timeout.saturating_sub(start.elapsed()).min(POLL);
-            if left.is_zero() && missed {
+            if start.elapsed() >= timeout && missed {
                 return Ok(Outcome::Unknown);
             }
-            if left.is_zero() {
+            if start.elapsed() >= timeout {
                 let message = format!("task {id} of queue \"{queue}\" is not settled after {timeout:?}");
                 return Err(Error::new(ErrorKind::Timeout, "outcome", message)
                     .advise("ask again later: the task goes on"));
             }
-            // Whether it was the hint or the poll does not matter: both ask again.
-            let _ = tokio::time::timeout(left, changed).await;
         }
     }
 

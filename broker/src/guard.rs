@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
     DeadTask, Doctor, End, Enqueued, Error, Fsck, Holder, Incarnation, Interest, LiveWorker, Lookup, Mark,
-    NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Request, Result, Revived, Settled, Settlement,
-    State, TaskDetail, TaskId, TaskPage, Token, Waiter, Why, WorkerReport, Workers, limits, machine::purged,
+    NewTask, Outcome, OutcomeWaiter, QueueName, QueueOptions, QueueStatus, Request, Result, Revived, Settled,
+    Settlement, State, TaskDetail, TaskId, TaskPage, Token, Waiter, Why, WorkerReport, Workers, limits,
+    machine::purged,
 };
 use checks::{check_batch, check_by, check_page, check_report, check_tasks};
 
@@ -185,6 +186,10 @@ impl<B: Broker> Broker for Guard<B> {
 
     fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {
         self.0.wait_for(interest, queues)
+    }
+
+    fn wait_for_outcome(&self, task: &NewTask) -> Option<OutcomeWaiter> {
+        self.0.wait_for_outcome(task)
     }
 
     async fn withdraw(&self) -> Result<()> {

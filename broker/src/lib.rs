@@ -58,7 +58,7 @@ mod workers;
 pub use batch::BatchStatus;
 pub use capabilities::Capabilities;
 pub use connect::{connect, connect_to_examine};
-pub use contract::{Beaten, Broker, Claim, ClaimReply, Enqueued, Interest, Settled, Waiter};
+pub use contract::{Beaten, Broker, Claim, ClaimReply, Enqueued, Interest, OutcomeWaiter, Settled, Waiter};
 pub use dead::{DeadLetters, DeadTask, Failure, Revived};
 pub use doctor::{Check, Doctor, Verdict};
 pub use durability::Durability;

@@ -8,8 +8,8 @@ use std::{
 };
 
 use manyhands_broker::{
-    BatchName, BrokerExt, Enqueued, Error, ErrorKind, Interest, LimitKey, NewTask, Outcome, Payload,
-    QueueName, Result, Start, Task, TaskId, Unique, Wanted,
+    BatchName, BrokerExt, Enqueued, Error, ErrorKind, LimitKey, NewTask, Outcome, Payload, QueueName, Result,
+    Start, Task, TaskId, Unique, Wanted,
     crash::{Point, at},
 };
 
@@ -143,9 +143,9 @@ impl<'c, T: Task> Sending<'c, T> {
         let (client, room, task) = (sending.client, sending.room, sending.task?);
         let queue = task.queue.clone();
         // Before the task is sent, so that what becomes of it is not missed, and need not be asked for in vain.
-        let hint = client.broker().wait_for(Interest::Settled, std::slice::from_ref(&queue));
+        let told = client.broker().outcome_waiter(&task);
         let id = client.put(task, room).await?;
-        let outcome = client.broker().outcome_after(hint, &queue, &id, timeout).await?;
+        let outcome = client.broker().outcome_after(told, &queue, &id, timeout).await?;
         completed(&queue, &id, outcome)?.decode()
     }
 }

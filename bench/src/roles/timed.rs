@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use manyhands_broker::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    Doctor, Enqueued, Fsck, Incarnation, Interest, Lookup, NewTask, Outcome, QueueName, QueueOptions,
-    QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter, Workers,
+    Doctor, Enqueued, Fsck, Incarnation, Interest, Lookup, NewTask, Outcome, OutcomeWaiter, QueueName,
+    QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter, Workers,
 };
 
 /// Hands every call on, and notes the longest claim.
@@ -134,6 +134,10 @@ impl Broker for Timed {
 
     fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {
         self.inner.wait_for(interest, queues)
+    }
+
+    fn wait_for_outcome(&self, task: &NewTask) -> Option<OutcomeWaiter> {
+        self.inner.wait_for_outcome(task)
     }
 
     async fn withdraw(&self) -> Result<()> {

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use super::{Outcome, Stage, area, same, support::*};
+use super::{Failure, Outcome, Stage, area, same, support::*};
 use crate::{
-    BrokerExt, Cancel, Capabilities, End, Enqueued, ErrorKind, NewTask, Outcome as Became, Payload,
-    QueueName, QueueOptions, Result, Settled, Settlement, TaskId, Wanted, capabilities::Results, limits,
+    Broker, BrokerExt, Cancel, Capabilities, End, Enqueued, ErrorKind, NewTask, Outcome as Became,
+    OutcomeWaiter, Payload, QueueName, QueueOptions, Result, Settled, Settlement, TaskId, Wanted,
+    capabilities::Results, limits,
 };
 
 const KEPT: fn(&Capabilities) -> bool = |broker| broker.results == Results::Kept;
 const SENT: fn(&Capabilities) -> bool = |broker| broker.results == Results::ToSender;
 
-area!("results": a_result_is_kept_as_it_was_given if KEPT, a_result_is_kept_for_its_time if KEPT, what_nobody_wants_is_not_kept if KEPT, what_is_not_settled_is_pending if KEPT, other_ends_are_told_too if KEPT, what_never_was_is_unknown if KEPT, a_new_task_of_an_old_id_is_pending if KEPT, a_result_that_is_too_large_is_refused if KEPT, an_outcome_can_be_waited_for if KEPT, waiting_gives_up_in_time if KEPT, a_reply_comes_to_the_sender, a_reply_tells_of_a_death, a_reply_is_pending_until_it_comes, a_reply_can_be_waited_for, waiting_for_a_reply_gives_up_in_time, nobody_need_take_a_reply, a_reply_is_for_its_sender_only if SENT, to_keep_one_is_refused if SENT);
+area!("results": a_result_is_kept_as_it_was_given if KEPT, a_result_is_kept_for_its_time if KEPT, what_nobody_wants_is_not_kept if KEPT, what_is_not_settled_is_pending if KEPT, other_ends_are_told_too if KEPT, what_never_was_is_unknown if KEPT, a_new_task_of_an_old_id_is_pending if KEPT, a_result_that_is_too_large_is_refused if KEPT, an_outcome_can_be_waited_for if KEPT, waiting_gives_up_in_time if KEPT, a_reply_comes_to_the_sender, a_reply_tells_of_a_death, a_reply_is_pending_until_it_comes, a_reply_can_be_waited_for, waiting_for_a_reply_gives_up_in_time, nobody_need_take_a_reply, who_waits_hears_of_its_own_tasks, who_waits_hears_of_its_own_large_result, who_waits_hears_that_its_task_was_cancelled if KEPT, a_reply_is_for_its_sender_only if SENT, to_keep_one_is_refused if SENT);
+
+/// Only a broker that gives no hints takes that long.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const PENDING: Became = Became::Pending { progress: None };
 
@@ -224,6 +228,70 @@ async fn waiting_for_a_reply_gives_up_in_time(stage: &dyn Stage) -> Outcome {
     refused(a.outcome(&q, &ids[0], Duration::from_millis(20)).await, ErrorKind::Timeout)?;
     let unknown = a.outcome(&q, &TaskId::generate(), Duration::from_secs(20)).await?;
     same!(unknown, Became::Unknown, "the outcome of a task that never was");
+    Ok(())
+}
+
+/// What a waiter hears of its task, or what there is to ask for when it completes.
+async fn heard(
+    a: &dyn Broker,
+    task: &NewTask,
+    waiter: OutcomeWaiter,
+) -> std::result::Result<Became, Failure> {
+    let none = |_| Failure(format!("no hint for task {} within {PATIENCE:?}", task.id));
+    match tokio::time::timeout(PATIENCE, waiter).await.map_err(none)? {
+        Some(outcome) => Ok(outcome),
+        // It may have been the news of another one.
+        None => Ok(a.outcome(&task.queue, &task.id, PATIENCE).await?),
+    }
+}
+
+async fn who_waits_hears_of_its_own_tasks(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    let (mut tasks, _) = awaited(&q, &["1", "2", "3"])?;
+    tasks[2].max_attempts = 1;
+    let ends = [done("7"), End::Bury { error: "it is no image".to_owned() }, retry(Duration::ZERO)];
+    let expected = [
+        Became::Done(Payload::from_stored("7".to_owned())),
+        Became::Dead("it is no image".to_owned()),
+        Became::Dead("it failed".to_owned()),
+    ];
+    for ((task, end), expected) in tasks.iter().zip(ends).zip(expected) {
+        let waiter = a.outcome_waiter(task);
+        a.enqueue(std::slice::from_ref(task), None).await?;
+        settle(&*b, &claim_one(&*b, &q).await?, end).await?;
+        same!(heard(&*a, task, waiter).await?, expected, "what became of task {}", task.name);
+    }
+    Ok(())
+}
+
+async fn who_waits_hears_of_its_own_large_result(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    let (tasks, _) = awaited(&q, &["1", "2"])?;
+    let waiters: Vec<_> = tasks.iter().map(|task| a.outcome_waiter(task)).collect();
+    a.enqueue(&tasks, None).await?;
+    // Both in one call: one is told in any case, the other as it can be.
+    let texts = ["7".to_owned(), format!("\"{}\"", "x".repeat(100_000))];
+    let claimed = claim(&*b, &q, 2).await?.tasks;
+    let ends = claimed.iter().zip(&texts).map(|(task, text)| Settlement::new(task.lease.clone(), done(text)));
+    b.settle(&ends.collect::<Vec<_>>()).await?;
+    for ((task, waiter), text) in tasks.iter().zip(waiters).zip(texts) {
+        same!(
+            heard(&*a, task, waiter).await?,
+            Became::Done(Payload::from_stored(text)),
+            "what became of {}",
+            task.name
+        );
+    }
+    Ok(())
+}
+
+async fn who_waits_hears_that_its_task_was_cancelled(stage: &dyn Stage) -> Outcome {
+    let (a, b, q) = (stage.session().await?, stage.session().await?, queue("q")?);
+    let (tasks, ids) = awaited(&q, &["1"])?;
+    let waiter = a.outcome_waiter(&tasks[0]);
+    a.enqueue(&tasks, None).await?;
+    same!(b.cancel(&q, &ids).await?, [Cancel::Cancelled], "cancelling it");
+    same!(heard(&*a, &tasks[0], waiter).await?, Became::Cancelled, "what became of it");
     Ok(())
 }
 

@@ -12,6 +12,7 @@ mod faults;
 mod formats;
 mod healing;
 mod load;
+mod outcomes;
 mod sentinel;
 mod urls;
 

@@ -1,4 +1,4 @@
-//! The contract, on the connections' thread.
+//! The on the connections' thread.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     Beat, Beaten, Broker, Capabilities, Claim, ClaimReply, DeadLetters, Doctor, Enqueued, Error, ErrorKind,
-    Incarnation, Interest, NewTask, Outcome, QueueName, QueueOptions, QueueStatus, Result, Settled,
-    Settlement, TaskId, Token, Waiter, Workers, machine::Configuration,
+    Incarnation, Interest, NewTask, Outcome, OutcomeWaiter, QueueName, QueueOptions, QueueStatus, Result,
+    Settled, Settlement, TaskId, Token, Waiter, Workers, machine::Configuration,
 };
 
 #[async_trait]
@@ -98,6 +98,10 @@ impl Broker for RabbitMqBroker {
 
     fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {
         self.interest(interest, queues)
+    }
+
+    fn wait_for_outcome(&self, task: &NewTask) -> Option<OutcomeWaiter> {
+        self.link.replies.outcomes.wait(task)
     }
 
     async fn withdraw(&self) -> Result<()> {

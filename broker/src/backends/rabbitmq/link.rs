@@ -80,6 +80,7 @@ impl Link {
             kept.1 = Some(Arc::clone(&live));
             // What happened meanwhile was not heard.
             self.waiters.wake_all();
+            self.replies.outcomes.have_all_asked();
             Ok(live)
         };
         tokio::time::timeout(CONNECT, connected).await.map_err(|_| error::unopened(operation))?

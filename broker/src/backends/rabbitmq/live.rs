@@ -167,6 +167,7 @@ impl Live {
     pub(super) fn end(&self) {
         if !self.gone.send_replace(true) {
             self.waiters.wake_all();
+            self.replies.outcomes.have_all_asked();
         }
     }
 

@@ -24,7 +24,10 @@ use super::{
     news::OUTCOME,
     publish::{Outgoing, To},
 };
-use crate::{ErrorKind, Interest, NewTask, Outcome, Payload, QueueName, Result, TaskId, Wanted};
+use crate::{
+    ErrorKind, Interest, NewTask, Outcome, Payload, QueueName, Result, TaskId, Wanted,
+    backends::outcomes::Outcomes,
+};
 
 /// For how many tasks a session waits at a time; those that were sent first are forgotten first.
 const MOST: usize = 100_000;
@@ -49,7 +52,11 @@ type Name = (QueueName, TaskId);
 
 /// What a session has asked to be told, and was.
 #[derive(Default)]
-pub(super) struct Replies(Mutex<Asked>);
+pub(super) struct Replies {
+    asked: Mutex<Asked>,
+    /// Those who wait.
+    pub(super) outcomes: Outcomes,
+}
 
 #[derive(Default)]
 struct Asked {
@@ -96,7 +103,7 @@ pub(super) async fn outcomes(link: Arc<Link>, queue: QueueName, ids: Vec<TaskId>
 
 impl Replies {
     fn asked(&self) -> MutexGuard<'_, Asked> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that somebody here waits for a task.
@@ -120,6 +127,7 @@ impl Replies {
     fn tell(&self, name: Name, became: Outcome) {
         let mut asked = self.asked();
         let Some(awaited) = asked.awaited.remove(&name) else { return };
+        self.outcomes.tell(&name.1, Some(became.clone()));
         asked.order.remove(&awaited.number);
         asked.bytes += size(&became);
         if let Some(before) = asked.told.insert(name.clone(), became) {

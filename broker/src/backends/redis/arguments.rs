@@ -55,16 +55,17 @@ impl<H: PartialEq> Runs<H> {
     }
 }
 
-/// Those of `enqueue_plain.lua`, after these.
+/// Those of `enqueue_plain.lua`, after these. `reply` says which session is told what becomes of a task.
 pub(super) fn enqueue<'a>(
     before: Vec<Vec<u8>>,
     tasks: &'a [NewTask],
     queues: &mut Queues<'a>,
+    reply: impl Fn(&NewTask) -> Option<Incarnation>,
 ) -> Result<Vec<Vec<u8>>> {
     let mut runs = Runs::after(before);
     for task in tasks {
         let head = (queues.index(&task.queue), body::special(task));
-        let own = [keys::id(&task.id), body::body(task)?];
+        let own = [keys::id(&task.id), body::body(task, reply(task))?];
         runs.add(head, |(queue, special)| [text(queue), text(special)], own);
     }
     Ok(runs.into_arguments())

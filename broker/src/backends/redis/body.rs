@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::keys;
 use crate::{
-    BatchName, Error, ErrorKind, Hold, NewTask, Payload, Result, Start, TaskName, Unique, UniqueKey, Wanted,
+    BatchName, Error, ErrorKind, Hold, Incarnation, NewTask, Payload, Result, Start, TaskName, Unique,
+    UniqueKey, Wanted,
     clock::{duration, millis, since_epoch},
 };
 
@@ -53,6 +54,9 @@ pub(super) struct Options {
     pub(super) result: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     run_limit: Option<u64>,
+    /// The session that is told what becomes of the task, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reply: Option<String>,
 }
 
 /// Format 1 has the name among the options.
@@ -82,7 +86,7 @@ fn is_usual_crashes(crashes: &u32) -> bool {
 }
 
 impl Options {
-    fn of(task: &NewTask) -> Self {
+    fn of(task: &NewTask, reply: Option<Incarnation>) -> Self {
         Self {
             given: task.id_given,
             max_attempts: task.max_attempts,
@@ -98,6 +102,7 @@ impl Options {
             batch: task.batch.clone(),
             result: task.result.kept().map(millis),
             run_limit: task.run_limit.map(millis),
+            reply: reply.map(|session| session.as_uuid().simple().to_string()),
         }
     }
 
@@ -140,10 +145,10 @@ pub(super) fn special(task: &NewTask) -> String {
     }
 }
 
-/// A task as it is sent.
-pub(super) fn body(task: &NewTask) -> Result<Vec<u8>> {
+/// A task as it is sent. What becomes of it is told to this session.
+pub(super) fn body(task: &NewTask, reply: Option<Incarnation>) -> Result<Vec<u8>> {
     let (name, payload) = (task.name.as_str().as_bytes(), task.payload.as_str().as_bytes());
-    let mut options = serde_json::to_vec(&Options::of(task)).map_err(|e| {
+    let mut options = serde_json::to_vec(&Options::of(task, reply)).map_err(|e| {
         Error::new(ErrorKind::Internal, "enqueue", "a task cannot be written as JSON").because(e)
     })?;
     if options == b"{}" {
@@ -154,7 +159,7 @@ pub(super) fn body(task: &NewTask) -> Result<Vec<u8>> {
 
 /// A child of a settlement, as `lua/settle.lua` reads it after the index of its queue.
 pub(super) fn child(task: &NewTask) -> Result<[Vec<u8>; 3]> {
-    Ok([keys::id(&task.id), body(task)?, special(task).into_bytes()])
+    Ok([keys::id(&task.id), body(task, None)?, special(task).into_bytes()])
 }
 
 /// Why a stored task cannot be handed out.
@@ -234,11 +239,11 @@ mod tests {
             TaskName::new("n").unwrap(),
             Payload::from_json("7").unwrap(),
         );
-        assert_eq!(body(&task).unwrap(), b"\x02n\n\n7");
+        assert_eq!(body(&task, None).unwrap(), b"\x02n\n\n7");
         let ranked = task.with_priority(-5).with_max_attempts(9);
-        assert_eq!(body(&ranked).unwrap(), b"\x02n\n{\"max_attempts\":9,\"priority\":-5}\n7");
+        assert_eq!(body(&ranked, None).unwrap(), b"\x02n\n{\"max_attempts\":9,\"priority\":-5}\n7");
         assert_eq!(special(&ranked), "rank -5");
-        let Stored { options, .. } = read(&body(&ranked).unwrap()).unwrap();
+        let Stored { options, .. } = read(&body(&ranked, None).unwrap()).unwrap();
         assert_eq!((options.max_attempts, options.max_crashes, options.rank()), (9, 3, -5));
     }
 }

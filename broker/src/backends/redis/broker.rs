@@ -1,4 +1,4 @@
-//! The contract, by running scripts.
+//! The by running scripts.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    Doctor, End, Enqueued, Fsck, Incarnation, Interest, Lookup, NewTask, Outcome, QueueName, QueueOptions,
-    QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter, Workers,
+    Doctor, End, Enqueued, Fsck, Incarnation, Interest, Lookup, NewTask, Outcome, OutcomeWaiter, QueueName,
+    QueueOptions, QueueStatus, Result, Settled, Settlement, TaskId, Token, Waiter, Workers,
     clock::millis,
     machine::{Configuration, check_fits, repeated},
 };
@@ -67,16 +67,29 @@ impl Broker for RedisBroker {
     async fn enqueue(&self, tasks: &[NewTask], token: Option<Token>) -> Result<Vec<Enqueued>> {
         let mut queues = Queues::new(&self.keys);
         let sequence = token.map(|token| text(format!("{:020}", token.sequence))).unwrap_or_default();
-        let arguments = arguments::enqueue(vec![text(self.keys.channel()), sequence], tasks, &mut queues)?;
+        let outcomes = &self.news().outcomes;
+        let reply = |task: &NewTask| outcomes.is_awaited(task).then_some(self.incarnation);
+        let before = vec![text(self.keys.channel()), sequence];
+        let arguments = arguments::enqueue(before, tasks, &mut queues, reply)?;
         let mut keys = queues.keys();
         keys.extend(token.map(|token| self.keys.calls(token.incarnation)));
         let reply = self.call("enqueue", &scripts::ENQUEUE, keys, arguments).await;
         let reply: Vec<Value> = reply.map_err(|e| error::of_queues(e, queues.names()))?;
         check_places("enqueue", &reply, tasks.iter())?;
-        if let [Value::Int(-2), first @ ..] = reply.as_slice() {
-            return repeated(each(first, first.len(), "enqueue", reply::enqueued)?, tasks);
+        let answers = if let [Value::Int(-2), first @ ..] = reply.as_slice() {
+            repeated(each(first, first.len(), "enqueue", reply::enqueued)?, tasks)?
+        } else {
+            each(&reply, tasks.len(), "enqueue", reply::enqueued)?
+        };
+        // Of what was not enqueued nothing is told. Where there was no room it will be tried again.
+        for (task, _) in tasks
+            .iter()
+            .zip(&answers)
+            .filter(|(_, answer)| !matches!(answer, Enqueued::Enqueued | Enqueued::Full))
+        {
+            outcomes.tell(&task.id, None);
         }
-        each(&reply, tasks.len(), "enqueue", reply::enqueued)
+        Ok(answers)
     }
 
     async fn claim(&self, claim: &Claim) -> Result<ClaimReply> {
@@ -254,6 +267,10 @@ impl Broker for RedisBroker {
 
     fn wait_for(&self, interest: Interest, queues: &[QueueName]) -> Waiter {
         self.news().wait(interest, queues)
+    }
+
+    fn wait_for_outcome(&self, task: &NewTask) -> Option<OutcomeWaiter> {
+        self.news().outcomes.wait(task)
     }
 
     async fn withdraw(&self) -> Result<()> {

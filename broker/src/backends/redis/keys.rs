@@ -49,7 +49,7 @@ impl Keys {
         format!("{}:news", self.prefix)
     }
 
-    /// Where one session is sent tasks ahead: `lua/ahead.lua` makes the same of `channel` and the holder.
+    /// Where one session is sent tasks ahead, and told what became of its own: the scripts make the same of `channel` and the session.
     pub(super) fn own_channel(&self, incarnation: Incarnation) -> Vec<u8> {
         [self.channel().as_bytes(), b":", incarnation.as_uuid().as_bytes()].concat()
     }

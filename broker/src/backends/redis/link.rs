@@ -338,9 +338,9 @@ impl Link {
             let Shared { keys, incarnation, news, .. } = &*self.shared;
             place.line.connection.subscribe(keys.channel()).await.map_err(failed)?;
             news.ahead.listens(place.line.number, Instant::now());
+            place.line.connection.subscribe(keys.own_channel(*incarnation)).await.map_err(failed)?;
             // In a cluster a script cannot tell whether somebody hears what it publishes.
             if !matches!(place.way, Way::Cluster(_)) {
-                place.line.connection.subscribe(keys.own_channel(*incarnation)).await.map_err(failed)?;
                 news.ahead.hears();
             }
         }

@@ -29,6 +29,7 @@ mod scripts;
 mod sentinel;
 mod session;
 mod tls;
+mod told;
 mod workers;
 
 pub use config::RedisConfig;

@@ -4,14 +4,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::ahead::{Ahead, Told};
-use crate::{Interest, QueueName, Waiter};
+use super::{
+    ahead::{Ahead, Told},
+    told,
+};
+use crate::{Interest, QueueName, Waiter, backends::outcomes::Outcomes};
 
 /// Those who wait, and what came for them.
 #[derive(Debug, Default)]
 pub(super) struct News {
     waiting: Mutex<Vec<Waiting>>,
     pub(super) ahead: Ahead,
+    pub(super) outcomes: Outcomes,
 }
 
 #[derive(Debug)]
@@ -50,6 +54,7 @@ impl News {
             // Who does not wait any more need not hear it.
             let _ = one.wake.send(());
         }
+        self.outcomes.have_all_asked();
     }
 
     /// Wakes those whom this message of a script concerns, which came over the connection of this number. `end_step` in `lua/lib.lua` writes it, or
@@ -62,7 +67,15 @@ impl News {
             }
             return;
         }
-        let Some(lines) = read(message) else {
+        let lines = match told::read(message) {
+            // It may come twice, over an earlier connection, too: what became of a task does not change.
+            Some(Some(told)) => {
+                return told.into_iter().for_each(|(id, became)| self.outcomes.tell(&id, became));
+            }
+            Some(None) => None,
+            None => read(message),
+        };
+        let Some(lines) = lines else {
             tracing::debug!(message = %message.escape_ascii(), "news that cannot be read wakes everybody");
             return self.wake_all();
         };

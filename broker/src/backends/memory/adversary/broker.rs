@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use super::{Adversary, Call, Fault, Manners, Turn, lock, nothing};
 use crate::{
     BatchName, BatchStatus, Beat, Beaten, Broker, Cancel, Capabilities, Claim, ClaimReply, DeadLetters,
-    DeadTask, Doctor, End, Enqueued, Fsck, Incarnation, Interest, Lookup, NewTask, Order, Outcome, QueueName,
-    QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, TaskId, Token, Waiter, Workers,
-    capabilities::Returns,
+    DeadTask, Doctor, End, Enqueued, Fsck, Incarnation, Interest, Lookup, NewTask, Order, Outcome,
+    OutcomeWaiter, QueueName, QueueOptions, QueueStatus, Result, Revived, Settled, Settlement, TaskId, Token,
+    Waiter, Workers, capabilities::Returns,
 };
 
 /// How long after a claim that got too little it is worth while to ask again.
@@ -157,6 +157,10 @@ impl Broker for Adversary {
             });
         }
         hint
+    }
+
+    fn wait_for_outcome(&self, task: &NewTask) -> Option<OutcomeWaiter> {
+        self.0.inner.wait_for_outcome(task)
     }
 
     async fn withdraw(&self) -> Result<()> {

@@ -17,7 +17,8 @@ local function split(body)
 end
 
 -- What a body says of a task: name, given, max_attempts, max_crashes; and if they are not the usual ones, priority, expires (ms),
--- unique, hold (ms, or -1 for the life of its batch), key, batch, result (for how many ms it is kept). Nothing if it cannot be read.
+-- unique, hold (ms, or -1 for the life of its batch), key, batch, result (for how many ms it is kept), reply (the session that is told what becomes of it). Nothing if
+-- it cannot be read.
 local function read_header(body)
   local options, _, name = split(body)
   if not options then return nil end
@@ -29,8 +30,21 @@ local function read_header(body)
   if type(h.name) == 'string' and type(h.given) == 'boolean' and type(h.max_attempts) == 'number'
     and type(h.max_crashes) == 'number' and is_or_nil(h.priority, 'number') and is_or_nil(h.expires, 'number')
     and is_or_nil(h.unique, 'string') and is_or_nil(h.hold, 'number') and is_or_nil(h.key, 'string') and is_or_nil(h.batch, 'string')
-    and is_or_nil(h.result, 'number')
+    and is_or_nil(h.result, 'number') and is_or_nil(h.reply, 'string')
   then
     return h
   end
+end
+
+-- What is longer is not told: who waits for it asks.
+local MAX_TOLD = 4096
+
+-- Notes what became of a task for the session that waits for it, if one does: `end_step` tells it. A letter and a text, as `outcomes.lua` has them.
+local function tell(q, h, id, letter, text)
+  if not h.reply then return end
+  local what = #text <= MAX_TOLD and letter .. text or ''
+  q.told = q.told or {}
+  local told = q.told[h.reply] or {}
+  q.told[h.reply] = told
+  told[#told + 1] = struct.pack('>I2I4', #id, #what) .. id .. what
 end

@@ -150,12 +150,22 @@ end
 
 local function name_of(q) return string.sub(q.info, #KEYS[1] + 7) end
 
+-- Tells a session what became of tasks that it waits for, each as `tell` has it. What one message holds is bounded, as a server closes the connection of a subscriber that it
+-- owes too much.
+local function tell_session(channel, session, told)
+  local own = channel .. ':' .. string.gsub(session, '%x%x', function(digits) return string.char(tonumber(digits, 16)) end)
+  for from = 1, #told, 64 do redis.call('PUBLISH', own, '=\n' .. table.concat(told, '', from, math.min(from + 63, #told))) end
+end
+
 -- Writes which sequence was the last, and tells those who wait, if there is something to tell: a line for each queue, of r, s or both, a space and its name. No name
 -- stands for all queues.
 local function end_step(channel)
   local news = { news_for_all and 'rs ' or nil }
   for _, q in pairs(queues) do
     if q.counted then redis.call('HSET', q.info, 'added', string.format('%.0f', q.about.added)) end
+    if q.told then
+      for session, told in pairs(q.told) do tell_session(channel, session, told) end
+    end
     if q.got_ready or q.got_settled then
       news[#news + 1] = (q.got_ready and 'r' or '') .. (q.got_settled and 's' or '') .. ' ' .. name_of(q)
     end

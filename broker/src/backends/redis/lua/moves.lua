@@ -117,6 +117,7 @@ local function go(q, id, p, h, what)
   leave_batch(q, h, string.byte(what) == 67 and 'cancelled' or 'done')
   if h.given then remember(q, id) end
   keep_result(q, id, h, what)
+  tell(q, h, id, string.sub(what, 1, 1), string.sub(what, 2))
   if h.key then admit(q, h.key) end
   q.got_settled = true
 end
@@ -152,6 +153,7 @@ local function go_dead(q, id, p, h)
     q.about.died = now
     redis.call('HSET', q.info, 'died', now)
   end
+  tell(q, h, id, 'X', p.error)
   forget_dead(q)
   if h.key then admit(q, h.key) end
   q.got_settled = true

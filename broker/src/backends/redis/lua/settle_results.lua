@@ -23,6 +23,7 @@ local function complete_many(q, ids, place)
     if ends_alone(h) then
       answers[place[id].number] = 1
       gone[#gone + 1] = id
+      tell(q, h, id, 'D', run.text)
       if h.result == 0 then
         dropped[#dropped + 1] = id
       elseif h.result then
