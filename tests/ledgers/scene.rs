@@ -216,6 +216,9 @@ impl Scene {
             pairs.retain(once);
         }
         println!("{}: {} may be there twice; the others: {report}", self.test, twins.len());
+        if !report.defects().is_empty() {
+            self.tell_what_was_written(&report);
+        }
         assert_eq!(report.defects(), Vec::<String>::new());
         // The broker itself never failed.
         let forgotten: Vec<_> = report.doubled.iter().filter(|pair| pair.after_accepted).collect();
@@ -227,6 +230,24 @@ impl Scene {
             assert!(worker.wait().unwrap().success());
         }
         report
+    }
+
+    /// Prints all that the ledgers say of the tasks and the processes of what nobody explains.
+    fn tell_what_was_written(&self, report: &Report) {
+        let pairs =
+            [&report.doubled, &report.overlapping, &report.stale, &report.reused].into_iter().flatten();
+        let words = pairs.filter(|pair| pair.fault.is_none()).flat_map(|Pair { first, second, .. }| {
+            [first.id.clone(), format!("\"pid\":{}", first.pid), format!("\"pid\":{}", second.pid)]
+        });
+        let words: BTreeSet<_> = words.collect();
+        for file in std::fs::read_dir(self.folder.path()).unwrap().map(|file| file.unwrap().path()) {
+            if file.extension().is_some_and(|extension| extension == "jsonl") {
+                let ledger = std::fs::read_to_string(&file).unwrap();
+                let told =
+                    ledger.lines().filter(|line| words.iter().any(|word| line.contains(word.as_str())));
+                told.for_each(|line| println!("{}: {line}", file.display()));
+            }
+        }
     }
 
     /// Where the broker has the power to look its books through, nothing is found.
