@@ -9,7 +9,7 @@ use crate::{
     limits,
 };
 
-area!("settle": complete_removes, children_come_with_the_settlement, children_are_always_accepted, a_known_child_is_left_as_it_is if REMEMBERS, too_many_children_are_refused, retry_puts_off_and_counts if PUNCTUAL, a_retry_is_rounded_up_and_never_early if STEPPED, a_retry_is_at_most_a_step_late if STEPPED, too_long_a_delay_is_refused, a_retried_task_goes_to_the_end, the_last_attempt_is_death, bury_is_death_at_once, release_puts_back_uncharged, park_puts_off_uncharged if PUNCTUAL, park_puts_off_in_lines if STEPPED, parked_for_an_hour_is_death if PUNCTUAL, a_lease_is_settled_once, a_wrong_fence_is_refused, a_batch_is_answered_in_order);
+area!("settle": complete_removes, children_come_with_the_settlement, children_are_always_accepted, a_known_child_is_left_as_it_is if REMEMBERS, a_child_is_known_until_its_task_is_settled if REMEMBERS, too_many_children_are_refused, retry_puts_off_and_counts if PUNCTUAL, a_retry_is_rounded_up_and_never_early if STEPPED, a_retry_is_at_most_a_step_late if STEPPED, too_long_a_delay_is_refused, a_retried_task_goes_to_the_end, the_last_attempt_is_death, bury_is_death_at_once, release_puts_back_uncharged, park_puts_off_uncharged if PUNCTUAL, park_puts_off_in_lines if STEPPED, parked_for_an_hour_is_death if PUNCTUAL, a_lease_is_settled_once, a_wrong_fence_is_refused, a_batch_is_answered_in_order);
 
 async fn complete_removes(stage: &dyn Stage) -> Outcome {
     let (a, q) = (stage.session().await?, queue("q")?);
@@ -59,6 +59,24 @@ async fn a_known_child_is_left_as_it_is(stage: &dyn Stage) -> Outcome {
     settle(&*a, &second, End::complete(children)).await?;
     let left = claim(&*a, &q, 9).await?.tasks;
     same!(names(&left), ["3"], "after children that were settled before, settle now, or exist");
+    Ok(())
+}
+
+async fn a_child_is_known_until_its_task_is_settled(stage: &dyn Stage) -> Outcome {
+    let (a, q) = (stage.session().await?, queue("q")?);
+    a.declare(&q, Some(&QueueOptions::default().with_remember_ids(Duration::ZERO))).await?;
+    for (first, left) in [("1", vec![]), ("2", vec!["2"])] {
+        enqueue_ids(&*a, &q, &["1", "2"]).await?;
+        let mut tasks = claim(&*a, &q, 2).await?.tasks;
+        tasks.sort_by_key(|task| name(task) != first);
+        let ends = tasks.iter().map(|task| {
+            let children = if name(task) == "1" { with_ids(&q, &["2"])? } else { Vec::new() };
+            Ok(Settlement::new(task.lease.clone(), End::complete(children)))
+        });
+        let ends = ends.collect::<crate::Result<Vec<_>>>()?;
+        same!(a.settle(&ends).await?, vec![Settled::Settled; 2], "both in one call");
+        same!(names(&claim(&*a, &q, 9).await?.tasks), left, "what is there, where {first} was settled first");
+    }
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 -- Arrows complete, retry, crash, bury, release and park, where the short way does not go: see `settle_plain.lua`. As machine::Progress::settle.
 local MAX_PARKED = 3600000
 
--- The children, by the runs.
-local handed_on = {}
+-- The children, by the runs; and whether one has the id of a task that is settled here too, so that it matters which comes first.
+local handed_on, crossing = {}, false
 do
   local seen = 0
   for number, run in ipairs(runs) do
@@ -12,11 +12,12 @@ do
       local order = misplaced(task)
       if order then return { -1, seen, unpack(order) } end
       seen = seen + 1
+      crossing = crossing or (task.q.times or {})[task.id] ~= nil
       table.insert(handed_on[number], task)
     end
   end
 end
-if children > 0 then
+if children > 0 and not crossing then
   complete_all_plain()
   complete_all_alone()
 end
