@@ -1,6 +1,6 @@
 //! What the scripts are told of many tasks, by runs: what those of a run have in common, how many they are, and what each has of its own.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use super::{
     body,
@@ -62,9 +62,10 @@ pub(super) fn enqueue<'a>(
     queues: &mut Queues<'a>,
     reply: impl Fn(&NewTask) -> Option<Incarnation>,
 ) -> Result<Vec<Vec<u8>>> {
-    let mut runs = Runs::after(before);
+    let (mut runs, mut known) = (Runs::after(before), HashSet::new());
     for task in tasks {
-        let head = (queues.index(&task.queue), body::special(task));
+        let special = body::special(task, !known.insert((&task.queue, &task.id)));
+        let head = (queues.index(&task.queue), special);
         let own = [keys::id(&task.id), body::body(task, reply(task))?];
         runs.add(head, |(queue, special)| [text(queue), text(special)], own);
     }

@@ -133,9 +133,13 @@ impl Options {
     }
 }
 
-/// What is special about a task when it is enqueued, as `lua/tasks.lua` reads it. What only matters when it ends is not special yet.
-pub(super) fn special(task: &NewTask) -> String {
-    let usual = task.expires.is_none() && task.unique.is_none() && task.key.is_none() && task.batch.is_none();
+/// What is special about a task when it is enqueued, as `lua/tasks.lua` reads it: that it comes `again` in its call, among other things. What only matters when it ends is not special yet.
+pub(super) fn special(task: &NewTask, again: bool) -> String {
+    let usual = !again
+        && task.expires.is_none()
+        && task.unique.is_none()
+        && task.key.is_none()
+        && task.batch.is_none();
     match (task.start, task.priority) {
         (Start::Now, None) if usual => String::new(),
         (Start::Now, Some(priority)) if usual => format!("rank {priority}"),
@@ -159,7 +163,7 @@ pub(super) fn body(task: &NewTask, reply: Option<Incarnation>) -> Result<Vec<u8>
 
 /// A child of a settlement, as `lua/settle.lua` reads it after the index of its queue.
 pub(super) fn child(task: &NewTask) -> Result<[Vec<u8>; 3]> {
-    Ok([keys::id(&task.id), body(task, None)?, special(task).into_bytes()])
+    Ok([keys::id(&task.id), body(task, None)?, special(task, false).into_bytes()])
 }
 
 /// Why a stored task cannot be handed out.
@@ -242,7 +246,7 @@ mod tests {
         assert_eq!(body(&task, None).unwrap(), b"\x02n\n\n7");
         let ranked = task.with_priority(-5).with_max_attempts(9);
         assert_eq!(body(&ranked, None).unwrap(), b"\x02n\n{\"max_attempts\":9,\"priority\":-5}\n7");
-        assert_eq!(special(&ranked), "rank -5");
+        assert_eq!([special(&ranked, false), special(&ranked, true)], ["rank -5", "now"]);
         let Stored { options, .. } = read(&body(&ranked, None).unwrap()).unwrap();
         assert_eq!((options.max_attempts, options.max_crashes, options.rank()), (9, 3, -5));
     }

@@ -9,7 +9,7 @@ local function renew(q, ids)
   local leases = {}
   for at, id in ipairs(ids) do leases[2 * at - 1], leases[2 * at] = now + lease, id end
   redis.call('ZREM', q.lease, unpack(ids))
-  redis.call('ZADD', q.lease, unpack(leases))
+  zadd(q.lease, 0, leases)
 end
 
 -- The runs: where their ids stand in ARGV, and how many there are before.

@@ -64,17 +64,17 @@ local function hand_out_front()
     if #bodies == 0 then return #ids > 0 end
     local states = redis.call('HMGET', q.state, unpack(ids, 1, #bodies))
     take_front(entries, #bodies)
-    local leases, stored_states = {}, {}
+    local leases, stored_states, leased = {}, {}, redis.call('ZCARD', q.lease)
     local last = #reply - 3
     for at = 1, #bodies do
-      local id, body, state, seq = ids[at], bodies[at], states[at], sub(entries[at], 1, 8)
+      local id, body, state, entry = ids[at], bodies[at], states[at], entries[at]
       local p = state and parse_state(state)
       local told = ''
       if p and p.epoch then
-        lease_out(p, (struct.unpack('>I8', seq)))
+        lease_out(p, (struct.unpack('>I8', entry)))
         state, told = '\1' .. cmsgpack.pack(p), history(p)
       else
-        state = first_state(body, claim, first, holder, seq)
+        state = first_state(body, claim, first, holder, entry)
       end
       local place = 2 * at
       leases[place - 1], leases[place] = till, id
@@ -84,8 +84,8 @@ local function hand_out_front()
     end
     taken = taken + #bodies
     if q.expires then redis.call('ZREM', q.expiring, unpack(ids, 1, #bodies)) end
-    redis.call('HSET', q.state, unpack(stored_states))
-    redis.call('ZADD', q.lease, unpack(leases))
+    hset(q.state, leased, stored_states)
+    zadd(q.lease, leased, leases)
     if #bodies < #ids then return true end
     count = math.max(1, math.min(UPKEEP, math.floor(MAX_BYTES * taken / bytes)))
   end

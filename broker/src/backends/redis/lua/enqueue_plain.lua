@@ -11,7 +11,7 @@ end
 
 local count = 0
 
--- The tasks by the indexes of their queues, if all of them are such.
+-- The tasks by the indexes of their queues, if all of them are such. No id is among them twice: the second one would be special.
 local function all_new()
   local groups, at = {}, 3
   while at <= #ARGV do
@@ -20,18 +20,15 @@ local function all_new()
     if special ~= '' and not rank then return nil end
     local group = groups[index]
     if not group then
-      group = { q = queue(tonumber(index)), ids = {}, bodies = {}, ranks = {}, known = {} }
+      group = { q = queue(tonumber(index)), ids = {}, bodies = {}, ranks = {} }
       groups[index] = group
     end
     if rank and not by_priority(group.q) then return nil end
     local last = at + 1 + 2 * tonumber(ARGV[at + 2])
-    local known, ids, bodies, number = group.known, group.ids, group.bodies, #group.ids
+    local ids, bodies, number = group.ids, group.bodies, #group.ids
     for place = at + 3, last, 2 do
-      local id = ARGV[place]
-      if known[id] then return nil end
-      known[id] = true
       number = number + 1
-      ids[number], bodies[number] = id, ARGV[place + 1]
+      ids[number], bodies[number] = ARGV[place], ARGV[place + 1]
       if rank then group.ranks[number] = rank end
     end
     count = count + (last - at - 1) / 2
@@ -41,7 +38,9 @@ local function all_new()
     local q, ids = group.q, group.ids
     local info = about(q)
     if info.closed or info.there and unsettled(q) + #ids > info.capacity then return nil end
-    local bodies, remembered = redis.call('HMGET', q.body, unpack(ids)), redis.call('ZMSCORE', q.remembered, unpack(ids))
+    -- Most queues remember no ids, which is asked once.
+    local bodies, remembered = redis.call('HMGET', q.body, unpack(ids)), {}
+    if redis.call('EXISTS', q.remembered) == 1 then remembered = redis.call('ZMSCORE', q.remembered, unpack(ids)) end
     for at = 1, #ids do
       if bodies[at] or remembered[at] then return nil end
     end
@@ -66,9 +65,14 @@ local function add_all(q, ids, bodies, ranks)
     stored[place - 1], stored[place] = id, body
   end
   -- The first write, which a server without memory refuses: no later one is refused, as a script is not stopped in its middle.
-  redis.call('HSET', q.body, unpack(stored))
+  local before = q.unsettled or 0
+  hset(q.body, before, stored)
   if count == 1 and not sorted and send_ahead(ARGV[1], q, ids[1], bodies[1], about(q).added) then return end
-  redis.call(sorted and 'ZADD' or about(q).order == 'lifo' and 'LPUSH' or 'RPUSH', q.ready, unpack(entries))
+  if sorted then
+    zadd(q.ready, before, entries)
+  else
+    redis.call(about(q).order == 'lifo' and 'LPUSH' or 'RPUSH', q.ready, unpack(entries))
+  end
   q.got_ready = true
 end
 

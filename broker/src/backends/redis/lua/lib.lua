@@ -124,7 +124,7 @@ local function next_sequence(q)
 end
 
 local function entry(seq, id)
-  return struct.pack('>I8', seq) .. id
+  return struct.pack('>I8c0', seq, id)
 end
 
 -- The id and the sequence of an entry.

@@ -49,12 +49,13 @@ local function complete_many(q, ids, place)
     redis.call('ZREM', q.untils, unpack(dropped))
   end
   if #results > 0 then
-    redis.call('HSET', q.results, unpack(results))
-    redis.call('ZADD', q.untils, unpack(untils))
+    local before = redis.call('ZCARD', q.untils)
+    hset(q.results, before, results)
+    zadd(q.untils, before, untils)
     kept(q, forget_results)
   end
   if #remembered > 0 then
-    redis.call('ZADD', q.remembered, unpack(remembered))
+    zadd(q.remembered, 0, remembered)
     kept(q, forget_ids)
   end
   answered = answered + #gone
