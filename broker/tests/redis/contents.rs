@@ -68,7 +68,8 @@ async fn the_usual_calls_take_few_commands() {
     assert_eq!(settled.unwrap(), [Settled::Settled]);
     let found = [enqueued, one, hundred, none, beats, completed, single];
     // A new option of tasks must not cost those that have none. A hundred are enqueued, claimed and completed by a few commands together.
-    let most = [12, 15, 19, 8, 8, 10, 8];
+    // Those that make a table of a list are among them.
+    let most = [13, 15, 23, 8, 8, 10, 8];
     assert!(found.iter().zip(most).all(|(found, most)| *found <= most), "{found:?}, at most {most:?}");
 }
 
@@ -103,7 +104,7 @@ async fn options_of_tasks_cost_a_few_commands_each() {
     let (_, first) = commands(&server, broker.enqueue(&plain, token)).await;
     let (_, again) = commands(&server, broker.enqueue(&plain, token)).await;
     let found = [enqueued, hundred, told, settled, batched, first, again];
-    let most = [810, 518, 304, 812, 414, 16, 3];
+    let most = [810, 518, 304, 812, 414, 17, 3];
     assert!(found.iter().zip(most).all(|(found, most)| *found <= most), "{found:?}, at most {most:?}");
 }
 
@@ -157,7 +158,7 @@ async fn results_cost_a_few_commands_together() {
     let again = broker.enqueue(&[wanted(50)], None).await.unwrap();
     assert_eq!(again, [Enqueued::Exists], "a given id is remembered");
     let found = [enqueued, hundred, completed, asked];
-    let most = [15, 23, 26, 110];
+    let most = [15, 25, 26, 110];
     assert!(found.iter().zip(most).all(|(found, most)| *found <= most), "{found:?}, at most {most:?}");
 }
 

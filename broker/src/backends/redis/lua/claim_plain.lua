@@ -64,7 +64,7 @@ local function hand_out_front()
     if #bodies == 0 then return #ids > 0 end
     local states = redis.call('HMGET', q.state, unpack(ids, 1, #bodies))
     take_front(entries, #bodies)
-    local leases, stored_states, leased = {}, {}, redis.call('ZCARD', q.lease)
+    local leases, stored_states, leased = {}, {}, #bodies > 1 and redis.call('ZCARD', q.lease) or 0
     local last = #reply - 3
     for at = 1, #bodies do
       local id, body, state, entry = ids[at], bodies[at], states[at], entries[at]

@@ -14,7 +14,7 @@ local function needs_table(before, list)
   return count >= MANY and count <= GROWN
 end
 
--- HSET of fields and values, where there are so many before.
+-- HSET of fields and values, where there are so many before, as far as that was asked.
 local function hset(key, before, fields)
   if not needs_table(before, fields) then return redis.call('HSET', key, unpack(fields)) end
   redis.call('HSET', key, LONG, '', unpack(fields))

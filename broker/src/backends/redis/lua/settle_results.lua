@@ -49,9 +49,8 @@ local function complete_many(q, ids, place)
     redis.call('ZREM', q.untils, unpack(dropped))
   end
   if #results > 0 then
-    local before = redis.call('ZCARD', q.untils)
-    hset(q.results, before, results)
-    zadd(q.untils, before, untils)
+    hset(q.results, 0, results)
+    zadd(q.untils, 0, untils)
     kept(q, forget_results)
   end
   if #remembered > 0 then
